@@ -1,0 +1,2 @@
+//! The `dialtone` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Black-box tests: torture/, flows/ and interop/ are the test targets.
