@@ -1,0 +1,175 @@
+//! docs/deck.md: every row is there, and a row that is done can be seen.
+
+use crate::files::{TextFile, report, root, rust_files};
+
+/// The sections of the table and how many rows each has: `D1.1` to `D1.14`, and so on.
+const SECTIONS: &[(&str, u32)] = &[
+    ("D1", 14),
+    ("D2", 8),
+    ("D3", 12),
+    ("D4", 13),
+    ("D5", 12),
+    ("D6", 14),
+    ("D7", 14),
+    ("D8", 6),
+    ("D8b", 9),
+    ("D9", 5),
+    ("D10", 8),
+    ("D11", 10),
+    ("D12", 9),
+    ("D13", 10),
+    ("D14", 10),
+    ("D15", 14),
+    ("D16", 5),
+    ("D17", 7),
+    ("D18", 15),
+    ("D19", 11),
+];
+
+/// The programs that a command may start with.
+const PROGRAMS: &[&str] = &["cargo", "dialtone", "sipp", "sipsak", "baresip"];
+
+/// The tasks that `cargo` may be asked for in a command.
+const CARGO_TASKS: &[&str] = &["run", "test", "bench", "xtask"];
+
+#[test]
+fn every_row_of_the_deck_has_a_state_and_no_row_is_invented() {
+    let rows = rows();
+    let mut findings = Vec::new();
+    let expected: Vec<String> = SECTIONS
+        .iter()
+        .flat_map(|(section, count)| (1..=*count).map(move |number| format!("{section}.{number}")))
+        .collect();
+    for id in &expected {
+        match rows.iter().filter(|row| row.id == *id).count() {
+            1 => {}
+            0 => findings
+                .push(format!("row {id} is missing from docs/deck.md: add it, `open` if nothing is done")),
+            count => findings.push(format!("row {id} stands {count} times in docs/deck.md: keep one")),
+        }
+    }
+    for row in &rows {
+        if !expected.contains(&row.id) {
+            findings
+                .push(format!("docs/deck.md:{}: `{}` is no row of the deck: remove it", row.line, row.id));
+        }
+        if !["open", "part", "done"].contains(&row.state.as_str()) {
+            findings.push(format!(
+                "docs/deck.md:{}: {} has the state `{}`: write open, part or done",
+                row.line, row.id, row.state
+            ));
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn a_row_that_is_done_names_a_test_and_a_command_that_exist() {
+    let sources = rust_files();
+    let mut findings = Vec::new();
+    for row in rows() {
+        findings.extend(
+            faults(&row, &sources)
+                .into_iter()
+                .map(|fault| format!("docs/deck.md:{}: {} is `{}`: {fault}", row.line, row.id, row.state)),
+        );
+    }
+    report(&findings);
+}
+
+#[test]
+fn a_row_without_proof_is_found() {
+    let source = "#[test]\nfn a_call_ends() {}\n".to_owned();
+    let sources = [TextFile { path: "crates/x/src/a.rs".to_owned(), text: source }];
+    let row = |state: &str, test: &str, command: &str| {
+        let line = format!("| D1.1 | what | {state} | x | {test} | {command} |");
+        faults(&parse(1, &line).expect("a row"), &sources).len()
+    };
+    assert_eq!(row("open", "–", "–"), 0);
+    assert_eq!(row("part", "–", "–"), 1);
+    assert_eq!(row("part", "`x::a_call_ends`", "–"), 0);
+    assert_eq!(row("done", "–", "–"), 2);
+    assert_eq!(row("done", "`a_call_ends`", "`cargo run --release -- demo`"), 0);
+    assert_eq!(row("done", "`crates/x/src/a.rs`", "`cargo run --release -- demo`"), 0);
+    assert_eq!(row("done", "`a_call_never_ends`", "`cargo run --release -- demo`"), 1);
+    assert_eq!(row("done", "`a_call_ends`", "`believe me`"), 1);
+    assert_eq!(row("done", "`a_call_ends`", "run it"), 1);
+}
+
+/// One row: `| id | what | state | module | test | command |`.
+struct Row {
+    line: usize,
+    id: String,
+    state: String,
+    test: String,
+    command: String,
+}
+
+fn rows() -> Vec<Row> {
+    let text = std::fs::read_to_string(root().join("docs/deck.md")).expect("docs/deck.md is there");
+    text.lines().enumerate().filter_map(|(index, line)| parse(index + 1, line)).collect()
+}
+
+fn parse(line: usize, text: &str) -> Option<Row> {
+    let cells: Vec<&str> = text.strip_prefix("| D")?.split('|').map(str::trim).collect();
+    assert_eq!(
+        cells.len(),
+        7,
+        "docs/deck.md:{line}: a row has six cells between bars; write no bar within a cell"
+    );
+    Some(Row {
+        line,
+        id: format!("D{}", cells[0]),
+        state: cells[2].to_owned(),
+        test: cells[4].to_owned(),
+        command: cells[5].to_owned(),
+    })
+}
+
+fn faults(row: &Row, sources: &[TextFile]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let tests = quoted(&row.test);
+    let commands = quoted(&row.command);
+    match row.state.as_str() {
+        "done" if tests.is_empty() => faults.push("name the test that proves it, in backquotes".to_owned()),
+        "part" if tests.is_empty() && commands.is_empty() => {
+            faults.push("name the test or the command that shows the part, in backquotes".to_owned());
+        }
+        _ => {}
+    }
+    if row.state == "done" && commands.is_empty() {
+        faults.push("name the command that shows it, in backquotes".to_owned());
+    }
+    for test in tests.iter().filter(|test| !exists(test, sources)) {
+        faults.push(format!("test `{test}` is neither a file nor a function here: mend the name"));
+    }
+    for command in commands.iter().filter(|command| !is_command(command)) {
+        faults.push(format!(
+            "command `{command}` starts with none of {PROGRAMS:?} and a task of cargo {CARGO_TASKS:?}"
+        ));
+    }
+    faults
+}
+
+/// The texts between backquotes.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+fn exists(test: &str, sources: &[TextFile]) -> bool {
+    if test.contains('/') {
+        return sources.iter().any(|file| file.path == test) || root().join(test).is_file();
+    }
+    let name = test.rsplit("::").next().unwrap_or(test);
+    let declaration = format!("fn {name}(");
+    sources.iter().any(|file| file.text.contains(&declaration))
+}
+
+fn is_command(command: &str) -> bool {
+    let mut words = command.split(' ');
+    match words.next() {
+        Some("cargo") => words.next().is_some_and(|task| CARGO_TASKS.contains(&task)),
+        Some(program) => PROGRAMS.contains(&program),
+        None => false,
+    }
+}

@@ -1,0 +1,163 @@
+//! `cargo xtask test`: the steps, in order, and how each is told.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use crate::run::{cargo, root, run};
+use crate::{fuzz, packages, pending};
+
+/// Seeds of the simulator's swarm in `cargo xtask test`.
+const SEEDS_IN_TEST: &str = "2000";
+
+/// A step returns how many checks it has made that passed.
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    run: fn() -> Result<u64, String>,
+}
+
+const STEPS: &[Step] = &[
+    Step {
+        name: "packages",
+        what: "the Debian packages that the tests need",
+        run: || packages::ensure().map(|()| 1),
+    },
+    Step { name: "fmt", what: "formatting", run: fmt },
+    Step { name: "clippy", what: "lints, warnings denied", run: clippy },
+    Step { name: "build", what: "the release binary", run: build },
+    Step { name: "test", what: "the tests of all crates, tidy among them", run: workspace },
+    Step {
+        name: "fuzz",
+        what: "fuzz targets, a fixed number of inputs each",
+        run: || fuzz::all(fuzz::RUNS_IN_TEST, None),
+    },
+    Step {
+        name: "sim",
+        what: "the simulator's swarm",
+        run: || sim(&["--seeds".to_owned(), SEEDS_IN_TEST.to_owned()]),
+    },
+    Step { name: "interop", what: "foreign programs against the release binary", run: interop },
+];
+
+/// `cargo xtask test [--only STEP]`.
+pub(crate) fn test(arguments: &[String]) -> Result<(), String> {
+    let only = match arguments {
+        [] => None,
+        [flag, name] if flag == "--only" => Some(name.as_str()),
+        _ => return Err("usage: cargo xtask test [--only STEP]".to_owned()),
+    };
+    if let Some(name) = only.filter(|name| STEPS.iter().all(|step| step.name != *name)) {
+        let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
+        return Err(format!("there is no step `{name}`; the steps are: {}", names.join(", ")));
+    }
+    let chosen = STEPS.iter().filter(|step| match only {
+        Some(name) => step.name == name,
+        None => !pending::STEPS.contains(&step.name),
+    });
+    let mut summary = Vec::new();
+    let mut passed = 0;
+    for step in chosen {
+        println!("\n== {}: {}", step.name, step.what);
+        let start = Instant::now();
+        match (step.run)() {
+            Ok(checks) => {
+                passed += checks;
+                summary.push(format!(
+                    "ok    {:<9}{:>6} passed {:>8.1} s",
+                    step.name,
+                    checks,
+                    start.elapsed().as_secs_f64()
+                ));
+                println!("{}", summary[summary.len() - 1]);
+            }
+            Err(message) => {
+                summary.push(format!("FAIL  {:<9}{:>23.1} s", step.name, start.elapsed().as_secs_f64()));
+                println!("\n{}\n\nstep `{}` failed: {message}", summary.join("\n"), step.name);
+                println!("Run it again alone by: cargo xtask test --only {}", step.name);
+                println!("{passed} passed, 1 failed");
+                return Err(format!("step `{}` failed", step.name));
+            }
+        }
+    }
+    println!("\n{}", summary.join("\n"));
+    if only.is_none() {
+        print_pending();
+    }
+    println!("{passed} passed, 0 failed");
+    Ok(())
+}
+
+fn print_pending() {
+    for name in pending::STEPS {
+        println!("NOT RUN: step `{name}` is listed as pending in xtask/src/pending.rs");
+    }
+    for name in pending::INTEROP_TESTS {
+        println!("NOT RUN: interop tests `{name}` are listed as pending in xtask/src/pending.rs");
+    }
+}
+
+fn fmt() -> Result<u64, String> {
+    run(&mut cargo(["fmt", "--all", "--check"]))?;
+    Ok(1)
+}
+
+fn clippy() -> Result<u64, String> {
+    let features = "dialtone-tests/interop";
+    run(&mut cargo([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--features",
+        features,
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    Ok(1)
+}
+
+fn build() -> Result<u64, String> {
+    run(&mut cargo(["build", "--release", "--package", "dialtone"]))?;
+    Ok(1)
+}
+
+fn workspace() -> Result<u64, String> {
+    run(&mut cargo(["test", "--workspace"]))
+}
+
+/// `cargo xtask tidy`.
+pub(crate) fn tidy() -> Result<u64, String> {
+    run(&mut cargo(["test", "--package", "dialtone-tests", "--test", "tidy"]))
+}
+
+/// `cargo xtask sim [--seeds N] [--seed S] …`: all arguments go to the swarm.
+pub(crate) fn sim(arguments: &[String]) -> Result<u64, String> {
+    let swarm = ["run", "--release", "--package", "dialtone-sim", "--bin", "swarm", "--"];
+    run(cargo(swarm).args(arguments))?;
+    Ok(1)
+}
+
+fn interop() -> Result<u64, String> {
+    packages::ensure()?;
+    build()?;
+    let target = ["test", "--package", "dialtone-tests", "--features", "interop", "--test", "interop", "--"];
+    let mut command = cargo(target);
+    command.arg("--test-threads=1").env("DIALTONE_BIN", binary()?);
+    for name in pending::INTEROP_TESTS {
+        command.args(["--skip", name]);
+    }
+    run(&mut command)
+}
+
+/// Where `cargo build --release` puts the program: cargo says so itself.
+fn binary() -> Result<PathBuf, String> {
+    let mut command = cargo(["metadata", "--no-deps", "--format-version", "1", "--offline"]);
+    let output =
+        Command::output(&mut command).map_err(|error| format!("cannot run cargo metadata: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let folder = text.split_once("\"target_directory\":\"").and_then(|(_, rest)| rest.split_once('"'));
+    let folder = folder.map(|(folder, _)| PathBuf::from(folder)).unwrap_or_else(|| root().join("target"));
+    let binary = folder.join("release/dialtone");
+    if binary.is_file() { Ok(binary) } else { Err(format!("there is no {}", binary.display())) }
+}
