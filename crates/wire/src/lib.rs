@@ -2,4 +2,6 @@
 //! (flows, points in time). No state, no clock, no input or output.
 
 pub mod net;
+pub mod rtcp;
+pub mod rtp;
 pub mod time;
