@@ -1,1 +1,3 @@
-//! See ARCHITECTURE.md.
+//! The media plane, without sockets and clocks.
+pub mod codecs;
+pub mod random;
