@@ -1,1 +1,24 @@
-//! See ARCHITECTURE.md.
+//! The transaction layer of SIP: RFC 3261 §17 with the corrections of RFC 6026 and RFC 4320.
+//!
+//! What it is: the four state machines, one file each, with the RFC's figure drawn above it; their deadlines on
+//! virtual time; and a count for every arrow of the figures. What it is not: it opens no socket, reads no clock and
+//! decides nothing. Bytes go out as values, time comes in as `now`.
+
+mod actions;
+mod edge;
+pub mod invite_client;
+pub mod invite_server;
+mod machine;
+pub mod non_invite_client;
+pub mod non_invite_server;
+mod timers;
+
+#[cfg(test)]
+mod script;
+
+pub use actions::{Action, Actions};
+pub use edge::{
+    Edge, EdgeCounts, InviteClientEdge, InviteServerEdge, NonInviteClientEdge, NonInviteServerEdge,
+};
+pub use machine::Machine;
+pub use timers::Timers;
