@@ -4,4 +4,5 @@
 pub mod net;
 pub mod rtcp;
 pub mod rtp;
+pub mod sdp;
 pub mod time;
