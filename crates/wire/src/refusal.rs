@@ -1,0 +1,169 @@
+//! The answer to a request that cannot be parsed: as much of it is read, leniently, as a response needs.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::edits::write_via_with_source;
+use crate::error::ParseError;
+use crate::header_name::HeaderName;
+use crate::headers::{NameAddr, TypedHeader, Via};
+use crate::method::Status;
+use crate::scan::{ListValues, is_token_text, trim};
+
+/// A response to a request that [`Message::parse`](crate::Message::parse) refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The whole response.
+    pub bytes: Bytes,
+    /// Where it goes when the request came by UDP.
+    pub destination: SocketAddr,
+}
+
+/// The most bytes of a malformed message that are looked at, and that an answer copies: never more than came in.
+const BYTES_MAX: usize = 8 * 1024;
+
+/// Writes the response to a malformed request: 505 for an unknown version, 513 for one that is too large, 400
+/// with the fault as its reason phrase for all else.
+///
+/// `None` when it is no request, an ACK, or has no Via, From, To, Call-ID and CSeq that a response could copy.
+pub fn refuse(bytes: &[u8], error: ParseError, source: SocketAddr, to_tag: &str) -> Option<Refusal> {
+    let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
+    let status = match error {
+        ParseError::Version => Status::of(505),
+        ParseError::TooLong { .. } | ParseError::TooManyHeaders { .. } => Status::of(513),
+        ParseError::TooManyVias { .. } => Status::of(483),
+        _ => Status::of(400),
+    };
+    let mut lines = unfolded_lines(bytes);
+    let start = trim(lines.next().filter(|line| !trim(line).is_empty()).or_else(|| lines.next())?);
+    let method_end = start.iter().position(|byte| *byte == b' ')?;
+    let method = &start[..method_end];
+    if !is_token_text(method) || method.eq_ignore_ascii_case(b"ACK") || start.starts_with(b"SIP/") {
+        return None;
+    }
+    let mut out = Vec::with_capacity(512);
+    if status.code() == 400 {
+        let _ = write!(out, "SIP/2.0 400 Bad Request: {error}\r\n");
+    } else {
+        let _ = write!(out, "SIP/2.0 {status} {}\r\n", status.reason());
+    }
+    let destination = copy_headers(lines, source, to_tag, &mut out)?;
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+    Some(Refusal { bytes: Bytes::from(out.into_boxed_slice()), destination })
+}
+
+/// Copies what a response needs; `None` when something of it is missing.
+fn copy_headers<'a>(
+    lines: impl Iterator<Item = &'a [u8]>,
+    source: SocketAddr,
+    to_tag: &str,
+    out: &mut Vec<u8>,
+) -> Option<SocketAddr> {
+    let mut destination = None;
+    let mut seen = [false; 4];
+    for line in lines.take_while(|line| !trim(line).is_empty()) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = (HeaderName::recognise(trim(&line[..colon])), trim(&line[colon + 1..]));
+        let index = match name {
+            HeaderName::Via => {
+                for value in ListValues::new(value) {
+                    let is_top = destination.is_none();
+                    if is_top {
+                        destination = Some(Via::parse(value).ok()?.response_address(source));
+                    }
+                    out.extend_from_slice(b"Via: ");
+                    let at = out.len();
+                    write_via_with_source(value, is_top.then_some(source), out);
+                    blank_controls(&mut out[at..]);
+                    out.extend_from_slice(b"\r\n");
+                }
+                continue;
+            }
+            HeaderName::From => 0,
+            HeaderName::To => 1,
+            HeaderName::CallId => 2,
+            HeaderName::CSeq => 3,
+            _ => continue,
+        };
+        if std::mem::replace(&mut seen[index], true) {
+            continue;
+        }
+        let _ = write!(out, "{name}: ");
+        let at = out.len();
+        out.extend_from_slice(value);
+        blank_controls(&mut out[at..]);
+        let has_tag = NameAddr::parse(value).is_ok_and(|address| address.tag().is_some());
+        if name == HeaderName::To && !has_tag {
+            let _ = write!(out, ";tag={to_tag}");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    destination.filter(|_| seen == [true; 4])
+}
+
+/// What broke the request must not break the answer: folds, bare line ends and NULs become spaces.
+fn blank_controls(value: &mut [u8]) {
+    value.iter_mut().filter(|byte| **byte < b' ').for_each(|byte| *byte = b' ');
+}
+
+/// Lines that end with LF, with or without CR before it; a line that begins with white space is joined to the
+/// one before.
+fn unfolded_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut end = 0;
+        loop {
+            end += match memchr::memchr(b'\n', &rest[end..]) {
+                Some(at) => at + 1,
+                None => rest.len() - end,
+            };
+            if end == rest.len() || !matches!(rest[end], b' ' | b'\t') {
+                break;
+            }
+        }
+        let (line, after) = rest.split_at(end);
+        rest = after;
+        Some(line)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Limits, Message};
+
+    const HEADERS: &str = "Via: SIP/2.0/UDP a.b:5070;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+        To: <sip:b@b>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n";
+
+    fn check(text: &str, expected: Option<u16>) {
+        let source = "192.0.2.1:9".parse().unwrap();
+        let error = Message::parse(Bytes::copy_from_slice(text.as_bytes()), &Limits::default()).unwrap_err();
+        let refusal = refuse(text.as_bytes(), error, source, "tt");
+        let status = refusal.map(|refusal| {
+            assert_eq!(refusal.destination, "192.0.2.1:5070".parse().unwrap());
+            let response = Message::parse(refusal.bytes, &Limits::default()).unwrap();
+            response.check().unwrap();
+            assert_eq!(response.to().unwrap().tag(), Some("tt"));
+            response.status().unwrap().code()
+        });
+        assert_eq!(status, expected, "{text}");
+    }
+
+    #[test]
+    fn answers_what_can_be_answered() {
+        check(&format!("INVITE  sip:a@b SIP/2.0\r\n{HEADERS}\r\n"), Some(400));
+        check(&format!("INVITE sip:a@b SIP/7.0\r\n{HEADERS}\r\n"), Some(505));
+        check(&format!("INVITE sip:a@b SIP/2.0\r\n{HEADERS}l: 99\r\n\r\n"), Some(400));
+        check(&format!("INVITE sip:a@b SIP/2.0\r\n{HEADERS}nonsense\r\n\r\n"), Some(400));
+        check(&format!("ACK  sip:a@b SIP/2.0\r\n{HEADERS}\r\n"), None);
+        check("INVITE  sip:a@b SIP/2.0\r\n\r\n", None);
+        check("garbage", None);
+        check(&format!("SIP/2.0 9999 x\r\n{HEADERS}\r\n"), None);
+        check(&format!("INVITE sip:a@b SIP/2.0\n{}", HEADERS.replace("\r\n", "\n")), Some(400));
+    }
+}

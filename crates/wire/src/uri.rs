@@ -1,0 +1,504 @@
+//! SIP and SIPS URIs (RFC 3261 §19.1), tel URIs (RFC 3966), and any other scheme as opaque text.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use smol_str::SmolStr;
+
+use crate::error::UriError;
+use crate::net::Transport;
+use crate::params::Params;
+use crate::scan;
+
+mod compare;
+mod tel;
+
+pub use tel::TelUri;
+
+/// A URI of any scheme, borrowed from the text that it was read from.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Uri<'a> {
+    /// `sip:` or `sips:`.
+    Sip(SipUri<'a>),
+    /// `tel:`.
+    Tel(TelUri<'a>),
+    /// Another scheme, kept as it came.
+    Other {
+        /// The scheme as written.
+        scheme: &'a str,
+        /// All of the URI.
+        text: &'a str,
+    },
+}
+
+/// A `sip:` or `sips:` URI.
+#[derive(Clone, Copy, Debug)]
+pub struct SipUri<'a> {
+    /// Whether the scheme is `sips`.
+    pub secure: bool,
+    /// The user part, still escaped.
+    pub user: Option<&'a str>,
+    /// The password behind the user part, still escaped.
+    pub password: Option<&'a str>,
+    /// The host.
+    pub host: Host<'a>,
+    /// The port, where one stands.
+    pub port: Option<u16>,
+    /// The parameters, still escaped.
+    pub params: Params<'a>,
+    /// What follows `?`, still escaped; empty when nothing does.
+    pub headers: &'a str,
+}
+
+/// A host: a domain name or an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// A domain name as written.
+    Name(&'a str),
+    /// An IP address; IPv6 stands in brackets in URIs and Via.
+    Ip(IpAddr),
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI.
+    ///
+    /// # Errors
+    /// [`UriError`] names the first part that is malformed.
+    pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
+        if text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)) {
+            return Err(UriError::Character);
+        }
+        let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
+        if scheme.eq_ignore_ascii_case("sip") {
+            return SipUri::parse_rest(false, rest).map(Uri::Sip);
+        }
+        if scheme.eq_ignore_ascii_case("sips") {
+            return SipUri::parse_rest(true, rest).map(Uri::Sip);
+        }
+        if scheme.eq_ignore_ascii_case("tel") {
+            return TelUri::parse_rest(rest).map(Uri::Tel);
+        }
+        let mut letters = scheme.bytes();
+        let legal = letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+            && letters.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+        if legal { Ok(Uri::Other { scheme, text }) } else { Err(UriError::Scheme) }
+    }
+
+    /// The SIP or SIPS URI, if it is one.
+    pub const fn as_sip(&self) -> Option<&SipUri<'a>> {
+        match self {
+            Uri::Sip(sip) => Some(sip),
+            Uri::Tel(_) | Uri::Other { .. } => None,
+        }
+    }
+
+    /// Whether two URIs are equal by the rules of their scheme (RFC 3261 §19.1.4, RFC 3966 §4); URIs of
+    /// unknown schemes by their text with the scheme in any case.
+    pub fn equivalent(&self, other: &Uri<'_>) -> bool {
+        match (self, other) {
+            (Uri::Sip(one), Uri::Sip(two)) => one.equivalent(two),
+            (Uri::Tel(one), Uri::Tel(two)) => one.equivalent(two),
+            (Uri::Other { scheme, text }, Uri::Other { scheme: other_scheme, text: other_text }) => {
+                scheme.eq_ignore_ascii_case(other_scheme)
+                    && text[scheme.len()..] == other_text[other_scheme.len()..]
+            }
+            _ => false,
+        }
+    }
+}
+
+impl<'a> SipUri<'a> {
+    fn parse_rest(secure: bool, rest: &'a str) -> Result<SipUri<'a>, UriError> {
+        // The user part ends at the last `@` before anything that only the host part has; since `@` may not
+        // stand unescaped in a password, parameter or header, the first `@` ends it (RFC 3261 §25.1).
+        let (userinfo, hostpart) = match rest.find('@') {
+            Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
+            None => (None, rest),
+        };
+        let (user, password) = match userinfo {
+            None => (None, None),
+            Some(info) => match info.split_once(':') {
+                Some((user, password)) => (Some(user), Some(password)),
+                None => (Some(info), None),
+            },
+        };
+        if let Some(user) = user {
+            check_escaped(user, is_user).map_err(|error| error.unwrap_or(UriError::User))?;
+            if user.is_empty() {
+                return Err(UriError::User);
+            }
+        }
+        if let Some(password) = password {
+            check_escaped(password, is_password).map_err(|error| error.unwrap_or(UriError::User))?;
+        }
+        let (before_headers, headers) = match hostpart.find('?') {
+            Some(at) => (&hostpart[..at], &hostpart[at + 1..]),
+            None => (hostpart, ""),
+        };
+        let (hostport, params) = match before_headers.find(';') {
+            Some(at) => before_headers.split_at(at),
+            None => (before_headers, ""),
+        };
+        let (host, port) = parse_hostport(hostport)?;
+        check_params(params)?;
+        check_headers(headers)?;
+        Ok(SipUri { secure, user, password, host, port, params: Params::new(params), headers })
+    }
+
+    /// `sip` or `sips`.
+    pub const fn scheme(&self) -> &'static str {
+        if self.secure { "sips" } else { "sip" }
+    }
+
+    /// The user part with its escapes undone; bytes that are no UTF-8 stay escaped.
+    pub fn user_unescaped(&self) -> Option<SmolStr> {
+        self.user.map(unescape)
+    }
+
+    /// The `transport` parameter; `None` when it is absent or unknown.
+    pub fn transport(&self) -> Option<Transport> {
+        self.params.value("transport").and_then(|token| Transport::from_token(token.as_bytes()))
+    }
+
+    /// Whether it has the `lr` parameter of a loose router (RFC 3261 §19.1.1).
+    pub fn is_loose_router(&self) -> bool {
+        self.params.has("lr")
+    }
+
+    /// The port, or the default of its transport (RFC 3261 §19.1.2).
+    pub fn port_or_default(&self) -> u16 {
+        let transport = self.transport().unwrap_or(if self.secure { Transport::Tls } else { Transport::Udp });
+        self.port.unwrap_or(if self.secure { 5061 } else { transport.default_port() })
+    }
+}
+
+impl<'a> Host<'a> {
+    /// Reads a host name, an IPv4 address or a bracketed IPv6 reference.
+    ///
+    /// # Errors
+    /// [`UriError::Host`].
+    pub fn parse(text: &'a str) -> Result<Host<'a>, UriError> {
+        if let Some(inside) = text.strip_prefix('[') {
+            let inside = inside.strip_suffix(']').ok_or(UriError::Host)?;
+            return inside.parse::<Ipv6Addr>().map(|ip| Host::Ip(ip.into())).map_err(|_| UriError::Host);
+        }
+        if let Ok(ip) = text.parse::<Ipv4Addr>() {
+            return Ok(Host::Ip(ip.into()));
+        }
+        let legal = !text.is_empty()
+            && text.split_terminator('.').all(|label| {
+                !label.is_empty()
+                    && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            })
+            && text != "."
+            && !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if legal { Ok(Host::Name(text)) } else { Err(UriError::Host) }
+    }
+
+    /// Whether both name the same host: addresses by value, names in any case and without a closing dot.
+    pub fn equivalent(&self, other: &Host<'_>) -> bool {
+        match (self, other) {
+            (Host::Ip(one), Host::Ip(two)) => one == two,
+            (Host::Name(one), Host::Name(two)) => {
+                one.trim_end_matches('.').eq_ignore_ascii_case(two.trim_end_matches('.'))
+            }
+            _ => false,
+        }
+    }
+
+    /// The address, if it is one.
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Host::Ip(ip) => Some(*ip),
+            Host::Name(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Name(name) => f.write_str(name),
+            Host::Ip(IpAddr::V4(ip)) => write!(f, "{ip}"),
+            Host::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+        }
+    }
+}
+
+impl fmt::Display for SipUri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.scheme())?;
+        if let Some(user) = self.user {
+            f.write_str(user)?;
+            if let Some(password) = self.password {
+                write!(f, ":{password}")?;
+            }
+            f.write_str("@")?;
+        }
+        write!(f, "{}", self.host)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        f.write_str(self.params.as_str())?;
+        if self.headers.is_empty() { Ok(()) } else { write!(f, "?{}", self.headers) }
+    }
+}
+
+/// A URI that owns its text. The text is always a legal URI.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UriBuf {
+    text: SmolStr,
+}
+
+impl UriBuf {
+    /// Reads a URI and keeps its text.
+    ///
+    /// # Errors
+    /// As [`Uri::parse`].
+    pub fn parse(text: &str) -> Result<UriBuf, UriError> {
+        Uri::parse(text)?;
+        Ok(UriBuf { text: SmolStr::new(text) })
+    }
+
+    /// A SIP URI for a socket address: `sip:[user@]host:port`.
+    pub fn for_address(user: Option<&str>, address: SocketAddr) -> UriBuf {
+        let at = if user.is_some() { "@" } else { "" };
+        let text =
+            smol_str::format_smolstr!("sip:{}{at}{address}", user.map(escape_user).unwrap_or_default());
+        UriBuf { text }
+    }
+
+    /// The parts of the URI.
+    pub fn uri(&self) -> Uri<'_> {
+        Uri::parse(&self.text).expect("a UriBuf holds only text that Uri::parse took")
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Display for UriBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for UriBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Escapes what may not stand in a user part.
+pub fn escape_user(user: &str) -> SmolStr {
+    if user.bytes().all(is_user) {
+        return SmolStr::new(user);
+    }
+    let mut out = String::with_capacity(user.len() + 8);
+    for byte in user.bytes() {
+        if is_user(byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    SmolStr::from(out)
+}
+
+/// Undoes `%` escapes. Text whose escapes do not give UTF-8 comes back as it was.
+pub fn unescape(text: &str) -> SmolStr {
+    if !text.contains('%') {
+        return SmolStr::new(text);
+    }
+    let unescaped = unescaped_bytes(text).collect::<Vec<u8>>();
+    match String::from_utf8(unescaped) {
+        Ok(text) => SmolStr::from(text),
+        Err(_) => SmolStr::new(text),
+    }
+}
+
+/// Reads `host[:port]`.
+pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriError> {
+    let colon = match text.find(']') {
+        Some(bracket) => text[bracket..].find(':').map(|at| bracket + at),
+        None if text.starts_with('[') => return Err(UriError::Host),
+        None => text.find(':'),
+    };
+    match colon {
+        None => Ok((Host::parse(text)?, None)),
+        Some(colon) => {
+            let port = scan::decimal(&text.as_bytes()[colon + 1..])
+                .and_then(|port| u16::try_from(port).ok())
+                .filter(|port| *port != 0)
+                .ok_or(UriError::Port)?;
+            Ok((Host::parse(&text[..colon])?, Some(port)))
+        }
+    }
+}
+
+/// The bytes that a text with `%` escapes stands for.
+fn unescaped_bytes(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *bytes.get(at)?;
+        at += 1;
+        if byte == b'%'
+            && let (Some(high), Some(low)) = (bytes.get(at).and_then(hex), bytes.get(at + 1).and_then(hex))
+        {
+            at += 2;
+            return Some(high << 4 | low);
+        }
+        Some(byte)
+    })
+}
+
+fn hex(digit: &u8) -> Option<u8> {
+    char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'_' | b'.' | b'!' | b'~' | b'*' | b'\'' | b'(' | b')')
+}
+
+const fn is_user(byte: u8) -> bool {
+    is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',' | b';' | b'?' | b'/')
+}
+
+const fn is_password(byte: u8) -> bool {
+    is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',')
+}
+
+const fn is_param(byte: u8) -> bool {
+    is_unreserved(byte) || matches!(byte, b'[' | b']' | b'/' | b':' | b'&' | b'+' | b'$')
+}
+
+const fn is_header(byte: u8) -> bool {
+    is_unreserved(byte) || matches!(byte, b'[' | b']' | b'/' | b'?' | b':' | b'+' | b'$')
+}
+
+/// Checks that each byte is legal or a whole escape; `Err(Some(Escape))` for a broken escape.
+fn check_escaped(text: &str, legal: impl Fn(u8) -> bool) -> Result<(), Option<UriError>> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        if byte == b'%' {
+            if bytes.get(at + 1).and_then(hex).is_none() || bytes.get(at + 2).and_then(hex).is_none() {
+                return Err(Some(UriError::Escape));
+            }
+            at += 3;
+        } else if legal(byte) {
+            at += 1;
+        } else {
+            return Err(None);
+        }
+    }
+    Ok(())
+}
+
+fn check_params(text: &str) -> Result<(), UriError> {
+    for piece in text.split(';').skip(1) {
+        let (name, value) = piece.split_once('=').unwrap_or((piece, "-"));
+        if name.is_empty() || value.is_empty() {
+            return Err(UriError::Parameter);
+        }
+        for part in [name, value] {
+            check_escaped(part, is_param).map_err(|error| error.unwrap_or(UriError::Parameter))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_headers(text: &str) -> Result<(), UriError> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    for piece in text.split('&') {
+        let (name, value) = piece.split_once('=').ok_or(UriError::Headers)?;
+        if name.is_empty() {
+            return Err(UriError::Headers);
+        }
+        for part in [name, value] {
+            check_escaped(part, is_header).map_err(|error| error.unwrap_or(UriError::Headers))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sip(text: &str) -> SipUri<'_> {
+        *Uri::parse(text).unwrap().as_sip().unwrap()
+    }
+
+    #[test]
+    fn reads_all_parts() {
+        let uri = sip("sips:alice:pw@[2001:db8::1]:5071;transport=tcp;lr?subject=hi&a=b");
+        assert!(uri.secure);
+        assert_eq!((uri.user, uri.password), (Some("alice"), Some("pw")));
+        assert_eq!(uri.host.ip(), Some("2001:db8::1".parse().unwrap()));
+        assert_eq!(uri.port, Some(5071));
+        assert_eq!(uri.transport(), Some(Transport::Tcp));
+        assert!(uri.is_loose_router());
+        assert_eq!(uri.headers, "subject=hi&a=b");
+        assert_eq!(uri.to_string(), "sips:alice:pw@[2001:db8::1]:5071;transport=tcp;lr?subject=hi&a=b");
+    }
+
+    #[test]
+    fn reads_users_with_semicolons_and_escapes() {
+        assert_eq!(sip("sip:user;par=u%40example.net@example.com").user, Some("user;par=u%40example.net"));
+        assert_eq!(sip("sip:%61lice@example.com").user_unescaped().unwrap(), "alice");
+        assert_eq!(sip("sip:null-%00-null@example.com").user_unescaped().unwrap(), "null-\0-null");
+    }
+
+    #[test]
+    fn refuses_malformed_uris_by_the_part_that_is_wrong() {
+        for (text, error) in [
+            ("alice", UriError::Scheme),
+            ("sip:alice@", UriError::Host),
+            ("sip:@example.com", UriError::User),
+            ("sip:a%zz@example.com", UriError::Escape),
+            ("sip:alice@example.com:0", UriError::Port),
+            ("sip:alice@example.com:99999", UriError::Port),
+            ("sip:alice@example.com;", UriError::Parameter),
+            ("sip:alice@[::g]", UriError::Host),
+            ("sip:alice@[::1", UriError::Host),
+            ("sip:alice@1.2.3.400", UriError::Host),
+            ("sip:alice@example.com?x", UriError::Headers),
+            ("<sip:alice@example.com>", UriError::Character),
+            ("sip:a lice@example.com", UriError::Character),
+            ("sip:al\u{e9}@example.com", UriError::User),
+        ] {
+            assert_eq!(Uri::parse(text).err(), Some(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn default_ports_follow_scheme_and_transport() {
+        assert_eq!(sip("sip:example.com").port_or_default(), 5060);
+        assert_eq!(sip("sips:example.com").port_or_default(), 5061);
+        assert_eq!(sip("sip:example.com;transport=tls").port_or_default(), 5061);
+        assert_eq!(sip("sip:example.com:7000").port_or_default(), 7000);
+    }
+
+    #[test]
+    fn keeps_unknown_schemes() {
+        assert!(matches!(Uri::parse("nobodyKnowsThisScheme:x"), Ok(Uri::Other { .. })));
+        assert!(Uri::parse("1x:y").is_err());
+    }
+
+    #[test]
+    fn escapes_users_on_the_way_out() {
+        assert_eq!(escape_user("a@b"), "a%40b");
+        assert_eq!(unescape(&escape_user("Zoë 漢")), "Zoë 漢");
+        let address = "127.0.0.1:5070".parse().unwrap();
+        assert_eq!(UriBuf::for_address(Some("bob"), address).as_str(), "sip:bob@127.0.0.1:5070");
+        assert_eq!(UriBuf::for_address(None, "[::1]:5070".parse().unwrap()).as_str(), "sip:[::1]:5070");
+    }
+}

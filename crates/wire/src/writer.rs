@@ -1,0 +1,156 @@
+//! Messages of our own, written once into an exact buffer.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::edits::write_via_with_source;
+use crate::header_name::HeaderName;
+use crate::message::Message;
+use crate::method::{Method, Status};
+use crate::scan::ListValues;
+
+/// Writes one message: start line, headers in the order given, and at last the body.
+#[derive(Debug)]
+pub struct Writer {
+    out: Vec<u8>,
+}
+
+impl Writer {
+    /// Begins a request.
+    pub fn request(method: &Method, uri: impl Display) -> Writer {
+        let mut out = Vec::with_capacity(768);
+        let _ = write!(out, "{method} {uri} SIP/2.0\r\n");
+        Writer { out }
+    }
+
+    /// Begins a response that stands by itself.
+    pub fn response(status: Status, reason: &str) -> Writer {
+        let mut out = Vec::with_capacity(768);
+        let _ = write!(out, "SIP/2.0 {status} {reason}\r\n");
+        Writer { out }
+    }
+
+    /// Begins the response to a request (RFC 3261 §8.2.6): all Via values, From, To, Call-ID and CSeq are those
+    /// of the request. The topmost Via gets the request's `source` written in; To gets `to_tag` where it has no
+    /// tag. Timestamp is copied into a 100.
+    pub fn response_to(
+        request: &Message,
+        status: Status,
+        source: SocketAddr,
+        to_tag: Option<&str>,
+    ) -> Writer {
+        let mut writer = Writer::response(status, status.reason());
+        writer.copy_for_response(request, Some(source), to_tag);
+        if status.code() == 100 {
+            writer.copy(request, HeaderName::Timestamp);
+        }
+        writer
+    }
+
+    fn copy_for_response(&mut self, request: &Message, source: Option<SocketAddr>, to_tag: Option<&str>) {
+        let mut source = source;
+        for header in request.header_lines().filter(|header| header.name == HeaderName::Via) {
+            self.out.extend_from_slice(b"Via: ");
+            for (index, value) in ListValues::new(header.value).enumerate() {
+                if index > 0 {
+                    self.out.extend_from_slice(b", ");
+                }
+                write_via_with_source(value, source.take(), &mut self.out);
+            }
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.copy(request, HeaderName::From);
+        for header in request.header_lines().filter(|header| header.name == HeaderName::To) {
+            let has_tag = crate::headers::NameAddr::parse(header.value).is_ok_and(|to| to.tag().is_some());
+            self.out.extend_from_slice(b"To: ");
+            self.out.extend_from_slice(header.value);
+            if let Some(tag) = to_tag.filter(|_| !has_tag) {
+                let _ = write!(self.out, ";tag={tag}");
+            }
+            self.out.extend_from_slice(b"\r\n");
+        }
+        self.copy(request, HeaderName::CallId);
+        self.copy(request, HeaderName::CSeq);
+    }
+
+    /// Adds a header line.
+    pub fn header(&mut self, name: HeaderName, value: impl Display) -> &mut Writer {
+        self.line(name.as_str(), value)
+    }
+
+    /// Adds a header line by the text of its name.
+    pub fn line(&mut self, name: &str, value: impl Display) -> &mut Writer {
+        let _ = write!(self.out, "{name}: {value}\r\n");
+        self
+    }
+
+    /// Adds a header line whose value is bytes that came in a message.
+    pub fn raw(&mut self, name: HeaderName, value: &[u8]) -> &mut Writer {
+        let _ = write!(self.out, "{name}: ");
+        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Copies all lines of a header from another message, names in their long form.
+    pub fn copy(&mut self, from: &Message, name: HeaderName) -> &mut Writer {
+        for header in from.header_lines().filter(|header| header.name == name) {
+            self.raw(name, header.value);
+        }
+        self
+    }
+
+    /// Ends the message without a body.
+    pub fn finish(mut self) -> Bytes {
+        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        exact(self.out)
+    }
+
+    /// Ends the message with a body.
+    pub fn finish_with(mut self, content_type: &str, body: &[u8]) -> Bytes {
+        let _ = write!(self.out, "Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+        self.out.extend_from_slice(body);
+        exact(self.out)
+    }
+}
+
+/// What is kept has its exact size.
+fn exact(out: Vec<u8>) -> Bytes {
+    Bytes::from(out.into_boxed_slice())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Limits;
+
+    #[test]
+    fn a_response_copies_what_the_rfc_says_and_adds_the_tag_once() {
+        let request = "OPTIONS sip:a@b SIP/2.0\r\nv: SIP/2.0/UDP x;branch=z9hG4bK1, SIP/2.0/UDP y\r\n\
+            f: <sip:a@b>;tag=1\r\nt: <sip:b@b>\r\ni: c\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        let request = Message::parse(Bytes::from(request), &Limits::default()).unwrap();
+        let source = "1.2.3.4:5".parse().unwrap();
+        let bytes = Writer::response_to(&request, Status::of(200), source, Some("t")).finish();
+        assert_eq!(
+            std::str::from_utf8(&bytes).unwrap(),
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP x;branch=z9hG4bK1;received=1.2.3.4, SIP/2.0/UDP y\r\n\
+             From: <sip:a@b>;tag=1\r\nTo: <sip:b@b>;tag=t\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        let response = Message::parse(bytes, &Limits::default()).unwrap();
+        assert_eq!(response.to().unwrap().tag(), Some("t"));
+    }
+
+    #[test]
+    fn a_request_with_a_body_reads_back() {
+        let mut writer = Writer::request(&Method::Message, "sip:bob@biloxi.com");
+        writer.header(HeaderName::CallId, "x").line("X-Thing", 7);
+        let bytes = writer.finish_with("text/plain", "héllo".as_bytes());
+        let message = Message::parse(bytes, &Limits::default()).unwrap();
+        assert_eq!(message.body(), "héllo".as_bytes());
+        assert_eq!(message.value_by_text("x-thing"), Some(&b"7"[..]));
+    }
+}
