@@ -4,6 +4,7 @@
 //! A received message is one shared buffer and an index into it; typed headers are read when they are asked
 //! for, and [`Edits`] writes a changed copy in one pass, with untouched bytes as they came.
 
+pub mod auth;
 mod edits;
 mod error;
 mod header_name;
