@@ -52,18 +52,12 @@ impl Actions {
 
     /// No action yet, for the step along `edge`.
     pub(crate) const fn along(edge: Edge) -> Actions {
-        Actions {
-            set: 0,
-            edge: Some(edge),
-        }
+        Actions { set: 0, edge: Some(edge) }
     }
 
     /// Adds an action.
     pub(crate) const fn and(self, action: Action) -> Actions {
-        Actions {
-            set: self.set | action as u16,
-            edge: self.edge,
-        }
+        Actions { set: self.set | action as u16, edge: self.edge }
     }
 
     /// Whether `action` is to be done.

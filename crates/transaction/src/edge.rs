@@ -128,17 +128,9 @@ impl Edge {
     /// Every arrow, figure by figure.
     pub fn all() -> impl Iterator<Item = Edge> {
         let clients = InviteClientEdge::ALL.iter().map(|edge| Edge::from(*edge));
-        let clients = clients.chain(
-            NonInviteClientEdge::ALL
-                .iter()
-                .map(|edge| Edge::from(*edge)),
-        );
+        let clients = clients.chain(NonInviteClientEdge::ALL.iter().map(|edge| Edge::from(*edge)));
         let servers = InviteServerEdge::ALL.iter().map(|edge| Edge::from(*edge));
-        clients.chain(servers).chain(
-            NonInviteServerEdge::ALL
-                .iter()
-                .map(|edge| Edge::from(*edge)),
-        )
+        clients.chain(servers).chain(NonInviteServerEdge::ALL.iter().map(|edge| Edge::from(*edge)))
     }
 
     /// The arrow in words: figure, state, event, next state.
@@ -206,12 +198,7 @@ mod tests {
     fn every_edge_has_its_own_place_and_name() {
         let edges: Vec<Edge> = Edge::all().collect();
         assert_eq!(edges.len(), Edge::COUNT);
-        assert!(
-            edges
-                .iter()
-                .enumerate()
-                .all(|(place, edge)| edge.index() == place)
-        );
+        assert!(edges.iter().enumerate().all(|(place, edge)| edge.index() == place));
         let mut labels: Vec<&str> = edges.iter().map(|edge| edge.label()).collect();
         labels.sort_unstable();
         labels.dedup();

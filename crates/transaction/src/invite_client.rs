@@ -109,20 +109,13 @@ impl InviteClient {
             state: State::Calling,
             reliable,
             // §17.1.1.2: Timer A only over an unreliable transport, Timer B over any.
-            timer_a: if reliable {
-                Instant::NEVER
-            } else {
-                now + timers.t1()
-            },
+            timer_a: if reliable { Instant::NEVER } else { now + timers.t1() },
             timer_a_interval: timers.t1(),
             timer_b: now + timers.transaction_timeout(),
             timer_d: Instant::NEVER,
             timer_m: Instant::NEVER,
         };
-        (
-            machine,
-            along(InviteClientEdge::Start).and(Action::SendRequest),
-        )
+        (machine, along(InviteClientEdge::Start).and(Action::SendRequest))
     }
 
     /// The present state.
@@ -176,12 +169,10 @@ impl Machine for InviteClient {
                 self.timer_a = now + self.timer_a_interval;
                 along(To::CallingTimerA).and(Action::SendRequest)
             }
-            (State::Calling, Event::TimerB) => {
-                self.terminate(To::CallingTimerB).and(Action::TimedOut)
+            (State::Calling, Event::TimerB) => self.terminate(To::CallingTimerB).and(Action::TimedOut),
+            (State::Calling, Event::TransportError) => {
+                self.terminate(To::CallingTransportError).and(Action::TransportFailed)
             }
-            (State::Calling, Event::TransportError) => self
-                .terminate(To::CallingTransportError)
-                .and(Action::TransportFailed),
             (State::Calling, Event::Provisional) => self.proceed(To::CallingProvisional),
             (State::Calling, Event::Success) => self.accept(now, timers, To::CallingSuccess),
             (State::Calling, Event::Failure) => self.complete(now, timers, To::CallingFailure),
@@ -189,9 +180,7 @@ impl Machine for InviteClient {
 
             (State::Proceeding, Event::Provisional) => self.proceed(To::ProceedingProvisional),
             (State::Proceeding, Event::Success) => self.accept(now, timers, To::ProceedingSuccess),
-            (State::Proceeding, Event::Failure) => {
-                self.complete(now, timers, To::ProceedingFailure)
-            }
+            (State::Proceeding, Event::Failure) => self.complete(now, timers, To::ProceedingFailure),
             // Nothing is sent in Proceeding, and the response may come over another connection (§18.2.2).
             (State::Proceeding, Event::TransportError) => Actions::NONE,
             (State::Proceeding, Event::TimerA | Event::TimerB | Event::TimerD | Event::TimerM) => {
@@ -199,9 +188,9 @@ impl Machine for InviteClient {
             }
 
             (State::Completed, Event::Failure) => along(To::CompletedFailure).and(Action::SendAck),
-            (State::Completed, Event::TransportError) => self
-                .terminate(To::CompletedTransportError)
-                .and(Action::TransportFailed),
+            (State::Completed, Event::TransportError) => {
+                self.terminate(To::CompletedTransportError).and(Action::TransportFailed)
+            }
             (State::Completed, Event::TimerD) => self.terminate(To::CompletedTimerD),
             // A 1xx that was overtaken, or a 2xx that lost against a failure: neither is in the figure.
             (State::Completed, Event::Provisional | Event::Success) => Actions::NONE,
@@ -209,9 +198,7 @@ impl Machine for InviteClient {
 
             (State::Accepted, Event::Success) => along(To::AcceptedSuccess).and(Action::PassUp),
             (State::Accepted, Event::TimerM) => self.terminate(To::AcceptedTimerM),
-            (State::Accepted, Event::Provisional | Event::Failure | Event::TransportError) => {
-                Actions::NONE
-            }
+            (State::Accepted, Event::Provisional | Event::Failure | Event::TransportError) => Actions::NONE,
             (State::Accepted, Event::TimerA | Event::TimerB | Event::TimerD) => Actions::NONE,
 
             (State::Terminated, _) => Actions::NONE,
@@ -354,12 +341,8 @@ mod tests {
 
     #[test]
     fn seven_invites_are_sent_before_timer_b() {
-        let resent: Vec<u64> = calling()
-            .fire_all()
-            .into_iter()
-            .filter(|t| t.0 == "timer_a")
-            .map(|t| t.1)
-            .collect();
+        let resent: Vec<u64> =
+            calling().fire_all().into_iter().filter(|t| t.0 == "timer_a").map(|t| t.1).collect();
         assert_eq!(resent, [500, 1_500, 3_500, 7_500, 15_500, 31_500]);
     }
 

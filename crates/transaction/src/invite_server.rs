@@ -145,11 +145,7 @@ impl InviteServer {
         self.timer_trying = Instant::NEVER;
         self.timer_g_interval = timers.t1();
         // §17.2.1: Timer G only for unreliable transports, Timer H for all.
-        self.timer_g = if self.reliable {
-            Instant::NEVER
-        } else {
-            now + self.timer_g_interval
-        };
+        self.timer_g = if self.reliable { Instant::NEVER } else { now + self.timer_g_interval };
         self.timer_h = now + timers.transaction_timeout();
         along(InviteServerEdge::ProceedingFailure).and(Action::SendAndKeep)
     }
@@ -216,24 +212,17 @@ impl Machine for InviteServer {
                 along(To::CompletedTransportError).and(Action::TransportFailed)
             }
             (State::Completed, Event::Ack) => self.confirm(now, timers),
-            (State::Completed, Event::TimerH) => {
-                self.terminate(To::CompletedTimerH).and(Action::NoAck)
-            }
-            (State::Completed, Event::Provisional | Event::Success | Event::Failure) => {
-                Actions::NONE
-            }
+            (State::Completed, Event::TimerH) => self.terminate(To::CompletedTimerH).and(Action::NoAck),
+            (State::Completed, Event::Provisional | Event::Success | Event::Failure) => Actions::NONE,
             (State::Completed, Event::TimerTrying | Event::TimerI | Event::TimerL) => Actions::NONE,
 
             (State::Confirmed, Event::TimerI) => self.terminate(To::ConfirmedTimerI),
             // The state exists to swallow repeated ACKs.
             (State::Confirmed, Event::Invite | Event::Ack | Event::TransportError) => Actions::NONE,
-            (State::Confirmed, Event::Provisional | Event::Success | Event::Failure) => {
+            (State::Confirmed, Event::Provisional | Event::Success | Event::Failure) => Actions::NONE,
+            (State::Confirmed, Event::TimerTrying | Event::TimerG | Event::TimerH | Event::TimerL) => {
                 Actions::NONE
             }
-            (
-                State::Confirmed,
-                Event::TimerTrying | Event::TimerG | Event::TimerH | Event::TimerL,
-            ) => Actions::NONE,
 
             (State::Accepted, Event::Invite) => along(To::AcceptedInvite),
             (State::Accepted, Event::TransportError) => {
@@ -243,10 +232,9 @@ impl Machine for InviteServer {
             (State::Accepted, Event::Success) => along(To::AcceptedSuccess).and(Action::SendOnce),
             (State::Accepted, Event::TimerL) => self.terminate(To::AcceptedTimerL),
             (State::Accepted, Event::Provisional | Event::Failure) => Actions::NONE,
-            (
-                State::Accepted,
-                Event::TimerTrying | Event::TimerG | Event::TimerH | Event::TimerI,
-            ) => Actions::NONE,
+            (State::Accepted, Event::TimerTrying | Event::TimerG | Event::TimerH | Event::TimerI) => {
+                Actions::NONE
+            }
 
             (State::Terminated, _) => Actions::NONE,
         }
@@ -402,37 +390,22 @@ mod tests {
         let (name, at, actions) = run.fire();
         assert_eq!((name, at), ("timer_trying", 200));
         exactly(actions, &[Action::SendTrying]);
-        assert_eq!(
-            (run.machine.state(), run.machine.next_timer()),
-            (State::Proceeding, None)
-        );
+        assert_eq!((run.machine.state(), run.machine.next_timer()), (State::Proceeding, None));
     }
 
     #[test]
     fn sends_no_100_trying_once_the_transaction_user_has_answered() {
         for answer in [Event::Provisional, Event::Success, Event::Failure] {
             let mut run = after(&[answer]);
-            assert!(
-                run.fire_all().iter().all(|timer| timer.0 != "timer_trying"),
-                "{answer:?}"
-            );
+            assert!(run.fire_all().iter().all(|timer| timer.0 != "timer_trying"), "{answer:?}");
         }
     }
 
     #[test]
     fn the_failure_is_repeated_with_intervals_doubling_up_to_t2() {
         let fired = after(&[Event::Failure]).fire_all();
-        let resent: Vec<u64> = fired
-            .iter()
-            .filter(|t| t.0 == "timer_g")
-            .map(|t| t.1)
-            .collect();
-        assert_eq!(
-            resent,
-            [
-                500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500
-            ]
-        );
+        let resent: Vec<u64> = fired.iter().filter(|t| t.0 == "timer_g").map(|t| t.1).collect();
+        assert_eq!(resent, [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
         assert_eq!(fired.last(), Some(&("timer_h", 32_000)));
     }
 
@@ -440,10 +413,7 @@ mod tests {
     fn a_reliable_transport_switches_timer_g_off_and_makes_timer_i_zero() {
         let mut run = Run::start(|now, timers| InviteServer::start(now, true, timers)).0;
         run.feed(Event::Failure);
-        assert_eq!(
-            run.machine.next_timer().map(|timer| timer.1),
-            Some("timer_h")
-        );
+        assert_eq!(run.machine.next_timer().map(|timer| timer.1), Some("timer_h"));
         run.wait_until(100);
         run.feed(Event::Ack);
         assert_eq!(run.fire_all(), [("timer_i", 100)]);

@@ -20,3 +20,14 @@ pub trait Machine {
     /// Whether the machine has reached "Terminated" and must be destroyed now.
     fn is_terminated(&self) -> bool;
 }
+
+/// Lets the earliest timer fire if it is due; `None` when none is.
+pub(crate) fn fire<M: Machine>(machine: &mut M, now: Instant, timers: &Timers) -> Option<Actions> {
+    let (at, _, event) = machine.next_timer()?;
+    (at <= now).then(|| machine.handle(now, event, timers))
+}
+
+/// When the earliest timer fires, and its name.
+pub(crate) fn wakes<M: Machine>(machine: &M) -> Option<(Instant, &'static str)> {
+    machine.next_timer().map(|(at, name, _)| (at, name))
+}

@@ -96,19 +96,12 @@ impl NonInviteClient {
         let machine = NonInviteClient {
             state: State::Trying,
             reliable,
-            timer_e: if reliable {
-                Instant::NEVER
-            } else {
-                now + timers.t1()
-            },
+            timer_e: if reliable { Instant::NEVER } else { now + timers.t1() },
             timer_e_interval: timers.t1(),
             timer_f: now + timers.transaction_timeout(),
             timer_k: Instant::NEVER,
         };
-        (
-            machine,
-            along(NonInviteClientEdge::Start).and(Action::SendRequest),
-        )
+        (machine, along(NonInviteClientEdge::Start).and(Action::SendRequest))
     }
 
     /// The present state.
@@ -151,39 +144,29 @@ impl Machine for NonInviteClient {
     fn handle(&mut self, now: Instant, event: Event, timers: &Timers) -> Actions {
         use NonInviteClientEdge as To;
         match (self.state, event) {
-            (State::Trying, Event::TimerE) => self.resend(
-                now,
-                timers.doubled_to_t2(self.timer_e_interval),
-                To::TryingTimerE,
-            ),
-            (State::Trying, Event::TimerF) => {
-                self.terminate(To::TryingTimerF).and(Action::TimedOut)
+            (State::Trying, Event::TimerE) => {
+                self.resend(now, timers.doubled_to_t2(self.timer_e_interval), To::TryingTimerE)
             }
-            (State::Trying, Event::TransportError) => self
-                .terminate(To::TryingTransportError)
-                .and(Action::TransportFailed),
+            (State::Trying, Event::TimerF) => self.terminate(To::TryingTimerF).and(Action::TimedOut),
+            (State::Trying, Event::TransportError) => {
+                self.terminate(To::TryingTransportError).and(Action::TransportFailed)
+            }
             (State::Trying, Event::Provisional) => self.proceed(To::TryingProvisional),
             (State::Trying, Event::Final) => self.complete(now, timers, To::TryingFinal),
             (State::Trying, Event::TimerK) => Actions::NONE,
 
-            (State::Proceeding, Event::TimerE) => {
-                self.resend(now, timers.t2(), To::ProceedingTimerE)
+            (State::Proceeding, Event::TimerE) => self.resend(now, timers.t2(), To::ProceedingTimerE),
+            (State::Proceeding, Event::TimerF) => self.terminate(To::ProceedingTimerF).and(Action::TimedOut),
+            (State::Proceeding, Event::TransportError) => {
+                self.terminate(To::ProceedingTransportError).and(Action::TransportFailed)
             }
-            (State::Proceeding, Event::TimerF) => {
-                self.terminate(To::ProceedingTimerF).and(Action::TimedOut)
-            }
-            (State::Proceeding, Event::TransportError) => self
-                .terminate(To::ProceedingTransportError)
-                .and(Action::TransportFailed),
             (State::Proceeding, Event::Provisional) => self.proceed(To::ProceedingProvisional),
             (State::Proceeding, Event::Final) => self.complete(now, timers, To::ProceedingFinal),
             (State::Proceeding, Event::TimerK) => Actions::NONE,
 
             (State::Completed, Event::TimerK) => self.terminate(To::CompletedTimerK),
             // The state exists to swallow repeated responses.
-            (State::Completed, Event::Provisional | Event::Final | Event::TransportError) => {
-                Actions::NONE
-            }
+            (State::Completed, Event::Provisional | Event::Final | Event::TransportError) => Actions::NONE,
             (State::Completed, Event::TimerE | Event::TimerF) => Actions::NONE,
 
             (State::Terminated, _) => Actions::NONE,
@@ -307,18 +290,9 @@ mod tests {
 
     #[test]
     fn eleven_requests_are_sent_before_timer_f() {
-        let resent: Vec<u64> = trying()
-            .fire_all()
-            .into_iter()
-            .filter(|t| t.0 == "timer_e")
-            .map(|t| t.1)
-            .collect();
-        assert_eq!(
-            resent,
-            [
-                500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500
-            ]
-        );
+        let resent: Vec<u64> =
+            trying().fire_all().into_iter().filter(|t| t.0 == "timer_e").map(|t| t.1).collect();
+        assert_eq!(resent, [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500]);
     }
 
     #[test]

@@ -108,10 +108,7 @@ impl NonInviteServer {
             timer_expiry: now + timers.transaction_timeout(),
             timer_j: Instant::NEVER,
         };
-        (
-            machine,
-            along(NonInviteServerEdge::Start).and(Action::PassUp),
-        )
+        (machine, along(NonInviteServerEdge::Start).and(Action::PassUp))
     }
 
     /// The present state.
@@ -149,18 +146,14 @@ impl Machine for NonInviteServer {
         use NonInviteServerEdge as To;
         match (self.state, event) {
             // RFC 4320 §4.1: "MUST NOT respond […] 100 over any unreliable transport […] before".
-            (State::Trying, Event::Provisional) if !self.reliable && now < self.timer_trying => {
-                Actions::NONE
-            }
+            (State::Trying, Event::Provisional) if !self.reliable && now < self.timer_trying => Actions::NONE,
             (State::Trying, Event::Provisional) => self.proceed(Action::SendAndKeep),
             (State::Trying, Event::TimerTrying) => self.proceed(Action::SendTrying),
             (State::Trying, Event::Final) => self.complete(now, timers, To::TryingFinal),
             (State::Trying, Event::TimerExpiry) => {
                 self.terminate(Actions::off_figure().and(Action::Unanswered))
             }
-            (State::Trying, Event::Request | Event::TransportError | Event::TimerJ) => {
-                Actions::NONE
-            }
+            (State::Trying, Event::Request | Event::TransportError | Event::TimerJ) => Actions::NONE,
 
             (State::Proceeding, Event::Request) => along(To::ProceedingRequest).and(Action::Resend),
             (State::Proceeding, Event::Provisional) => {
@@ -315,10 +308,7 @@ mod tests {
     fn sends_100_trying_by_itself_when_timer_e_of_the_client_reaches_t2() {
         for mut run in [trying(), reliable()] {
             let (name, at, actions) = run.fire();
-            assert_eq!(
-                (name, at, run.machine.state()),
-                ("timer_trying", 3_500, State::Proceeding)
-            );
+            assert_eq!((name, at, run.machine.state()), ("timer_trying", 3_500, State::Proceeding));
             exactly(actions, &[Action::SendTrying]);
         }
     }

@@ -16,14 +16,7 @@ impl<M: Machine> Run<M> {
     pub(crate) fn start(start: impl FnOnce(Instant, &Timers) -> (M, Actions)) -> (Run<M>, Actions) {
         let timers = Timers::default();
         let (machine, actions) = start(Instant::START, &timers);
-        (
-            Run {
-                machine,
-                now: Instant::START,
-                timers,
-            },
-            actions,
-        )
+        (Run { machine, now: Instant::START, timers }, actions)
     }
 
     /// Lets `event` happen now.
@@ -68,15 +61,9 @@ impl<M: Machine> Run<M> {
 
 /// Asserts that exactly `expected` is to be done, and hands the actions on.
 pub(crate) fn exactly(actions: Actions, expected: &[Action]) -> Actions {
-    let set = expected
-        .iter()
-        .fold(Actions::NONE, |set, action| set.and(*action));
-    let plain = |actions: Actions| {
-        ALL.iter()
-            .copied()
-            .filter(|action| actions.has(*action))
-            .collect::<Vec<_>>()
-    };
+    let set = expected.iter().fold(Actions::NONE, |set, action| set.and(*action));
+    let plain =
+        |actions: Actions| ALL.iter().copied().filter(|action| actions.has(*action)).collect::<Vec<_>>();
     assert_eq!(plain(actions), plain(set));
     actions
 }

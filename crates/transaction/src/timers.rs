@@ -16,11 +16,7 @@ pub struct Timers {
 
 impl Default for Timers {
     fn default() -> Timers {
-        Timers {
-            t1: Duration::from_millis(500),
-            t2: Duration::from_secs(4),
-            t4: Duration::from_secs(5),
-        }
+        Timers { t1: Duration::from_millis(500), t2: Duration::from_secs(4), t4: Duration::from_secs(5) }
     }
 }
 
@@ -31,11 +27,7 @@ impl Timers {
     pub fn new(t1: Duration, t2: Duration, t4: Duration) -> Timers {
         const HOUR: Duration = Duration::from_secs(3600);
         let t1 = t1.clamp(Duration::from_millis(1), Duration::from_secs(60));
-        Timers {
-            t1,
-            t2: t2.clamp(t1, HOUR),
-            t4: t4.min(HOUR),
-        }
+        Timers { t1, t2: t2.clamp(t1, HOUR), t4: t4.min(HOUR) }
     }
 
     /// T1: the estimate of the round-trip time; 500 ms unless set.
@@ -97,10 +89,7 @@ impl Timers {
 pub(crate) fn earliest<E: Copy, const N: usize>(
     timers: [(Instant, &'static str, E); N],
 ) -> Option<(Instant, &'static str, E)> {
-    timers
-        .into_iter()
-        .filter(|timer| timer.0 != Instant::NEVER)
-        .min_by_key(|timer| timer.0)
+    timers.into_iter().filter(|timer| timer.0 != Instant::NEVER).min_by_key(|timer| timer.0)
 }
 
 #[cfg(test)]
@@ -119,27 +108,16 @@ mod tests {
 
     #[test]
     fn timer_d_is_never_shorter_than_32_seconds() {
-        let quick = Timers::new(
-            Duration::from_millis(10),
-            Duration::from_secs(1),
-            Duration::from_secs(1),
-        );
+        let quick = Timers::new(Duration::from_millis(10), Duration::from_secs(1), Duration::from_secs(1));
         assert_eq!(quick.transaction_timeout(), Duration::from_millis(640));
         assert_eq!(quick.timer_d(), Duration::from_secs(32));
-        let slow = Timers::new(
-            Duration::from_secs(1),
-            Duration::from_secs(4),
-            Duration::from_secs(5),
-        );
+        let slow = Timers::new(Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(5));
         assert_eq!(slow.timer_d(), Duration::from_secs(64));
     }
 
     #[test]
     fn timer_e_reaches_t2_after_three_and_a_half_seconds() {
-        assert_eq!(
-            Timers::default().non_invite_trying(),
-            Duration::from_millis(3500)
-        );
+        assert_eq!(Timers::default().non_invite_trying(), Duration::from_millis(3500));
     }
 
     #[test]
@@ -148,10 +126,7 @@ mod tests {
         assert_eq!(timers.t1(), Duration::from_millis(1));
         assert_eq!(timers.t2(), timers.t1());
         assert_eq!(timers.non_invite_trying(), Duration::ZERO);
-        assert_eq!(
-            Timers::new(Duration::MAX, Duration::MAX, Duration::ZERO).t1(),
-            Duration::from_secs(60)
-        );
+        assert_eq!(Timers::new(Duration::MAX, Duration::MAX, Duration::ZERO).t1(), Duration::from_secs(60));
     }
 
     #[test]
