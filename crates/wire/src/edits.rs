@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::header_name::HeaderName;
 use crate::headers::{TypedHeader, Via};
 use crate::message::{Header, Message};
-use crate::scan::{ListValues, find_outside};
+use crate::scan::{ListValues, find_outside, push_line_text};
 
 /// What a proxy changes in a message (RFC 3261 §16.6 and §16.7).
 #[derive(Clone, Debug, Default)]
@@ -144,7 +144,10 @@ impl<'a> Edits<'a> {
     fn write_start(&self, message: &Message, out: &mut Vec<u8>) {
         match (self.request_uri, message.method()) {
             (Some(uri), Some(method)) => {
-                let _ = write!(out, "{method} {uri} SIP/2.0\r\n");
+                out.extend_from_slice(method.as_str().as_bytes());
+                out.push(b' ');
+                push_uri(out, uri);
+                out.extend_from_slice(b" SIP/2.0\r\n");
             }
             _ => out.extend_from_slice(&message.bytes()[..message.start_line_length()]),
         }
@@ -244,7 +247,7 @@ pub(crate) fn write_via_with_source(value: &[u8], source: Option<SocketAddr>, ou
     let params_at = find_outside(value, true, |byte| byte == b';').unwrap_or(value.len());
     out.extend_from_slice(value[..params_at].trim_ascii_end());
     let mut rport = via.rport().is_some();
-    for piece in via.params.as_str().split(';').skip(1) {
+    for piece in via.params.pieces() {
         let name = piece.split('=').next().unwrap_or("").trim();
         if name.eq_ignore_ascii_case("received") {
             continue;
@@ -263,6 +266,20 @@ pub(crate) fn write_via_with_source(value: &[u8], source: Option<SocketAddr>, ou
     let _ = write!(out, ";received={}", source.ip());
 }
 
+/// Appends a URI. Bytes that no URI has would end the start line or move its parts: they are escaped.
+fn push_uri(out: &mut Vec<u8>, uri: &str) {
+    if uri.bytes().all(|byte| byte > b' ' && byte != 0x7f) {
+        return out.extend_from_slice(uri.as_bytes());
+    }
+    for byte in uri.bytes() {
+        if byte > b' ' && byte != 0x7f {
+            out.push(byte);
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+}
+
 /// The first value of a list and what follows its comma.
 fn first_and_rest(value: &[u8]) -> (&[u8], Option<&[u8]>) {
     let first = ListValues::new(value).next().unwrap_or(value);
@@ -277,6 +294,8 @@ fn write_route_rest(header: &Header<'_>, count: &mut usize, out: &mut Vec<u8>) {
     let mut value = Some(header.value);
     while let Some(text) = value
         && *count > 0
+        // Commas alone are no value: `Message::values` does not count them either.
+        && ListValues::new(text).next().is_some()
     {
         *count -= 1;
         value = first_and_rest(text).1;
@@ -293,7 +312,7 @@ fn line(out: &mut Vec<u8>, name: &str, value: &str) {
 fn raw_line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
+    push_line_text(out, value);
     out.extend_from_slice(b"\r\n");
 }
 
@@ -369,6 +388,41 @@ mod tests {
         let via = b"SIP/2.0/UDP h;received=9.9.9.9;rport=1;branch=z9hG4bKx;rport=2";
         write_via_with_source(via, Some("80.0.0.1:7000".parse().unwrap()), &mut out);
         assert_eq!(out, b"SIP/2.0/UDP h;rport=7000;branch=z9hG4bKx;received=80.0.0.1");
+    }
+
+    #[test]
+    fn quoted_semicolons_in_a_via_are_no_parameters() {
+        let mut out = Vec::new();
+        let via = b"SIP/2.0/UDP h;x=\"a;received=9.9.9.9\";branch=z9hG4bKx";
+        write_via_with_source(via, Some("80.0.0.1:7000".parse().unwrap()), &mut out);
+        assert_eq!(out, b"SIP/2.0/UDP h;x=\"a;received=9.9.9.9\";branch=z9hG4bKx;received=80.0.0.1".to_vec());
+    }
+
+    #[test]
+    fn what_an_edit_brings_adds_no_line() {
+        check(
+            |edits| {
+                edits
+                    .set_request_uri("sip:a b\r\nEvil: x")
+                    .push_via("SIP/2.0/UDP v\r\n\r\n")
+                    .append("X", "1\r\nEvil: 2")
+                    .set_body("a/b\nEvil: 3", b"");
+            },
+            &[
+                ("sip:bob@biloxi.com SIP/2.0", "sip:a%20b%0D%0AEvil:%20x SIP/2.0\r\nVia: SIP/2.0/UDP v    "),
+                ("c: text/plain\r\n\r\nbody", "X: 1  Evil: 2\r\nContent-Length: 0\r\n\r\n"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_route_line_without_value_does_not_count() {
+        let text = "BYE sip:a SIP/2.0\r\nRoute: ,\r\nRoute: ,<sip:p1>,, <sip:p2>\r\n\r\n";
+        let message = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
+        let mut out = Vec::new();
+        Edits::new().pop_routes(1).write(&message, &mut out);
+        let message = Message::parse(Bytes::from(out), &Limits::default()).unwrap();
+        assert_eq!(message.values(HeaderName::Route).collect::<Vec<_>>(), [b"<sip:p2>"]);
     }
 
     #[test]

@@ -123,6 +123,9 @@ pub enum UriError {
     /// `phone-context` (RFC 3966 §5.1.5).
     #[error("the telephone number is malformed or lacks its phone-context")]
     Number,
+    /// More parameters, or more pieces behind `?`, than [`uri::PARTS_MAX`](crate::uri::PARTS_MAX).
+    #[error("the URI has too many parameters or headers")]
+    TooMany,
     /// A character that no URI has: white space, `<`, `>`, `"`.
     #[error("the URI has a character that must be escaped")]
     Character,

@@ -1,31 +1,31 @@
 //! Parameters: `;name`, `;name=token` and `;name="quoted"` of headers and URIs.
 
 use crate::scan::{self, find_outside, trim};
+use crate::uri::unescaped_bytes;
 
 /// The parameters behind a header value or a URI: text from the first `;` on, possibly empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Params<'a> {
     text: &'a str,
+    /// In a URI `%` begins an escape, in a header it is a character like others (RFC 4475 §3.1.1.5).
+    escaped: bool,
 }
 
 impl<'a> Params<'a> {
-    /// Takes text that is empty or begins with `;`, and was checked by the caller's grammar.
-    pub(crate) const fn new(text: &'a str) -> Params<'a> {
-        Params { text }
+    /// Takes the parameters of a URI: text that is empty or begins with `;`, checked by the URI's grammar.
+    pub(crate) const fn of_uri(text: &'a str) -> Params<'a> {
+        Params { text, escaped: true }
     }
 
     /// Reads the parameters of a header value; `None` when the text is not a run of `;name[=value]` whose names
     /// are tokens and whose values are tokens, hosts or quoted strings (RFC 3261 §25.1 `generic-param`).
     pub fn parse(text: &'a str) -> Option<Params<'a>> {
         let text = std::str::from_utf8(trim(text.as_bytes())).ok()?;
-        if text.is_empty() {
-            return Some(Params { text });
-        }
-        if !text.starts_with(';') {
+        if !text.is_empty() && !text.starts_with(';') {
             return None;
         }
-        let params = Params { text };
-        params.iter().all(|(name, value)| is_legal(name, value)).then_some(params)
+        let params = Params { text, escaped: false };
+        params.pieces().all(is_legal).then_some(params)
     }
 
     /// The text with its first `;`, as it came.
@@ -35,6 +35,16 @@ impl<'a> Params<'a> {
 
     /// All parameters in order: name as written, value without quotes (still escaped) or `None`.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
+        self.pieces().map(|piece| {
+            let (name, value) = split(piece);
+            let unquote =
+                |value: &'a str| value.strip_prefix('"').and_then(|inside| inside.strip_suffix('"'));
+            (name, value.map(|value| unquote(value).unwrap_or(value)))
+        })
+    }
+
+    /// What stands between the semicolons, as it came.
+    pub(crate) fn pieces(self) -> impl Iterator<Item = &'a str> {
         let mut rest = self.text.strip_prefix(';');
         std::iter::from_fn(move || {
             let text = rest?;
@@ -43,13 +53,22 @@ impl<'a> Params<'a> {
                 None => (text, None),
             };
             rest = after;
-            Some(split(piece))
+            Some(piece)
         })
     }
 
     /// The value of a parameter, by its name in any case: `Some(None)` when it stands without a value.
     pub fn find(self, name: &str) -> Option<Option<&'a str>> {
-        self.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.iter().find(|(own, _)| self.is_named(own, name)).map(|(_, value)| value)
+    }
+
+    /// Whether `own`, a name as it is written here, is `name`; in a URI both may have escapes.
+    fn is_named(self, own: &str, name: &str) -> bool {
+        if self.escaped && (own.contains('%') || name.contains('%')) {
+            let fold = |text| unescaped_bytes(text).map(|byte: u8| byte.to_ascii_lowercase());
+            return fold(own).eq(fold(name));
+        }
+        own.eq_ignore_ascii_case(name)
     }
 
     /// The value of a parameter that has one.
@@ -63,26 +82,24 @@ impl<'a> Params<'a> {
     }
 }
 
+/// Name and value of one piece, the value with its quotes.
 fn split(piece: &str) -> (&str, Option<&str>) {
-    let (name, value) = match piece.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (piece, None),
-    };
-    let value = value.map(|value| {
-        let value = value.trim_matches(|c: char| c.is_ascii_whitespace());
-        value.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')).unwrap_or(value)
-    });
-    (name.trim_matches(|c: char| c.is_ascii_whitespace()), value)
+    match piece.split_once('=') {
+        Some((name, value)) => (name.trim_ascii(), Some(value.trim_ascii())),
+        None => (piece.trim_ascii(), None),
+    }
 }
 
-fn is_legal(name: &str, value: Option<&str>) -> bool {
-    // A quoted value may hold anything; an unquoted one is a token, a host or an IPv6 reference. What the
-    // RFC's own examples put here unquoted (URIs in Call-Info, for one) is let through: no white space.
+/// A quoted value may hold anything; an unquoted one is a token, a host or an IPv6 reference. What is sent
+/// unquoted in practice (URIs, nothing at all) is let through, but no white space and no stray quote.
+fn is_legal(piece: &str) -> bool {
+    let (name, value) = split(piece);
     let value_is_legal = match value {
         None => true,
-        Some(value) => !value.bytes().any(|byte| byte == b'\0'),
+        Some(value) if value.starts_with('"') => scan::is_quoted_string(value),
+        Some(value) => !value.bytes().any(|byte| byte <= b' ' || matches!(byte, b'"' | 0x7f)),
     };
-    scan::is_token_text(name.as_bytes()) && value_is_legal
+    value_is_legal && scan::is_token_text(name.as_bytes())
 }
 
 #[cfg(test)]
@@ -100,10 +117,17 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_parameter() {
-        assert!(Params::parse("tag=x").is_none());
-        assert!(Params::parse(";=x").is_none());
-        assert!(Params::parse(";a b=x").is_none());
-        assert!(Params::parse(";;a").is_none());
+        for bad in ["tag=x", ";=x", ";a b=x", ";;a", ";a=b c", ";a=\"b\" c", ";a=\"b", ";a=b\"c", ";a=\0"] {
+            assert!(Params::parse(bad).is_none(), "{bad:?}");
+        }
         assert!(Params::parse("").is_some());
+        assert!(Params::parse(";a=\"x\\\0\"").is_some());
+    }
+
+    #[test]
+    fn escapes_count_in_uris_only() {
+        assert!(Params::of_uri(";%6C%72").has("LR"));
+        assert!(!Params::parse(";%6C%72").unwrap().has("lr"));
+        assert_eq!(Params::of_uri(";n%61me=v").value("name"), Some("v"));
     }
 }

@@ -1,5 +1,6 @@
-//! The answer to a request that cannot be parsed: as much of it is read, leniently, as a response needs.
+//! The answer to a request that cannot be used: as much of it is read, leniently, as a response needs.
 
+use std::fmt::Display;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
@@ -9,10 +10,12 @@ use crate::edits::write_via_with_source;
 use crate::error::ParseError;
 use crate::header_name::HeaderName;
 use crate::headers::{NameAddr, TypedHeader, Via};
+use crate::message::Message;
 use crate::method::Status;
 use crate::scan::{ListValues, is_token_text, trim};
+use crate::screen::Screened;
 
-/// A response to a request that [`Message::parse`](crate::Message::parse) refused.
+/// A response to a request that was refused before any role saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The whole response.
@@ -24,37 +27,59 @@ pub struct Refusal {
 /// The most bytes of a malformed message that are looked at, and that an answer copies: never more than came in.
 const BYTES_MAX: usize = 8 * 1024;
 
-/// Writes the response to a malformed request: 505 for an unknown version, 513 for one that is too large, 400
-/// with the fault as its reason phrase for all else.
+/// Writes the response to a malformed request: 505 for an unknown version, 513 for one that is too large, 483 for
+/// too many Vias, 400 with the fault as its reason phrase for all else.
 ///
-/// `None` when it is no request, an ACK, or has no Via, From, To, Call-ID and CSeq that a response could copy.
+/// `None` when it is no request, an ACK, or has no Via and CSeq by which its sender would know the answer.
+/// From, To and Call-ID are copied where they stand (RFC 4475 §3.3.1: a request without them is answered too).
 pub fn refuse(bytes: &[u8], error: ParseError, source: SocketAddr, to_tag: &str) -> Option<Refusal> {
-    let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
     let status = match error {
         ParseError::Version => Status::of(505),
         ParseError::TooLong { .. } | ParseError::TooManyHeaders { .. } => Status::of(513),
         ParseError::TooManyVias { .. } => Status::of(483),
         _ => Status::of(400),
     };
+    write(bytes, status, &error, source, to_tag)
+}
+
+/// Writes the response to a request that [`Message::screen`](crate::Message::screen) refused. `None` as for
+/// [`refuse`].
+pub fn refuse_screened(
+    message: &Message,
+    screened: &Screened,
+    source: SocketAddr,
+    to_tag: &str,
+) -> Option<Refusal> {
+    write(message.bytes(), screened.status, &screened.fault, source, to_tag)
+}
+
+fn write(
+    bytes: &[u8],
+    status: Status,
+    fault: &dyn Display,
+    source: SocketAddr,
+    to_tag: &str,
+) -> Option<Refusal> {
+    let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
     let mut lines = unfolded_lines(bytes);
-    let start = trim(lines.next().filter(|line| !trim(line).is_empty()).or_else(|| lines.next())?);
+    let start = trim(lines.by_ref().find(|line| !trim(line).is_empty())?);
     let method_end = start.iter().position(|byte| *byte == b' ')?;
     let method = &start[..method_end];
-    if !is_token_text(method) || method.eq_ignore_ascii_case(b"ACK") || start.starts_with(b"SIP/") {
+    if !is_token_text(method) || method == b"ACK" || start.starts_with(b"SIP/") {
         return None;
     }
     let mut out = Vec::with_capacity(512);
+    let _ = write!(out, "SIP/2.0 {status} {}", status.reason());
     if status.code() == 400 {
-        let _ = write!(out, "SIP/2.0 400 Bad Request: {error}\r\n");
-    } else {
-        let _ = write!(out, "SIP/2.0 {status} {}\r\n", status.reason());
+        let _ = write!(out, ": {fault}");
     }
+    out.extend_from_slice(b"\r\n");
     let destination = copy_headers(lines, source, to_tag, &mut out)?;
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
     Some(Refusal { bytes: Bytes::from(out.into_boxed_slice()), destination })
 }
 
-/// Copies what a response needs; `None` when something of it is missing.
+/// Copies what a response needs; `None` when Via or CSeq is missing.
 fn copy_headers<'a>(
     lines: impl Iterator<Item = &'a [u8]>,
     source: SocketAddr,
@@ -71,7 +96,9 @@ fn copy_headers<'a>(
                 for value in ListValues::new(value) {
                     let is_top = destination.is_none();
                     if is_top {
-                        destination = Some(Via::parse(value).ok()?.response_address(source));
+                        // A Via that can't be read (of SIP/7.0, say): back to where the request came from.
+                        let via = Via::parse(value);
+                        destination = Some(via.map_or(source, |via| via.response_address(source)));
                     }
                     out.extend_from_slice(b"Via: ");
                     let at = out.len();
@@ -100,7 +127,7 @@ fn copy_headers<'a>(
         }
         out.extend_from_slice(b"\r\n");
     }
-    destination.filter(|_| seen == [true; 4])
+    destination.filter(|_| seen[3])
 }
 
 /// What broke the request must not break the answer: folds, bare line ends and NULs become spaces.
@@ -135,7 +162,7 @@ fn unfolded_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{Limits, Message};
+    use crate::message::Limits;
 
     const HEADERS: &str = "Via: SIP/2.0/UDP a.b:5070;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
         To: <sip:b@b>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n";
@@ -163,6 +190,7 @@ mod tests {
         check(&format!("ACK  sip:a@b SIP/2.0\r\n{HEADERS}\r\n"), None);
         check("INVITE  sip:a@b SIP/2.0\r\n\r\n", None);
         check("garbage", None);
+        check("\r\n\r\n", None);
         check(&format!("SIP/2.0 9999 x\r\n{HEADERS}\r\n"), None);
         check(&format!("INVITE sip:a@b SIP/2.0\n{}", HEADERS.replace("\r\n", "\n")), Some(400));
     }

@@ -116,6 +116,55 @@ pub fn unquote(inside: &str) -> String {
     out
 }
 
+/// Whether the text is one quoted string that ends where the text ends.
+pub(crate) fn is_quoted_string(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix('"') else {
+        return false;
+    };
+    let mut escaped = false;
+    for (at, byte) in rest.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1 == rest.len(),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Appends what goes on one header line. CR, LF and NUL that would end the line become spaces, whoever brought
+/// them; folds and NUL in a quoted pair stay as they came.
+pub(crate) fn push_line_text(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some(at) = memchr::memchr3(b'\r', b'\n', 0, rest) {
+        out.extend_from_slice(&rest[..at]);
+        let is_quoted_nul = rest[at] == 0 && at > 0 && rest[at - 1] == b'\\';
+        match rest[at..] {
+            [b'\r', b'\n', b' ' | b'\t', ..] => {
+                out.extend_from_slice(b"\r\n");
+                rest = &rest[at + 2..];
+            }
+            [byte, ..] => {
+                out.push(if is_quoted_nul { byte } else { b' ' });
+                rest = &rest[at + 1..];
+            }
+            [] => unreachable!("memchr3 found a byte here"),
+        }
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Lets a `Display` value be written as part of one header line, as [`push_line_text`] does.
+pub(crate) struct LineText<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl std::fmt::Write for LineText<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        push_line_text(self.0, text.as_bytes());
+        Ok(())
+    }
+}
+
 /// Reads a run of digits as a number that fits `u32`.
 pub(crate) fn decimal(text: &[u8]) -> Option<u32> {
     if text.is_empty() || text.len() > 10 {
@@ -152,6 +201,27 @@ mod tests {
         assert_eq!(decimal(b"4294967296"), None);
         assert_eq!(decimal(b""), None);
         assert_eq!(decimal(b"-1"), None);
+    }
+
+    #[test]
+    fn nothing_that_is_written_ends_its_line_early() {
+        let check = |text: &str, expected: &str| {
+            let mut out = Vec::new();
+            push_line_text(&mut out, text.as_bytes());
+            assert_eq!(out, expected.as_bytes(), "{text:?}");
+        };
+        check("plain", "plain");
+        check("a\r\nEvil: x", "a  Evil: x");
+        check("a\r\n b\r\n\tc\r\n", "a\r\n b\r\n\tc  ");
+        check("\n\r\0\\\0", "   \\\0");
+    }
+
+    #[test]
+    fn knows_whole_quoted_strings() {
+        assert!(is_quoted_string(r#""a\"b""#));
+        for bad in [r#""a"#, r#""a" b"#, r#""a\""#, "a", "", "\""] {
+            assert!(!is_quoted_string(bad), "{bad}");
+        }
     }
 
     #[test]

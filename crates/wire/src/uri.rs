@@ -15,6 +15,10 @@ mod tel;
 
 pub use tel::TelUri;
 
+/// The most parameters of a URI, and the most headers behind its `?`: comparing two URIs looks for each part of
+/// one among the parts of the other.
+pub const PARTS_MAX: usize = 64;
+
 /// A URI of any scheme, borrowed from the text that it was read from.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -143,7 +147,7 @@ impl<'a> SipUri<'a> {
         let (host, port) = parse_hostport(hostport)?;
         check_params(params)?;
         check_headers(headers)?;
-        Ok(SipUri { secure, user, password, host, port, params: Params::new(params), headers })
+        Ok(SipUri { secure, user, password, host, port, params: Params::of_uri(params), headers })
     }
 
     /// `sip` or `sips`.
@@ -158,7 +162,7 @@ impl<'a> SipUri<'a> {
 
     /// The `transport` parameter; `None` when it is absent or unknown.
     pub fn transport(&self) -> Option<Transport> {
-        self.params.value("transport").and_then(|token| Transport::from_token(token.as_bytes()))
+        self.params.value("transport").and_then(|token| Transport::from_token(unescape(token).as_bytes()))
     }
 
     /// Whether it has the `lr` parameter of a loose router (RFC 3261 §19.1.1).
@@ -181,7 +185,7 @@ impl<'a> Host<'a> {
     pub fn parse(text: &'a str) -> Result<Host<'a>, UriError> {
         if let Some(inside) = text.strip_prefix('[') {
             let inside = inside.strip_suffix(']').ok_or(UriError::Host)?;
-            return inside.parse::<Ipv6Addr>().map(|ip| Host::Ip(ip.into())).map_err(|_| UriError::Host);
+            return parse_ipv6(inside).map(|ip| Host::Ip(ip.into())).ok_or(UriError::Host);
         }
         if let Ok(ip) = text.parse::<Ipv4Addr>() {
             return Ok(Host::Ip(ip.into()));
@@ -320,6 +324,17 @@ pub fn unescape(text: &str) -> SmolStr {
     }
 }
 
+/// Reads an IPv6 address. RFC 5118 §4.10: the grammar of RFC 3261 allowed one colon too many before an IPv4 part
+/// (`2001:db8:::192.0.2.1`), which is passed over.
+fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
+    if let Ok(ip) = text.parse() {
+        return Some(ip);
+    }
+    let (before, after) = text.split_once(":::")?;
+    after.parse::<Ipv4Addr>().ok()?;
+    smol_str::format_smolstr!("{before}::{after}").parse().ok()
+}
+
 /// Reads `host[:port]`.
 pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriError> {
     let colon = match text.find(']') {
@@ -340,20 +355,22 @@ pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriE
 }
 
 /// The bytes that a text with `%` escapes stands for.
-fn unescaped_bytes(text: &str) -> impl Iterator<Item = u8> + '_ {
-    let bytes = text.as_bytes();
-    let mut at = 0;
+pub(crate) fn unescaped_bytes(text: &str) -> impl Iterator<Item = u8> + '_ {
+    let mut rest = text.as_bytes();
     std::iter::from_fn(move || {
-        let byte = *bytes.get(at)?;
-        at += 1;
-        if byte == b'%'
-            && let (Some(high), Some(low)) = (bytes.get(at).and_then(hex), bytes.get(at + 1).and_then(hex))
-        {
-            at += 2;
-            return Some(high << 4 | low);
-        }
-        Some(byte)
+        let (byte, after) = rest.split_first()?;
+        let escaped = escaped_byte(*byte, after);
+        rest = if escaped.is_some() { &after[2..] } else { after };
+        Some(escaped.unwrap_or(*byte))
     })
+}
+
+/// The byte that an escape stands for: `first` is `%` and two hexadecimal digits follow.
+fn escaped_byte(first: u8, after: &[u8]) -> Option<u8> {
+    match after {
+        [high, low, ..] if first == b'%' => Some(hex(high)? << 4 | hex(low)?),
+        _ => None,
+    }
 }
 
 fn hex(digit: &u8) -> Option<u8> {
@@ -401,7 +418,10 @@ fn check_escaped(text: &str, legal: impl Fn(u8) -> bool) -> Result<(), Option<Ur
 }
 
 fn check_params(text: &str) -> Result<(), UriError> {
-    for piece in text.split(';').skip(1) {
+    for (index, piece) in text.split(';').skip(1).enumerate() {
+        if index == PARTS_MAX {
+            return Err(UriError::TooMany);
+        }
         let (name, value) = piece.split_once('=').unwrap_or((piece, "-"));
         if name.is_empty() || value.is_empty() {
             return Err(UriError::Parameter);
@@ -417,7 +437,10 @@ fn check_headers(text: &str) -> Result<(), UriError> {
     if text.is_empty() {
         return Ok(());
     }
-    for piece in text.split('&') {
+    for (index, piece) in text.split('&').enumerate() {
+        if index == PARTS_MAX {
+            return Err(UriError::TooMany);
+        }
         let (name, value) = piece.split_once('=').ok_or(UriError::Headers)?;
         if name.is_empty() {
             return Err(UriError::Headers);

@@ -1,7 +1,6 @@
 //! Messages of our own, written once into an exact buffer.
 
-use std::fmt::Display;
-use std::io::Write as _;
+use std::fmt::{Display, Write as _};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -10,9 +9,12 @@ use crate::edits::write_via_with_source;
 use crate::header_name::HeaderName;
 use crate::message::Message;
 use crate::method::{Method, Status};
-use crate::scan::ListValues;
+use crate::scan::{LineText, ListValues, push_line_text};
 
 /// Writes one message: start line, headers in the order given, and at last the body.
+///
+/// No value ends its line early: CR, LF and NUL in what is written become spaces, so that what a peer sent (a
+/// user part with escapes, say) can't add a header.
 #[derive(Debug)]
 pub struct Writer {
     out: Vec<u8>,
@@ -22,14 +24,16 @@ impl Writer {
     /// Begins a request.
     pub fn request(method: &Method, uri: impl Display) -> Writer {
         let mut out = Vec::with_capacity(768);
-        let _ = write!(out, "{method} {uri} SIP/2.0\r\n");
+        let _ = write!(LineText(&mut out), "{method} {uri} SIP/2.0");
+        out.extend_from_slice(b"\r\n");
         Writer { out }
     }
 
     /// Begins a response that stands by itself.
     pub fn response(status: Status, reason: &str) -> Writer {
         let mut out = Vec::with_capacity(768);
-        let _ = write!(out, "SIP/2.0 {status} {reason}\r\n");
+        let _ = write!(LineText(&mut out), "SIP/2.0 {status} {reason}");
+        out.extend_from_slice(b"\r\n");
         Writer { out }
     }
 
@@ -68,7 +72,7 @@ impl Writer {
             self.out.extend_from_slice(b"To: ");
             self.out.extend_from_slice(header.value);
             if let Some(tag) = to_tag.filter(|_| !has_tag) {
-                let _ = write!(self.out, ";tag={tag}");
+                let _ = write!(LineText(&mut self.out), ";tag={tag}");
             }
             self.out.extend_from_slice(b"\r\n");
         }
@@ -83,14 +87,16 @@ impl Writer {
 
     /// Adds a header line by the text of its name.
     pub fn line(&mut self, name: &str, value: impl Display) -> &mut Writer {
-        let _ = write!(self.out, "{name}: {value}\r\n");
+        let _ = write!(LineText(&mut self.out), "{name}: {value}");
+        self.out.extend_from_slice(b"\r\n");
         self
     }
 
     /// Adds a header line whose value is bytes that came in a message.
     pub fn raw(&mut self, name: HeaderName, value: &[u8]) -> &mut Writer {
-        let _ = write!(self.out, "{name}: ");
-        self.out.extend_from_slice(value);
+        self.out.extend_from_slice(name.as_str().as_bytes());
+        self.out.extend_from_slice(b": ");
+        push_line_text(&mut self.out, value);
         self.out.extend_from_slice(b"\r\n");
         self
     }
@@ -111,7 +117,8 @@ impl Writer {
 
     /// Ends the message with a body.
     pub fn finish_with(mut self, content_type: &str, body: &[u8]) -> Bytes {
-        let _ = write!(self.out, "Content-Type: {content_type}\r\nContent-Length: {}\r\n\r\n", body.len());
+        self.line("Content-Type", content_type).line("Content-Length", body.len());
+        self.out.extend_from_slice(b"\r\n");
         self.out.extend_from_slice(body);
         exact(self.out)
     }
@@ -142,6 +149,18 @@ mod tests {
         );
         let response = Message::parse(bytes, &Limits::default()).unwrap();
         assert_eq!(response.to().unwrap().tag(), Some("t"));
+    }
+
+    #[test]
+    fn no_value_ends_its_line_early() {
+        let mut writer = Writer::request(&Method::Message, "sip:x\r\nEvil: 1");
+        writer.header(HeaderName::Subject, "a\r\nEvil: 2").raw(HeaderName::Organization, b"b\n\r\n");
+        let bytes = writer.finish_with("text/plain\r\n", b"");
+        assert_eq!(
+            std::str::from_utf8(&bytes).unwrap(),
+            "MESSAGE sip:x  Evil: 1 SIP/2.0\r\nSubject: a  Evil: 2\r\nOrganization: b   \r\n\
+             Content-Type: text/plain  \r\nContent-Length: 0\r\n\r\n"
+        );
     }
 
     #[test]

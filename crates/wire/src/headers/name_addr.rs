@@ -108,17 +108,8 @@ impl<'a> Contact<'a> {
 /// Tokens with white space between them, or one closed quoted string. Characters beyond ASCII without quotes are
 /// let through: RFC 4475 §3.1.1.1 has none, but phones send them and no meaning depends on it.
 fn is_display_name(text: &str) -> bool {
-    if let Some(rest) = text.strip_prefix('"') {
-        let mut escaped = false;
-        for (at, byte) in rest.bytes().enumerate() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => return at + 1 == rest.len(),
-                _ => {}
-            }
-        }
-        return false;
+    if text.starts_with('"') {
+        return scan::is_quoted_string(text);
     }
     text.bytes().all(|byte| scan::is_token(byte) || scan::is_space(byte) || !byte.is_ascii())
 }

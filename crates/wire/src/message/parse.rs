@@ -80,15 +80,18 @@ impl Message {
 
 /// Finds the CRLF that ends the line at `from`. `None` when there is no line end at all.
 fn line_end(bytes: &[u8], from: usize, line: usize) -> Result<Option<usize>, ParseError> {
-    let Some(length) = memchr3(b'\r', b'\n', 0, &bytes[from..]) else {
-        return Ok(None);
-    };
-    let at = from + length;
-    match (bytes[at], bytes.get(at + 1)) {
-        (b'\r', Some(b'\n')) => Ok(Some(at)),
-        (b'\r', None) => Ok(None),
-        _ => Err(ParseError::LineEnd { line }),
+    let mut at = from;
+    while let Some(length) = memchr3(b'\r', b'\n', 0, &bytes[at..]) {
+        at += length;
+        match (bytes[at], bytes.get(at + 1)) {
+            (b'\r', Some(b'\n')) => return Ok(Some(at)),
+            (b'\r', None) => return Ok(None),
+            // RFC 3261 §25.1 `quoted-pair`: behind a backslash NUL is legal (RFC 4475 §3.1.1.2).
+            (0, _) if line > 1 && at > from && bytes[at - 1] == b'\\' => at += 1,
+            _ => return Err(ParseError::LineEnd { line }),
+        }
     }
+    Ok(None)
 }
 
 fn header_lines(
@@ -221,6 +224,12 @@ mod tests {
     }
 
     #[test]
+    fn a_quoted_pair_may_hold_nul() {
+        let text = format!("{HEAD}Subject: \"a\\\0b\"\r\n\r\n");
+        assert_eq!(parse(&text).unwrap().value(HeaderName::Subject), Some(&b"\"a\\\0b\""[..]));
+    }
+
+    #[test]
     fn passes_over_line_ends_before_the_message() {
         assert!(parse(&format!("\r\n\r\n{HEAD}\r\n")).is_ok());
     }
@@ -251,6 +260,7 @@ mod tests {
         check("INVITE sip:a@b SIP/2.0\r\na: 1\r\n b\r\n: c\r\n\r\n", ParseError::HeaderLine { line: 4 });
         check("INVITE sip:a@b SIP/2.0\r\na: 1\n\r\n\r\n", ParseError::LineEnd { line: 2 });
         check("INVITE sip:a@b SIP/2.0\r\na: 1\0\r\n\r\n", ParseError::LineEnd { line: 2 });
+        check("SIP/2.0 200 \\\0\r\n\r\n", ParseError::LineEnd { line: 1 });
         check(&format!("{HEAD}l: x\r\n\r\n"), ParseError::ContentLength);
         check(&format!("{HEAD}l: -999\r\n\r\n"), ParseError::ContentLength);
         check(&format!("{HEAD}l: 1\r\nContent-Length: 2\r\n\r\nab"), ParseError::ContentLength);

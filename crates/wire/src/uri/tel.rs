@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::check_params;
+use super::{check_params, unescaped_bytes};
 use crate::error::UriError;
 use crate::params::Params;
 
@@ -22,7 +22,7 @@ impl<'a> TelUri<'a> {
             None => (rest, ""),
         };
         check_params(params)?;
-        let uri = TelUri { number, params: Params::new(params) };
+        let uri = TelUri { number, params: Params::of_uri(params) };
         let digits = number.strip_prefix('+').unwrap_or(number);
         let legal = if uri.is_global() {
             digits.bytes().all(|byte| byte.is_ascii_digit() || is_separator(byte))
@@ -60,12 +60,18 @@ impl<'a> TelUri<'a> {
             |uri: &TelUri<'_>| uri.digits().map(|digit| digit.to_ascii_lowercase()).collect::<String>();
         self.is_global() == other.is_global()
             && digits(self) == digits(other)
-            && self.params.iter().count() == other.params.iter().count()
-            && self.params.iter().all(|(name, value)| match other.params.find(name) {
-                Some(other_value) => same_value(name, value.unwrap_or(""), other_value.unwrap_or("")),
-                None => false,
-            })
+            && same_params(self.params, other.params)
+            && same_params(other.params, self.params)
     }
+}
+
+/// Whether each parameter of one is in two with the same value. A name that stands twice counts by its first
+/// value.
+fn same_params(one: Params<'_>, two: Params<'_>) -> bool {
+    one.iter().all(|(name, _)| match (one.find(name), two.find(name)) {
+        (Some(value), Some(other)) => same_value(name, value.unwrap_or(""), other.unwrap_or("")),
+        _ => false,
+    })
 }
 
 /// Values compare in any case; separators in numbers do not count.
@@ -73,7 +79,7 @@ fn same_value(name: &str, one: &str, two: &str) -> bool {
     let is_number = name.eq_ignore_ascii_case("ext")
         || (name.eq_ignore_ascii_case("phone-context") && one.starts_with('+') && two.starts_with('+'));
     let fold = |text: &str| {
-        text.bytes()
+        unescaped_bytes(text)
             .filter(|byte| !(is_number && is_separator(*byte)))
             .map(|byte| byte.to_ascii_lowercase())
             .collect::<Vec<_>>()
