@@ -1,0 +1,220 @@
+//! Bad input over the wire: a clear refusal, and nothing is lost.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::client::{Client, Request};
+use crate::lab::lab;
+use crate::serve::{DOMAIN, Server, User};
+
+/// Requests of one flood, each with a Call-ID of its own.
+const FLOOD: u32 = 100_000;
+/// Requests on their way at a time, so that few are lost in the socket's buffer.
+const WINDOW: u32 = 64;
+/// What the server may take at most, and what a second flood may add to the first.
+const RESIDENT_BYTES_MAX: u64 = 512 << 20;
+const GROWTH_BYTES_MAX: u64 = 16 << 20;
+
+#[test]
+fn wrong_password_unknown_user_and_foreign_domain_are_refused() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let mut client = Client::new(server.address);
+        let alice = server.user("alice");
+        let wrong = User { password: "guessed".to_owned(), ..alice.clone() };
+        let unknown = User { name: "mallory".to_owned(), password: "guessed".to_owned() };
+        for user in [&wrong, &unknown] {
+            let response = client.register(user, Some(60));
+            assert!([401, 403].contains(&response.status), "{user:?}: {response:?}");
+        }
+        // The same answer for a known and an unknown name, or it would tell who is there.
+        let statuses = [&wrong, &unknown].map(|user| client.register(user, Some(60)).status);
+        assert_eq!(statuses[0], statuses[1]);
+        // RFC 3261 §10.3 step 1 and 5.
+        let to = "sip:alice@elsewhere.example".to_owned();
+        let more = format!("Contact: <sip:alice@{}>\r\n", client.address());
+        let request = Request {
+            method: "REGISTER",
+            uri: "sip:elsewhere.example",
+            from: "alice",
+            to: &to,
+            more: more.clone(),
+        };
+        let foreign = client.ask(&request);
+        assert!([403, 404].contains(&foreign.status), "{foreign:?}");
+        // Someone else's address-of-record is not alice's to register.
+        let to = format!("sip:bob@{DOMAIN}");
+        let uri = format!("sip:{DOMAIN}");
+        let response =
+            client.ask_as(&alice, &Request { method: "REGISTER", uri: &uri, from: "alice", to: &to, more });
+        assert_eq!(response.status, 403, "{response:?}");
+        // Alice herself is not locked out by any of it.
+        assert_eq!(client.register(&alice, Some(60)).status, 200);
+        server.stop();
+    });
+}
+
+#[test]
+fn it_relays_no_call_for_strangers_nor_to_foreign_domains() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let mut client = Client::new(server.address);
+        let alice = server.user("alice");
+        let uri = format!("sip:bob@{DOMAIN}");
+        let invite = |uri| Request { method: "INVITE", uri, from: "alice", to: uri, more: String::new() };
+        assert_eq!(client.ask(&invite(&uri)).status, 407);
+        let foreign = "sip:somebody@203.0.113.9";
+        let stranger = client.ask(&invite(foreign)).status;
+        assert!([403, 404, 407].contains(&stranger), "{stranger}");
+        if stranger == 407 {
+            let response = client.ask_as(&alice, &invite(foreign));
+            assert_eq!(response.status, 403, "{response:?}");
+        }
+        server.stop();
+    });
+}
+
+#[test]
+fn garbage_is_counted_and_does_no_harm() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let mut client = Client::new(server.address);
+        let alice = server.user("alice");
+        assert_eq!(client.register(&alice, Some(600)).status, 200);
+        let garbage = garbage();
+        for datagram in &garbage {
+            client.send(datagram);
+        }
+        assert!(client.is_answered());
+        assert_registered(&mut client, &alice);
+        let counters = server.stop();
+        assert!(
+            some_counter_is_at_least(&counters, garbage.len() as u64 / 2),
+            "{} datagrams of garbage, but: {counters}",
+            garbage.len()
+        );
+    });
+}
+
+#[test]
+fn a_datagram_full_of_headers_is_refused_and_the_next_one_served() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let mut client = Client::new(server.address);
+        let uri = format!("sip:bob@{DOMAIN}");
+        // 65,507 bytes are the most that fit into one UDP datagram over IPv4.
+        let request = |more| Request { method: "INVITE", uri: &uri, from: "alice", to: &uri, more };
+        let empty = client.text(&request(String::new())).len() + 4;
+        let many = "X-Filler: 0123456789\r\n".repeat((65_507 - empty) / 22);
+        let long = format!("X-Filler: {}\r\n", "x".repeat(65_507 - empty - 12));
+        for more in [many, long] {
+            let text = client.text(&request(more));
+            assert!((65_000..=65_507).contains(&text.len()), "{}", text.len());
+            let response = client.ask_raw(text.as_bytes()).expect("a refusal in words, not silence");
+            assert!([400, 413, 431, 513].contains(&response.status), "{response:?}");
+            assert!(client.is_answered());
+        }
+        server.stop();
+    });
+}
+
+#[test]
+fn a_hundred_thousand_calls_without_follow_up_leave_memory_bounded() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let mut client = Client::new(server.address);
+        let alice = server.user("alice");
+        assert_eq!(client.register(&alice, Some(600)).status, 200);
+        flood(&mut client);
+        let after_first = server.resident_bytes();
+        flood(&mut client);
+        let after_second = server.resident_bytes();
+        println!("resident after {FLOOD}: {after_first} bytes, after as many again: {after_second} bytes");
+        assert!(after_second < RESIDENT_BYTES_MAX, "{after_second} bytes");
+        let growth = after_second.saturating_sub(after_first);
+        assert!(growth < GROWTH_BYTES_MAX, "the second flood added {growth} bytes");
+        // A server that sheds load says so; it serves again when the flood's transactions have ended.
+        assert!(server.process.is_running());
+        assert!(client.is_answered());
+        assert_registered(&mut client, &alice);
+        let counters = server.stop();
+        assert!(some_counter_is_at_least(&counters, u64::from(FLOOD)), "{counters}");
+    });
+}
+
+/// INVITE, REGISTER and OPTIONS in turn, never followed by an ACK or by credentials.
+fn flood(client: &mut Client) {
+    let (bob, server) = (format!("sip:bob@{DOMAIN}"), format!("sip:{DOMAIN}"));
+    for count in 0..FLOOD {
+        let (method, uri) = match count % 4 {
+            0 | 1 => ("INVITE", &bob),
+            2 => ("REGISTER", &server),
+            _ => ("OPTIONS", &server),
+        };
+        let text = client.text(&Request { method, uri, from: "flood", to: &bob, more: String::new() });
+        client.send(text.as_bytes());
+        if count % WINDOW == 0 {
+            // One answer in 64 at least: the server keeps up, or sheds load and says nothing for a moment.
+            while client.receive(Duration::from_millis(1)).is_some() {}
+        }
+    }
+    while client.receive(Duration::from_millis(200)).is_some() {}
+}
+
+/// Datagrams that are no SIP, or nearly SIP; the same ones at each run.
+fn garbage() -> Vec<Vec<u8>> {
+    let mut datagrams: Vec<Vec<u8>> = [
+        &b""[..],
+        b"\r\n",
+        b"\0\0\0\0",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"INVITE\r\n\r\n",
+        b"INVITE sip:bob@sip.test SIP/2.0\r\n\r\n",
+        b"INVITE sip:bob@sip.test SIP/2.0\r\nVia",
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"SIP/2.0 999999999999 OK\r\nVia: SIP/2.0/UDP [::::]:99999999;branch=\r\n\r\n",
+        b"INVITE sip:\xff\xfe SIP/2.0\r\nVia: SIP/2.0/UDP 10.9.0.1;branch=z9hG4bK1\r\nContent-Length: -1\r\n\r\n",
+        b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP 0.0.0.0:0\r\nCSeq: 99999999999999999999 OPTIONS\r\n\r\n",
+        b"OPTIONS sip:a SIP/2.0\r\nContent-Length: 18446744073709551616\r\n\r\n",
+    ]
+    .map(<[u8]>::to_vec)
+    .to_vec();
+    // A xorshift generator: noise that is the same each time.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..200 {
+        let length = (next() % 1400) as usize;
+        datagrams.push((0..length).map(|_| (next() >> 32) as u8).collect());
+    }
+    // A good request with one byte spoilt at each place.
+    let good = b"OPTIONS sip:sip.test SIP/2.0\r\nVia: SIP/2.0/UDP 10.9.0.1:9;branch=z9hG4bKx\r\nMax-Forwards: 70\r\n\
+        From: <sip:a@sip.test>;tag=1\r\nTo: <sip:sip.test>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+    for place in 0..good.len() {
+        let mut spoilt = good.to_vec();
+        spoilt[place] = (next() >> 32) as u8;
+        datagrams.push(spoilt);
+    }
+    datagrams
+}
+
+/// What was registered is still there: REGISTER without Contact asks for the bindings (RFC 3261 §10.2.3).
+fn assert_registered(client: &mut Client, user: &User) {
+    let response = client.register(user, None);
+    assert_eq!(response.status, 200, "{response:?}");
+    let address = client.address().to_string();
+    assert!(response.headers("Contact").any(|contact| contact.contains(&address)), "{response:?}");
+}
+
+fn some_counter_is_at_least(counters: &Value, least: u64) -> bool {
+    match counters {
+        Value::Object(map) => map.values().any(|value| some_counter_is_at_least(value, least)),
+        Value::Number(number) => number.as_u64().is_some_and(|number| number >= least),
+        _ => false,
+    }
+}

@@ -1,0 +1,22 @@
+//! Interop: foreign programs against the release binary, as black boxes. Nothing here knows an API of ours.
+//!
+//! `cargo xtask test --only interop` runs them, one after the other. Each test runs in a network namespace of its own
+//! (lab.rs), so fixed ports are no trouble. A program that is missing is a failure.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real programs run in real time: their deadlines are read off a clock"
+)]
+
+mod bad_input;
+mod client;
+mod demo;
+mod lab;
+mod phone;
+mod phones;
+mod process;
+mod serve;
+mod serving;
+mod sipp;
+mod sipsak;
+mod wav;

@@ -1,0 +1,78 @@
+//! SIPp as caller and callee through our proxy.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::lab::{ADDRESS, Lab, lab, system};
+use crate::process::Process;
+use crate::serve::{DOMAIN, Server, User};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Calls of one run, and how many are begun a second.
+const CALLS: &str = "50";
+const CALLS_PER_SECOND: &str = "25";
+
+#[test]
+fn fifty_challenged_calls_pass_through_the_proxy() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        calls_from_alice_to_bob(lab, &server, "call", &alice, &bob);
+        server.stop();
+    });
+}
+
+#[test]
+fn an_open_server_lets_calls_through_without_authentication() {
+    lab(|lab| {
+        let mut server = Server::start_with(lab, &["--open"]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        calls_from_alice_to_bob(lab, &server, "call_open", &alice, &bob);
+        server.stop();
+    });
+}
+
+#[test]
+fn a_server_that_is_not_open_answers_no_call_without_authentication() {
+    lab(|lab| {
+        let server = Server::start(lab);
+        let alice = server.user("alice");
+        let output = sipp(lab, &server, "call_open", &alice, 5150).args(["-s", "echo", "-m", "1"]).output();
+        let output = output.expect("sipp can be run");
+        assert_eq!(output.status.code(), Some(1), "SIPp says 1 for a call that failed: {output:?}");
+    });
+}
+
+#[test]
+fn sipp_calls_the_echo_robot() {
+    lab(|lab| {
+        let server = Server::start(lab);
+        let alice = server.user("alice");
+        system(sipp(lab, &server, "call", &alice, 5150).args(["-s", "echo", "-m", "5"]));
+    });
+}
+
+/// Bob registers and answers, alice calls; each SIPp ends with 0 only if each of its calls went as its scenario says.
+fn calls_from_alice_to_bob(lab: &Lab, server: &Server, scenario: &str, alice: &User, bob: &User) {
+    system(sipp(lab, server, "register", bob, 5160).args(["-m", "1"]));
+    let mut answering = Process::start(sipp(lab, server, "answer", bob, 5160).args(["-m", CALLS]));
+    let mut calling = sipp(lab, server, scenario, alice, 5150);
+    let text = system(calling.args(["-s", "bob", "-m", CALLS, "-r", CALLS_PER_SECOND]));
+    let status = answering.finish(PATIENCE);
+    assert!(status.success(), "the callee ended with {status}\n{}\n{text}", answering.output());
+}
+
+/// SIPp with a scenario of the folder beside this file, on a port of its own.
+fn sipp(lab: &Lab, server: &Server, scenario: &str, user: &User, port: u16) -> Command {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/sipp").join(format!("{scenario}.xml"));
+    assert!(file.is_file(), "there is no {}", file.display());
+    let (errors, port) = (lab.path(&format!("{scenario}.log")), port.to_string());
+    let mut command = Command::new("sipp");
+    command.arg(server.address.to_string()).arg("-sf").arg(file).args(["-i", ADDRESS, "-p", &port]);
+    command.args(["-key", "domain", DOMAIN, "-key", "caller", &user.name]);
+    command.args(["-au", &user.name, "-ap", &user.password, "-timeout", "30s", "-timeout_error"]);
+    command.args(["-nostdin", "-trace_err", "-error_file"]).arg(errors);
+    command
+}
