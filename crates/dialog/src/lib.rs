@@ -1,3 +1,14 @@
-//! Dialogs, offer and answer, and digest authentication: what two parties agree on between transactions.
+//! Dialogs, offer and answer, and digest authentication: what two parties agree on between transactions. No
+//! clock and no randomness: tags, nonces and points in time are arguments.
+//!
+//! A [`Dialog`] makes each request as a [`Draft`], which the sender writes once it has chosen the flow.
 
+mod dialog;
 pub mod digest;
+mod draft;
+mod route_set;
+mod text;
+
+pub use dialog::{Dialog, DialogError, DialogId, OutOfOrder, State};
+pub use draft::{Draft, MAX_FORWARDS};
+pub use route_set::{ROUTES_MAX, RouteSet};
