@@ -191,7 +191,7 @@ impl Transactions {
         let actions = client.machine.response(now, status, &self.timers);
         if had_request && !client.machine.needs_request() {
             let ack = actions.has(Action::SendAck).then(|| built::ack(&client.kept, response)).flatten();
-            keep(&mut self.kept_bytes, &mut client.kept, ack.unwrap_or_default());
+            self.take_ack(handle, ack.unwrap_or_default());
         }
         self.carry_out_client(handle, actions);
         if actions.has(Action::PassUp) {
@@ -199,6 +199,20 @@ impl Transactions {
         } else {
             self.counters.responses_absorbed += 1;
             Some(Matched::Absorbed(ClientId(handle)))
+        }
+    }
+
+    /// Puts the ACK in the place of the request. The response may have made it larger: beyond the byte limit it is
+    /// sent now and not kept.
+    fn take_ack(&mut self, handle: Handle, ack: Bytes) {
+        let Some(client) = self.clients.get_mut(handle) else { return };
+        keep(&mut self.kept_bytes, &mut client.kept, Bytes::new());
+        if self.kept_bytes + ack.len() <= self.limits.kept_bytes_max {
+            keep(&mut self.kept_bytes, &mut client.kept, ack);
+        } else {
+            self.counters.acks_sent += 1;
+            self.counters.acks_not_kept += 1;
+            self.transmits.push_back(Transmit { flow: client.flow, bytes: ack });
         }
     }
 

@@ -58,6 +58,8 @@ counters! {
     refused_by_limit,
     /// Responses that were sent and not kept because the byte limit was reached.
     responses_not_kept,
+    /// ACKs that were sent and not kept because the byte limit was reached.
+    acks_not_kept,
     /// Requests without the headers that a transaction is known by.
     requests_malformed,
 }

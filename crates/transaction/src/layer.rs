@@ -71,9 +71,12 @@ pub(crate) enum Owner {
 
 /// All transactions of one shard (RFC 3261 §17).
 ///
-/// Sketch of the cost: a transaction is one slot of a slab (its machine, its flow, two shared buffers and its key),
-/// one entry in a map from the hash of its key to the slot, and one or two in the queue of deadlines: some 300
-/// bytes beside the messages that it keeps. Creating one copies the request once and
+/// Its user gives it messages and `now`, and after each such call takes what [`Transactions::poll_transmit`] and
+/// [`Transactions::poll_event`] have until they have nothing, and the deadline of [`Transactions::poll_timeout`].
+///
+/// Sketch of the cost: a transaction is one slot of a slab (216 bytes for a client, 256 for a server: its machine,
+/// its flow, shared buffers), the text of its key, an entry in a map from the key's hash to the slot, and one or two
+/// entries in the queue of deadlines, beside the messages that it keeps. Creating one copies the request once and
 /// hashes some 60 bytes; a retransmission is a look-up, or the front of the queue, and a reference count.
 #[derive(Debug)]
 pub struct Transactions {
