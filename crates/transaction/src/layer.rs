@@ -40,6 +40,18 @@ impl Default for TransactionLimits {
     }
 }
 
+impl TransactionLimits {
+    /// A slot has 32 bits.
+    fn in_range(self) -> TransactionLimits {
+        let most = u32::MAX as usize;
+        TransactionLimits {
+            clients_max: self.clients_max.min(most),
+            servers_max: self.servers_max.min(most),
+            ..self
+        }
+    }
+}
+
 /// What the transaction user has to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -110,14 +122,9 @@ impl Transactions {
     /// gives the same run.
     pub fn new(timers: Timers, limits: TransactionLimits, seed: u64) -> Transactions {
         let hasher = FixedState::with_seed(seed);
-        let most = u32::MAX as usize;
         Transactions {
             timers,
-            limits: TransactionLimits {
-                clients_max: limits.clients_max.min(most),
-                servers_max: limits.servers_max.min(most),
-                ..limits
-            },
+            limits: limits.in_range(),
             clients: Slab::new(),
             servers: Slab::new(),
             client_slots: HashMap::with_hasher(hasher.clone()),
@@ -142,7 +149,7 @@ impl Transactions {
 
     /// Changes the limits. Transactions beyond a smaller limit live on; new ones are refused.
     pub fn set_limits(&mut self, limits: TransactionLimits) {
-        self.limits = limits;
+        self.limits = limits.in_range();
     }
 
     /// The next message to be sent. Call until `None` after each call that takes `now`.

@@ -166,7 +166,7 @@ impl ServerMachine {
 impl Transactions {
     /// Takes a request from the network and matches it (RFC 3261 §17.2.3). A request that is new begins a server
     /// transaction; `flow` is where its responses will go (RFC 3261 §18.2.2, RFC 3581 §4), which over UDP need not
-    /// be where it came from.
+    /// be where it came from. An ACK begins no transaction and needs no answer, whatever comes of it.
     pub fn receive_request(&mut self, now: Instant, flow: Flow, request: &Message) -> Received {
         // A response is the business of `receive_response`.
         let Some(method) = request.method() else { return Received::Absorbed };
