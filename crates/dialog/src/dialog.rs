@@ -349,14 +349,14 @@ fn tags(message: &Message) -> Result<[SmolStr; 2], HeaderError> {
 }
 
 /// A tag is a token (RFC 3261 §25.1). Peers put other characters into it; refused is only what would not come
-/// back the same when it is written after `;tag=`.
+/// back the same when it is written: those that end a parameter, and a `tag` without a value.
 fn tag(name: HeaderName, address: &NameAddr<'_>) -> Result<SmolStr, HeaderError> {
-    let tag = address.tag().unwrap_or_default();
     let breaks = |byte: u8| byte <= b' ' || matches!(byte, b';' | b',' | b'"' | b'<' | b'>' | b'\\' | 0x7f);
-    if tag.bytes().any(breaks) {
-        return Err(name.fault(Fault::Expected("a token as tag")));
+    match address.tag() {
+        Some(tag) if !tag.bytes().any(breaks) => Ok(SmolStr::new(tag)),
+        None if !address.params.has("tag") => Ok(SmolStr::default()),
+        Some(_) | None => Err(name.fault(Fault::Expected("a token as tag"))),
     }
-    Ok(SmolStr::new(tag))
 }
 
 /// A From or To value as we write it, with the tag that it has or now gets.
