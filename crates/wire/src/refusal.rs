@@ -71,12 +71,24 @@ fn write(
     let mut out = Vec::with_capacity(512);
     let _ = write!(out, "SIP/2.0 {status} {}", status.reason());
     if status.code() == 400 {
-        let _ = write!(out, ": {fault}");
+        out.extend_from_slice(b": ");
+        push_reason(&mut out, &fault.to_string());
     }
     out.extend_from_slice(b"\r\n");
     let destination = copy_headers(lines, source, to_tag, &mut out)?;
     out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
     Some(Refusal { bytes: Bytes::from(out.into_boxed_slice()), destination })
+}
+
+/// RFC 3261 §25.1 `Reason-Phrase`: what is neither reserved nor unreserved is escaped.
+fn push_reason(out: &mut Vec<u8>, reason: &str) {
+    for byte in reason.bytes() {
+        if byte.is_ascii_alphanumeric() || !byte.is_ascii() || b" -_.!~*'();/?:@&=+$,".contains(&byte) {
+            out.push(byte);
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
 }
 
 /// Copies what a response needs; `None` when Via or CSeq is missing.
@@ -179,6 +191,19 @@ mod tests {
             response.status().unwrap().code()
         });
         assert_eq!(status, expected, "{text}");
+    }
+
+    #[test]
+    fn the_fault_is_a_legal_reason_phrase() {
+        let text = format!("INVITE sip:a@b SIP/2.0\r\nContact: sip:a?b=c\r\n{HEADERS}\r\n");
+        let message = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
+        let screened = message.screen().unwrap_err();
+        let refusal = refuse_screened(&message, &screened, "192.0.2.1:9".parse().unwrap(), "t").unwrap();
+        let response = Message::parse(refusal.bytes, &Limits::default()).unwrap();
+        assert_eq!(
+            std::str::from_utf8(response.reason()),
+            Ok("Bad Request: Contact: expected %3C %3E around a URI with ? or ,")
+        );
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub struct NameAddr<'a> {
     pub params: Params<'a>,
 }
 
+const DISPLAY_NAME: Fault = Fault::Expected("a display name of tokens or one closed quoted string");
+
 /// A Contact value: `*` or an address.
 #[derive(Clone, Copy, Debug)]
 pub enum Contact<'a> {
@@ -38,6 +40,7 @@ impl<'a> NameAddr<'a> {
         let text = utf8(value)?;
         match find_outside(text.as_bytes(), false, |byte| byte == b'<') {
             Some(open) => Self::parse_bracketed(text, open),
+            None if text.starts_with('"') => Err(DISPLAY_NAME),
             None => Self::parse_bare(text),
         }
     }
@@ -45,7 +48,7 @@ impl<'a> NameAddr<'a> {
     fn parse_bracketed(text: &'a str, open: usize) -> Result<NameAddr<'a>, Fault> {
         let display = text[..open].trim_matches(|c: char| c.is_ascii_whitespace());
         if !is_display_name(display) {
-            return Err(Fault::Expected("a display name of tokens or one quoted string"));
+            return Err(DISPLAY_NAME);
         }
         let length = text[open..].find('>').ok_or(Fault::Expected("> after the URI"))?;
         let uri_text = &text[open + 1..open + length];
