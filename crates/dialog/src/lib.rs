@@ -6,6 +6,7 @@
 mod dialog;
 pub mod digest;
 mod draft;
+pub mod offer_answer;
 mod route_set;
 mod text;
 
