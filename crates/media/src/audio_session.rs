@@ -446,6 +446,12 @@ impl AudioSession {
         &mut self.rtp
     }
 
+    /// Shifts our media time, as a peer that is replaced by another one would.
+    #[cfg(test)]
+    pub(crate) fn jump_timestamp(&mut self, by: u32) {
+        self.timestamp = self.timestamp.wrapping_add(by);
+    }
+
     /// What the audio was like so far.
     pub fn report(&self) -> Report {
         let stats = self.rtp.stats();
@@ -490,6 +496,7 @@ impl AudioSession {
             strangers: self.strangers,
             rejected: stats.rejected + self.unwanted,
             collisions: stats.collisions,
+            loops: stats.loops,
             skipped_frames: self.skipped_frames,
             rtcp_sent: stats.rtcp_sent,
             rtcp_received: stats.rtcp_received,

@@ -1,18 +1,16 @@
 //! A bounded store of payloads in the order of their timestamps, between arrival and playing.
 
 /// The most packets that wait: 1.28 s of 20 ms packets.
-pub(crate) const PACKETS_MAX: usize = 64;
+pub(crate) const PACKETS_MAX: usize = u64::BITS as usize;
 /// The longest payload that is kept, in octets; longer ones are refused.
 pub(crate) const PAYLOAD_LEN_MAX: usize = 640;
 
-/// One waiting packet.
-#[derive(Clone)]
+/// What a waiting packet is, beside its payload.
+#[derive(Clone, Copy, Default)]
 struct Slot {
-    used: bool,
     timestamp: u32,
     payload_type: u8,
     len: u16,
-    payload: [u8; PAYLOAD_LEN_MAX],
 }
 
 /// What happened to a packet that was put in.
@@ -28,19 +26,38 @@ pub(crate) enum Inserted {
     TooLong,
 }
 
-/// The store. Made once, then free of allocation.
+/// The store. Made once, then free of allocation. What is searched lies together; payloads are touched only when they
+/// are written or read, so that hundreds of sessions share a processor's cache.
 #[derive(Clone)]
 pub(crate) struct JitterBuffer {
-    slots: Box<[Slot]>,
-    len: usize,
+    /// Bit n: slot n holds a packet.
+    used: u64,
+    slots: [Slot; PACKETS_MAX],
+    payloads: Box<[[u8; PAYLOAD_LEN_MAX]]>,
 }
 
 impl JitterBuffer {
     /// An empty store.
     pub(crate) fn new() -> JitterBuffer {
-        let empty =
-            Slot { used: false, timestamp: 0, payload_type: 0, len: 0, payload: [0; PAYLOAD_LEN_MAX] };
-        JitterBuffer { slots: vec![empty; PACKETS_MAX].into_boxed_slice(), len: 0 }
+        JitterBuffer {
+            used: 0,
+            slots: [Slot::default(); PACKETS_MAX],
+            payloads: vec![[0; PAYLOAD_LEN_MAX]; PACKETS_MAX].into_boxed_slice(),
+        }
+    }
+
+    /// The indexes of the slots in use.
+    fn waiting(&self) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.used;
+        std::iter::from_fn(move || {
+            let index = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (index < PACKETS_MAX).then_some(index)
+        })
+    }
+
+    fn index_of(&self, timestamp: u32) -> Option<usize> {
+        self.waiting().find(|index| self.slots[*index].timestamp == timestamp)
     }
 
     /// Puts a packet in.
@@ -48,52 +65,46 @@ impl JitterBuffer {
         if payload.len() > PAYLOAD_LEN_MAX {
             return Inserted::TooLong;
         }
-        if self.slots.iter().any(|slot| slot.used && slot.timestamp == timestamp) {
+        if self.index_of(timestamp).is_some() {
             return Inserted::Duplicate;
         }
-        let Some(slot) = self.slots.iter_mut().find(|slot| !slot.used) else { return Inserted::Full };
-        slot.used = true;
-        slot.timestamp = timestamp;
-        slot.payload_type = payload_type;
-        slot.len = payload.len() as u16;
-        slot.payload[..payload.len()].copy_from_slice(payload);
-        self.len += 1;
+        let index = self.used.trailing_ones() as usize;
+        if index >= PACKETS_MAX {
+            return Inserted::Full;
+        }
+        self.used |= 1 << index;
+        self.slots[index] = Slot { timestamp, payload_type, len: payload.len() as u16 };
+        self.payloads[index][..payload.len()].copy_from_slice(payload);
         Inserted::Kept
     }
 
     /// The distance from `timestamp` to the earliest waiting packet; negative for packets whose time has passed.
     pub(crate) fn distance_to_first(&self, timestamp: u32) -> Option<i32> {
-        self.slots
-            .iter()
-            .filter(|slot| slot.used)
-            .map(|slot| slot.timestamp.wrapping_sub(timestamp) as i32)
-            .min()
+        self.waiting().map(|index| self.slots[index].timestamp.wrapping_sub(timestamp) as i32).min()
     }
 
     /// Takes the packet with `timestamp` out and hands payload type and payload to `read`.
     pub(crate) fn take<T>(&mut self, timestamp: u32, read: impl FnOnce(u8, &[u8]) -> T) -> Option<T> {
-        let slot = self.slots.iter_mut().find(|slot| slot.used && slot.timestamp == timestamp)?;
-        slot.used = false;
-        self.len -= 1;
-        Some(read(slot.payload_type, &slot.payload[..usize::from(slot.len)]))
+        let index = self.index_of(timestamp)?;
+        self.used &= !(1 << index);
+        let slot = self.slots[index];
+        Some(read(slot.payload_type, &self.payloads[index][..usize::from(slot.len)]))
     }
 
     /// Throws away what is before `timestamp`; returns how many packets that were.
     pub(crate) fn discard_before(&mut self, timestamp: u32) -> usize {
-        let before = self.len;
-        for slot in self.slots.iter_mut() {
-            if slot.used && (slot.timestamp.wrapping_sub(timestamp) as i32) < 0 {
-                slot.used = false;
-                self.len -= 1;
+        let before = self.used.count_ones();
+        for index in self.waiting() {
+            if (self.slots[index].timestamp.wrapping_sub(timestamp) as i32) < 0 {
+                self.used &= !(1 << index);
             }
         }
-        before - self.len
+        (before - self.used.count_ones()) as usize
     }
 
     /// Throws everything away.
     pub(crate) fn clear(&mut self) {
-        self.slots.iter_mut().for_each(|slot| slot.used = false);
-        self.len = 0;
+        self.used = 0;
     }
 }
 
@@ -105,7 +116,7 @@ impl Default for JitterBuffer {
 
 impl std::fmt::Debug for JitterBuffer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JitterBuffer").field("len", &self.len).finish_non_exhaustive()
+        f.debug_struct("JitterBuffer").field("packets", &self.used.count_ones()).finish_non_exhaustive()
     }
 }
 
@@ -137,7 +148,7 @@ mod tests {
             assert_eq!(buffer.insert(packet, 0, &[]), Inserted::Kept);
         }
         assert_eq!(buffer.insert(1000, 0, &[]), Inserted::Full);
-        assert_eq!((buffer.discard_before(10), buffer.len), (10, PACKETS_MAX - 10));
+        assert_eq!((buffer.discard_before(10), buffer.waiting().count()), (10, PACKETS_MAX - 10));
         buffer.clear();
         assert_eq!(buffer.distance_to_first(0), None);
     }

@@ -30,11 +30,11 @@ const SHORTFALL_MAX: i32 = 80;
 /// How far it may be above before it is lowered, 20 ms: the phase of the player's frames alone makes as much.
 const EXCESS_MAX: i32 = 160;
 /// A deviation that is corrected with each frame, 100 ms.
-const FAR: i32 = 800;
+const FAR: u32 = 800;
 /// Frames between two corrections.
 const FRAMES_BETWEEN_CORRECTIONS: u32 = 3;
 /// A jump of timestamps beyond this starts the stream anew, 2 s.
-const JUMP: i32 = 16_000;
+const JUMP: u32 = 16_000;
 /// Without packets for this long the stream pauses, 200 ms.
 const PAUSE: u32 = 1600;
 /// Lags and overlap of a correction.
@@ -124,7 +124,7 @@ impl Playout {
     pub fn insert(&mut self, now: Instant, timestamp: u32, payload_type: u8, payload: &[u8]) {
         if let State::Playing { next, .. } = self.state {
             let ahead = timestamp.wrapping_sub(next) as i32;
-            if ahead.abs() > JUMP {
+            if ahead.unsigned_abs() > JUMP {
                 self.restart();
             } else {
                 self.delay.update(timestamp_units(now, RATE), timestamp);
@@ -135,7 +135,8 @@ impl Playout {
             }
         }
         if !matches!(self.state, State::Playing { .. }) {
-            if self.buffer.distance_to_first(timestamp).is_some_and(|distance| distance.abs() > JUMP) {
+            if self.buffer.distance_to_first(timestamp).is_some_and(|distance| distance.unsigned_abs() > JUMP)
+            {
                 self.buffer.clear();
             }
             if self.state == State::Idle {
@@ -276,10 +277,14 @@ impl Playout {
         let playing = next.wrapping_sub(self.ready.len() as u32).wrapping_add(invented);
         self.delay_now = self.delay.delay_of(timestamp_units(now, RATE), playing);
         self.since_correction += 1;
-        let excess = self.delay_now - self.target() as i32;
+        let excess = self.delay_now.saturating_sub(self.target() as i32);
+        if excess > DELAY_MAX as i32 {
+            self.skip(next, excess);
+            return;
+        }
         if (-SHORTFALL_MAX..=EXCESS_MAX).contains(&excess)
             || invented > 0
-            || self.since_correction < FRAMES_BETWEEN_CORRECTIONS && excess.abs() <= FAR
+            || self.since_correction < FRAMES_BETWEEN_CORRECTIONS && excess.unsigned_abs() <= FAR
         {
             return;
         }
@@ -298,6 +303,15 @@ impl Playout {
         } else {
             self.stretch();
         }
+    }
+
+    /// Leaves out sound that is far too late, in whole packets.
+    fn skip(&mut self, next: u32, excess: i32) {
+        let frames = excess.unsigned_abs() / self.frame_len as u32;
+        let next = next.wrapping_add(frames.wrapping_mul(self.frame_len as u32));
+        self.stats.late += self.buffer.discard_before(next) as u64;
+        self.ready.clear();
+        self.state = State::Playing { next, invented: 0 };
     }
 
     /// The lag at which the ready samples resemble their own beginning most.

@@ -68,6 +68,8 @@ pub struct Report {
     pub rejected: u64,
     /// SSRC collisions that were survived.
     pub collisions: u32,
+    /// Packets of ours that came back: the peer reflects instead of answering with a stream of its own.
+    pub loops: u64,
     /// Frames left out because the caller came too late.
     pub skipped_frames: u64,
     /// RTCP packets sent.

@@ -399,3 +399,74 @@ fn a_sender_whose_clock_drifts_is_followed_without_growing_delay() {
         assert!(report.received.tone.unwrap().share > 0.95, "{nanos}: {report:?}");
     }
 }
+
+#[test]
+fn a_peer_that_reflects_our_packets_is_told_apart_from_one_that_talks() {
+    let mut session = AudioSession::new(Instant::START, settings(0, tone(440.0)));
+    let mut out = Vec::new();
+    for tick in 0..50 {
+        let now = Instant::from_millis(tick * 20);
+        session.handle_timeout(now);
+        while let Some(outgoing) = session.poll_transmit(&mut out) {
+            if !outgoing.is_rtcp {
+                session.handle_packet(now, false, address(1), &out);
+                break;
+            }
+        }
+    }
+    let report = session.report();
+    assert_eq!((report.collisions, report.received.packets), (1, 0));
+    assert!(report.loops >= 45, "{report:?}");
+}
+
+#[test]
+fn a_jump_of_the_timestamps_does_not_leave_a_delay_behind() {
+    let mut pair = Pair::new(Channel::default(), [tone(440.0), Source::Silence]);
+    pair.run(seconds(3));
+    // A second session takes the first one's place: same SSRC and sequence numbers, other timestamps.
+    for jump in [4000u32, 12_000, 15_999, 0x8000_0000, 0xffff_0000] {
+        pair.sessions[0].jump_timestamp(jump);
+        let report = pair.run(seconds(4)).sessions[1].report();
+        assert!(report.delay_ms < 60.0, "after a jump of {jump}: {report:?}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(64))]
+    #[test]
+    fn arbitrary_headers_and_arrival_times_never_panic(
+        packets in proptest::collection::vec(
+            (0u8..3, proptest::prelude::any::<(u16, u32, bool)>(), 0u64..400, 0usize..700),
+            1..200,
+        ),
+        noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..64),
+    ) {
+        let mut quiet = settings(1, Source::Echo);
+        (quiet.measure_tone, quiet.record_samples_max) = (false, 8000);
+        let mut session = AudioSession::new(Instant::START, quiet);
+        let mut out = Vec::new();
+        let (mut now, mut sequence, mut timestamp) = (Instant::START, 0u16, 0u32);
+        for (kind, (wild_sequence, wild_timestamp, is_rtcp), wait_ms, len) in packets {
+            now = now + Duration::from_millis(wait_ms);
+            sequence = sequence.wrapping_add(1);
+            timestamp = timestamp.wrapping_add(160);
+            if kind > 0 {
+                timestamp = if kind == 1 { timestamp.wrapping_add(wild_timestamp) } else { wild_timestamp };
+            }
+            if kind == 2 && wild_sequence % 4 == 0 {
+                sequence = wild_sequence;
+            }
+            let header = dialtone_wire::rtp::RtpHeader::new(0, sequence, timestamp, 99);
+            let mut datagram = Vec::new();
+            header.write(&mut datagram).unwrap();
+            datagram.resize(12 + len, 0x55);
+            session.handle_packet(now, false, address(0), &datagram);
+            session.handle_packet(now, is_rtcp, address(0), &noise);
+            while session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                session.handle_timeout(now);
+                while session.poll_transmit(&mut out).is_some() {}
+            }
+        }
+        proptest::prop_assert!(session.report().received.packets <= 400);
+    }
+}

@@ -161,6 +161,8 @@ pub struct RtpStats {
     pub rejected: u64,
     /// SSRC collisions survived.
     pub collisions: u32,
+    /// Packets with our own SSRC from an address that collided before: our packets reflected by the peer, mostly.
+    pub loops: u64,
     /// Members of the session with ourselves.
     pub members: usize,
     /// Whether the current source said BYE.
@@ -349,6 +351,7 @@ impl RtpSession {
     fn collide(&mut self, now: Instant, remote: SocketAddr) -> Rejected {
         if let Some(conflict) = self.conflicts.iter_mut().find(|conflict| conflict.0 == remote) {
             conflict.1 = now;
+            self.stats.loops += 1;
             return Rejected::Loop;
         }
         if self.conflicts.len() == CONFLICTS_MAX {
