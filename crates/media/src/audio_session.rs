@@ -228,10 +228,8 @@ impl AudioSession {
         if is_rtcp {
             // What is invalid is counted by the session.
             let _ = self.rtp.handle_rtcp(now, remote, datagram);
-        } else if self.direction.receives() {
-            self.handle_rtp(now, remote, datagram);
         } else {
-            self.unwanted += 1;
+            self.handle_rtp(now, remote, datagram);
         }
     }
 
@@ -284,6 +282,11 @@ impl AudioSession {
     }
 
     fn play_later(&mut self, arrived: Instant, timestamp: u32, payload_type: u8, payload: &[u8]) {
+        // What comes after a hold is part of the stream, so it isn't lost; but it is not to be heard.
+        if !self.direction.receives() {
+            self.unwanted += 1;
+            return;
+        }
         match decoder(&self.receive, payload_type) {
             Some(_) => self.playout.insert(arrived, timestamp, payload_type, payload),
             None => self.unknown_payload += 1,
@@ -494,7 +497,8 @@ impl AudioSession {
             concealed_ms: playout.concealed_samples as f64 / 8.0,
             unknown_payload: self.unknown_payload + playout.undecodable,
             strangers: self.strangers,
-            rejected: stats.rejected + self.unwanted,
+            rejected: stats.rejected,
+            unwanted: self.unwanted,
             collisions: stats.collisions,
             loops: stats.loops,
             skipped_frames: self.skipped_frames,

@@ -64,8 +64,10 @@ pub struct Report {
     pub unknown_payload: u64,
     /// Packets from addresses that are not the peer's; dropped.
     pub strangers: u64,
-    /// Packets that were no valid RTP or RTCP, or that came while nothing is to be received.
+    /// Packets that were no valid RTP or RTCP.
     pub rejected: u64,
+    /// Packets that came while the direction has us receive nothing; counted as received but not played.
+    pub unwanted: u64,
     /// SSRC collisions that were survived.
     pub collisions: u32,
     /// Packets of ours that came back: the peer reflects instead of answering with a stream of its own.

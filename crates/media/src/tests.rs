@@ -470,3 +470,17 @@ proptest::proptest! {
         proptest::prop_assert!(session.report().received.packets <= 400);
     }
 }
+
+#[test]
+fn packets_that_come_after_a_hold_are_neither_heard_nor_called_lost() {
+    let mut pair = Pair::new(Channel::default(), [tone(440.0), Source::Silence]);
+    pair.run(seconds(2));
+    pair.sessions[1].set_direction(Direction::SendOnly);
+    let heard = pair.run(Duration::from_millis(500)).sessions[1].recording().len();
+    pair.run(seconds(1));
+    assert_eq!(pair.sessions[1].recording().len(), heard, "nothing more is played once the gap is over");
+    pair.sessions[1].set_direction(Direction::SendRecv);
+    let report = pair.run(seconds(1)).sessions[1].report();
+    assert_eq!((report.unwanted, report.received.loss.unwrap().packets), (75, 0));
+    assert!(pair.sessions[1].recording().len() > heard + 7000);
+}
