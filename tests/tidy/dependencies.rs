@@ -15,7 +15,8 @@ const INSIDE: &[(&str, &[&str])] = &[
     ("dialtone-support", &["wire"]),
     ("dialtone-roles", &["dialog", "transaction", "support", "wire"]),
     ("dialtone-media", &["support", "wire"]),
-    ("dialtone-node", &["roles", "media", "transport", "support", "wire"]),
+    // Of dialog only the values that roles hands out: stored credentials, and what was negotiated for a stream.
+    ("dialtone-node", &["roles", "dialog", "media", "transport", "support", "wire"]),
     // Never node, and of transport only the part without sockets.
     ("dialtone-sim", &["roles", "media", "transport", "support", "wire"]),
     ("dialtone", &["node"]),

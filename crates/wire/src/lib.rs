@@ -9,6 +9,7 @@ mod edits;
 mod error;
 mod header_name;
 pub mod headers;
+pub mod ladder;
 mod message;
 mod method;
 pub mod net;

@@ -1,0 +1,12 @@
+//! Sockets and signals of the machine (Linux). Nothing here knows SIP.
+
+mod address;
+mod poller;
+mod signals;
+mod udp;
+mod udp_errors;
+
+pub use poller::{Poller, Readiness, Waker};
+pub use signals::{Signal, Signals};
+pub use udp::{BATCH_MAX, Outgoing, ReceiveBatch, Sent, UdpOptions, UdpSocket};
+pub use udp_errors::Unreachable;
