@@ -1,1 +1,27 @@
-//! See ARCHITECTURE.md.
+//! The roles of SIP on one machinery: registrar, proxy, user agent. A role looks at a request and decides; the
+//! [`Engine`] carries it out with the transaction layer below. No socket, no clock, no thread: values go into
+//! [`turn`] and values come out.
+
+mod auth;
+mod context;
+mod counters;
+mod date;
+mod engine;
+pub mod io;
+mod leases;
+mod location;
+mod policy;
+mod proxy;
+mod queries;
+mod random;
+mod registrar;
+mod route_token;
+pub mod settings;
+mod steer;
+mod ua;
+
+pub use counters::{Counters, Tables};
+pub use engine::{Engine, turn};
+pub use location::Binding;
+pub use settings::Settings;
+pub use steer::{shard_of_aor, steer};

@@ -14,6 +14,7 @@ mod message;
 mod method;
 pub mod net;
 mod params;
+pub mod peek;
 pub mod refusal;
 pub mod rtcp;
 pub mod rtp;

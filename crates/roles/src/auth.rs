@@ -1,0 +1,233 @@
+//! Who is it? Digest authentication of requests (RFC 3261 §22, RFC 7616, RFC 8760).
+//!
+//! ```text
+//!   no credentials for our realm      401 or 407, without any state (RFC 3261 §26.3.2.4)
+//!   credentials -> stored credential? -> right? -> nonce count new? (asked of the issuing shard) -> go on
+//! ```
+
+use std::sync::Arc;
+
+use dialtone_dialog::digest::{
+    DigestServer, NonceSettings, NonceUse, NonceVerdict, PresentedRequest, ServerSettings, StoredCredential,
+    Verdict,
+};
+use dialtone_wire::auth::{Credentials, DigestCredentials};
+use dialtone_wire::{HeaderName, Message, Status, Writer};
+use smol_str::SmolStr;
+
+use crate::context::Context;
+use crate::engine::Arrived;
+use crate::io::{Notice, Output, Query};
+use crate::queries::Waiting;
+use crate::settings::{Domain, Settings};
+
+/// Whether we ask as a registrar or user agent (401) or as a proxy (407).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// 401, WWW-Authenticate and Authorization (RFC 3261 §22.2).
+    Server,
+    /// 407, Proxy-Authenticate and Proxy-Authorization (RFC 3261 §22.3).
+    Proxy,
+}
+
+impl Side {
+    const fn status(self) -> Status {
+        match self {
+            Side::Server => Status::of(401),
+            Side::Proxy => Status::of(407),
+        }
+    }
+
+    const fn challenge(self) -> HeaderName {
+        match self {
+            Side::Server => HeaderName::WwwAuthenticate,
+            Side::Proxy => HeaderName::ProxyAuthenticate,
+        }
+    }
+
+    const fn credentials(self) -> HeaderName {
+        match self {
+            Side::Server => HeaderName::Authorization,
+            Side::Proxy => HeaderName::ProxyAuthorization,
+        }
+    }
+}
+
+/// A request with credentials for our realm.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub(crate) arrived: Arrived,
+    pub(crate) side: Side,
+    pub(crate) domain: Domain,
+    pub(crate) credentials: DigestCredentials,
+}
+
+/// What became of a check.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    /// The user is known; the request goes on.
+    User(SmolStr, Box<Presented>),
+    /// The request was answered, or waits for an answer from outside.
+    Settled,
+}
+
+/// The authentication of one shard.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    digest: DigestServer,
+}
+
+impl Authenticator {
+    pub(crate) fn new(shard: u16, epoch: u32, settings: &Settings) -> Authenticator {
+        let nonces = NonceSettings {
+            shard,
+            epoch,
+            life: settings.digest.nonce_life,
+            remembered_max: settings.digest.nonces_max,
+        };
+        let server = ServerSettings { nonces, ..ServerSettings::default() };
+        Authenticator { digest: DigestServer::new(server, &settings.secret.0) }
+    }
+
+    /// Adds the challenges for a realm to a response that has no transaction.
+    pub(crate) fn write_challenges(
+        &self,
+        cx: &mut Context<'_>,
+        side: Side,
+        realm: &str,
+        stale: bool,
+        writer: &mut Writer,
+    ) {
+        cx.core.counters.challenges += 1;
+        let random = cx.random_u64();
+        for challenge in self.digest.challenges(cx.now, realm, stale, random) {
+            writer.header(side.challenge(), challenge);
+        }
+    }
+
+    /// Challenges within a server transaction.
+    fn challenge(&self, cx: &mut Context<'_>, presented: &Presented, stale: bool) {
+        let mut challenges = Vec::new();
+        cx.core.counters.challenges += 1;
+        let random = cx.random_u64();
+        challenges.extend(self.digest.challenges(cx.now, &presented.domain.name, stale, random));
+        let tag = cx.token();
+        let side = presented.side;
+        let extra = |writer: &mut Writer| {
+            for challenge in &challenges {
+                writer.header(side.challenge(), challenge);
+            }
+        };
+        cx.respond(
+            presented.arrived.server,
+            &presented.arrived.request,
+            side.status(),
+            Some(&tag),
+            extra,
+            None,
+        );
+    }
+
+    /// Asks for the credential of the user that is named; the check goes on in [`Authenticator::credential_is`].
+    pub(crate) fn begin(&self, cx: &mut Context<'_>, presented: Presented) {
+        let user = DigestServer::user_of(&presented.credentials, &presented.domain.name);
+        let query = Query::Credential { domain: presented.domain.name.clone(), user: SmolStr::new(user) };
+        let (server, request) = (presented.arrived.server, presented.arrived.request.clone());
+        if cx.ask(query, Waiting::Credential(Box::new(presented))).is_none() {
+            cx.core.counters.overload += 1;
+            let retry = |writer: &mut Writer| {
+                writer.header(HeaderName::RetryAfter, 5);
+            };
+            cx.respond(server, &request, Status::of(500), None, retry, None);
+        }
+    }
+
+    /// Judges the digest.
+    pub(crate) fn credential_is(
+        &mut self,
+        cx: &mut Context<'_>,
+        presented: Box<Presented>,
+        stored: Option<&Arc<StoredCredential>>,
+    ) -> Checked {
+        let request = &presented.arrived.request;
+        let shown = PresentedRequest {
+            method: request.method().map_or("", |method| method.as_str()),
+            body: request.body(),
+        };
+        let stored = stored.map(|stored| &**stored);
+        let realm = presented.domain.name.clone();
+        let verdict = self.digest.verify(cx.now, &shown, &realm, &presented.credentials, stored);
+        self.settle(cx, presented, verdict)
+    }
+
+    /// The issuing shard has said whether the nonce count is new.
+    pub(crate) fn nonce_is(
+        &mut self,
+        cx: &mut Context<'_>,
+        presented: Box<Presented>,
+        user: &str,
+        verdict: NonceVerdict,
+    ) -> Checked {
+        self.settle(cx, presented, Verdict::of_use(verdict, user))
+    }
+
+    /// Judges a nonce of ours for another shard.
+    pub(crate) fn judge_use(&mut self, cx: &Context<'_>, nonce: NonceUse) -> NonceVerdict {
+        self.digest.judge_use(cx.now, nonce)
+    }
+
+    fn settle(&mut self, cx: &mut Context<'_>, presented: Box<Presented>, verdict: Verdict) -> Checked {
+        match verdict {
+            Verdict::Accept { user } => {
+                cx.core.counters.authenticated += 1;
+                return Checked::User(user, presented);
+            }
+            Verdict::AskShard { shard, nonce } => {
+                let user = DigestServer::user_of(&presented.credentials, &presented.domain.name);
+                let user = SmolStr::new(user);
+                let from = cx.core.shard;
+                if let Some(query) = cx.wait(Waiting::NonceUse(presented, user)) {
+                    let notice = Notice::AskNonce { from, query, nonce };
+                    cx.core.outputs.push_back(Output::Notice { to: shard, notice });
+                }
+            }
+            Verdict::Stale => self.challenge(cx, &presented, true),
+            // The digest was right, so a new nonce is all that is missing: no person is to be asked.
+            Verdict::Replay => {
+                cx.core.counters.replays += 1;
+                self.challenge(cx, &presented, true);
+            }
+            Verdict::WrongPassword => {
+                cx.core.counters.wrong_password += 1;
+                self.challenge(cx, &presented, false);
+            }
+            Verdict::UnknownUser => {
+                cx.core.counters.unknown_user += 1;
+                self.challenge(cx, &presented, false);
+            }
+            Verdict::NotForUs => self.challenge(cx, &presented, false),
+            Verdict::Malformed(_) => {
+                let tag = cx.token();
+                let arrived = &presented.arrived;
+                cx.respond(arrived.server, &arrived.request, Status::of(400), Some(&tag), |_| (), None);
+            }
+        }
+        Checked::Settled
+    }
+}
+
+/// The credentials of a request for a realm of ours: the header line's index and what it says. Lines for other
+/// realms, of other schemes and malformed ones are passed over.
+pub(crate) fn credentials_for(
+    request: &Message,
+    side: Side,
+    realm: &str,
+) -> Option<(usize, DigestCredentials)> {
+    let name = side.credentials();
+    request.header_lines().enumerate().filter(|(_, header)| header.name == name).find_map(
+        |(index, header)| match Credentials::parse(header.value) {
+            Ok(Credentials::Digest(credentials)) if credentials.realm == realm => Some((index, *credentials)),
+            _ => None,
+        },
+    )
+}

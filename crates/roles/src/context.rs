@@ -1,0 +1,376 @@
+//! What a role may do: send, respond, lease ports, tell. It is lent to a role for the time of one call, so that
+//! the role itself holds no reference to anything.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use dialtone_dialog::Draft;
+use dialtone_transaction::{ClientId, ServerId, TransactionLimits, Transactions};
+use dialtone_wire::headers::MAGIC_COOKIE;
+use dialtone_wire::net::{Flow, Transmit, Transport};
+use dialtone_wire::time::Instant;
+use dialtone_wire::uri::{Host, Uri, UriBuf};
+use dialtone_wire::{Message, Method, Status, Writer};
+use foldhash::fast::FixedState;
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::counters::Counters;
+use crate::io::{Event, Lease, MediaCommand, Output, Query, QueryId};
+use crate::leases::Leases;
+use crate::proxy::ContextId;
+use crate::queries::{Queries, Waiting};
+use crate::random::Random;
+use crate::settings::Settings;
+
+mod client_use;
+
+pub(crate) use client_use::{ClientUse, UaClient};
+
+/// Names one request of our own user agent, from the first sending until its last response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct UaRequest(pub(crate) u64);
+
+/// Why a request of ours got no response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Timer B or F.
+    TimedOut,
+    /// It could not be sent.
+    Transport,
+    /// Its host has no address.
+    Unresolvable,
+    /// A limit was reached.
+    Overload,
+}
+
+/// Why a request of ours can't even be tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SendError {
+    /// The URI of the next hop is no SIP URI.
+    #[error("the next hop is no sip: URI")]
+    Scheme,
+    /// We have no address of the family and transport that the next hop needs.
+    #[error("no listener reaches the next hop")]
+    NoListener,
+    /// The next hop is a name where an address is needed.
+    #[error("the next hop is a name that has not been resolved")]
+    Unresolved,
+    /// A limit was reached.
+    #[error("a limit was reached")]
+    Overload,
+}
+
+/// Who answers a server transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerUse {
+    /// The engine itself, now or when an answer from outside is there.
+    Engine,
+    /// The proxy: its response context.
+    Proxy(ContextId),
+    /// The user agent.
+    Ua,
+}
+
+/// What is known of a server transaction beside the transaction itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ServerRecord {
+    pub(crate) used_by: ServerUse,
+    /// Where the request came from, and to which of our addresses.
+    pub(crate) flow: Flow,
+}
+
+/// What the roles of one shard share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) shard: u16,
+    pub(crate) random: Random,
+    pub(crate) transactions: Transactions,
+    pub(crate) clients: HashMap<ClientId, ClientUse, FixedState>,
+    pub(crate) servers: HashMap<ServerId, ServerRecord, FixedState>,
+    pub(crate) requests: HashMap<UaRequest, ClientId, FixedState>,
+    pub(crate) leases: Leases,
+    pub(crate) queries: Queries,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) counters: Counters,
+    /// Requests of the user agent that failed before they had a transaction, to be told after this call.
+    pub(crate) failed: VecDeque<(UaRequest, Failure)>,
+    next_request: u64,
+}
+
+/// Lent to a role for one call.
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) settings: &'a Arc<Settings>,
+    pub(crate) core: &'a mut Core,
+}
+
+/// Where a request goes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hop<'a> {
+    /// An address.
+    Address(Transport, SocketAddr),
+    /// A name that has to be looked up first.
+    Name(Transport, &'a str, u16),
+}
+
+impl Core {
+    pub(crate) fn new(shard: u16, seed: [u8; 32], settings: &Settings) -> Core {
+        let mut random = Random::new(seed);
+        let limits = transaction_limits(settings);
+        let hash_seed = random.next_u64();
+        let hasher = FixedState::with_seed(hash_seed);
+        Core {
+            shard,
+            transactions: Transactions::new(settings.timers, limits, random.next_u64()),
+            random,
+            clients: HashMap::with_hasher(hasher.clone()),
+            servers: HashMap::with_hasher(hasher.clone()),
+            requests: HashMap::with_hasher(hasher),
+            leases: Leases::default(),
+            queries: Queries::default(),
+            outputs: VecDeque::new(),
+            counters: Counters::default(),
+            failed: VecDeque::new(),
+            next_request: 0,
+        }
+    }
+
+    pub(crate) fn transmit(&mut self, transmit: Transmit) {
+        self.outputs.push_back(Output::Transmit(transmit));
+    }
+}
+
+pub(crate) fn transaction_limits(settings: &Settings) -> TransactionLimits {
+    TransactionLimits {
+        clients_max: settings.limits.client_transactions,
+        servers_max: settings.limits.server_transactions,
+        kept_bytes_max: settings.limits.kept_bytes,
+    }
+}
+
+impl Context<'_> {
+    /// A fresh unguessable word.
+    pub(crate) fn token(&mut self) -> SmolStr {
+        self.core.random.token()
+    }
+
+    /// 64 random bits.
+    pub(crate) fn random_u64(&mut self) -> u64 {
+        self.core.random.next_u64()
+    }
+
+    /// A name for a request that is about to be sent.
+    pub(crate) fn next_request(&mut self) -> UaRequest {
+        self.core.next_request += 1;
+        UaRequest(self.core.next_request)
+    }
+
+    /// Sends a request of the user agent; see ARCHITECTURE.md, "The walk of one INVITE".
+    ///
+    /// # Errors
+    /// When it can't be tried at all; later failures come back through the user agent.
+    pub(crate) fn send(
+        &mut self,
+        request: UaRequest,
+        draft: &Draft,
+        contact_user: Option<&str>,
+    ) -> Result<(), SendError> {
+        match hop_of(draft.next_hop())? {
+            Hop::Address(transport, remote) => {
+                let flow = self.flow_to(transport, remote, None).ok_or(SendError::NoListener)?;
+                self.send_on(request, draft, contact_user, flow)
+            }
+            Hop::Name(transport, host, port) => {
+                let waiting = Waiting::UaSend {
+                    request,
+                    draft: Box::new(draft.clone()),
+                    contact_user: contact_user.map(SmolStr::new),
+                    transport,
+                    port,
+                };
+                self.ask(Query::Resolve { host: SmolStr::new(host) }, waiting)
+                    .map(|_| ())
+                    .ok_or(SendError::Overload)
+            }
+        }
+    }
+
+    /// Sends a request whose flow is known: here the Via and the Contact are written.
+    pub(crate) fn send_on(
+        &mut self,
+        request: UaRequest,
+        draft: &Draft,
+        contact_user: Option<&str>,
+        flow: Flow,
+    ) -> Result<(), SendError> {
+        let branch = self.branch();
+        let contact = contact_user.map(|user| self.contact_for(&flow, user));
+        let bytes = draft.write(&via_value(&flow, &branch), contact.as_deref());
+        let client = self
+            .core
+            .transactions
+            .send_request(self.now, flow, draft.method(), &branch, bytes.clone())
+            .map_err(|_| SendError::Overload)?;
+        let invite = (*draft.method() == Method::Invite).then_some(bytes);
+        self.core.clients.insert(client, ClientUse::Ua(UaClient::new(request, invite)));
+        self.core.requests.insert(request, client);
+        Ok(())
+    }
+
+    /// Cancels an INVITE of the user agent (RFC 3261 §9.1): at once when a provisional response has come, else
+    /// when the first one comes. Nothing happens once it has its final response.
+    pub(crate) fn cancel(&mut self, request: UaRequest, reason: Option<&str>) {
+        let Some(&client) = self.core.requests.get(&request) else { return };
+        if let Some(ClientUse::Ua(used)) = self.core.clients.get_mut(&client)
+            && let Some(invite) = used.ask_cancel(reason)
+        {
+            self.send_cancel(client, &invite, reason);
+        }
+    }
+
+    /// Sends the CANCEL for an INVITE as it was sent, on the flow of that INVITE.
+    pub(crate) fn send_cancel(&mut self, client: ClientId, invite: &bytes::Bytes, reason: Option<&str>) {
+        let Some(flow) = self.core.transactions.client_flow(client) else { return };
+        let Some((branch, cancel)) = client_use::cancel_of(invite, reason) else { return };
+        let sent = self.core.transactions.send_request(self.now, flow, &Method::Cancel, &branch, cancel);
+        if let Ok(cancel) = sent {
+            self.core.clients.insert(cancel, ClientUse::Cancel);
+        }
+    }
+
+    /// Sends the ACK for a 2xx, which has no transaction (RFC 3261 §13.2.2.4).
+    ///
+    /// # Errors
+    /// As [`Context::send`]; a name is not looked up.
+    pub(crate) fn send_ack(&mut self, draft: &Draft) -> Result<Transmit, SendError> {
+        let Hop::Address(transport, remote) = hop_of(draft.next_hop())? else {
+            return Err(SendError::Unresolved);
+        };
+        let flow = self.flow_to(transport, remote, None).ok_or(SendError::NoListener)?;
+        let branch = self.branch();
+        let transmit = Transmit { flow, bytes: draft.write(&via_value(&flow, &branch), None) };
+        self.transmit(transmit.clone());
+        Ok(transmit)
+    }
+
+    /// Sends bytes that were built before.
+    pub(crate) fn transmit(&mut self, transmit: Transmit) {
+        self.core.transmit(transmit);
+    }
+
+    /// Responds to the request of a server transaction. `None` when the transaction is gone.
+    pub(crate) fn respond(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        status: Status,
+        to_tag: Option<&str>,
+        extra: impl FnOnce(&mut Writer),
+        body: Option<(&str, &[u8])>,
+    ) -> Option<Transmit> {
+        let record = self.core.servers.get(&server)?;
+        let mut writer = Writer::response_to(request, status, record.flow.remote, to_tag);
+        extra(&mut writer);
+        let bytes = match body {
+            Some((content_type, body)) => writer.finish_with(content_type, body),
+            None => writer.finish(),
+        };
+        let flow = self.core.transactions.server_flow(server)?;
+        self.core.transactions.respond(self.now, server, status, bytes.clone()).ok()?;
+        Some(Transmit { flow, bytes })
+    }
+
+    /// The flow to a peer: from the listener that it can reach.
+    pub(crate) fn flow_to(
+        &self,
+        transport: Transport,
+        remote: SocketAddr,
+        preferred: Option<SocketAddr>,
+    ) -> Option<Flow> {
+        let listener = self.settings.listener_for(transport, remote.ip(), preferred)?;
+        Some(Flow { transport, local: listener.address, remote, connection: None })
+    }
+
+    /// The address of ours that the next hop can reach, for SDP.
+    pub(crate) fn local_ip_for(&self, next_hop: &UriBuf) -> Option<IpAddr> {
+        let Ok(Hop::Address(transport, remote)) = hop_of(next_hop) else {
+            return self.settings.listeners.first().map(|listener| listener.address.ip());
+        };
+        self.settings.listener_for(transport, remote.ip(), None).map(|listener| listener.address.ip())
+    }
+
+    /// Our Contact on a flow.
+    pub(crate) fn contact_for(&self, flow: &Flow, user: &str) -> String {
+        let user = dialtone_wire::uri::escape_user(user);
+        let transport = transport_param(flow.transport);
+        format!("<sip:{user}@{}{transport}>", flow.local)
+    }
+
+    /// Ports for one audio stream on a local address; `None` when none are ready.
+    pub(crate) fn lease(&mut self, ip: IpAddr) -> Option<Lease> {
+        let lease = self.core.leases.take(ip);
+        if let Some(command) = self.core.leases.wanted(ip, self.settings.limits.leases_ready) {
+            self.media(command);
+        }
+        lease
+    }
+
+    /// Tells the media plane.
+    pub(crate) fn media(&mut self, command: MediaCommand) {
+        self.core.outputs.push_back(Output::Media(command));
+    }
+
+    /// Tells whoever watches.
+    pub(crate) fn event(&mut self, event: Event) {
+        self.core.outputs.push_back(Output::Event(event));
+    }
+
+    /// Asks the world outside. `None` when too many questions wait.
+    pub(crate) fn ask(&mut self, query: Query, waiting: Waiting) -> Option<QueryId> {
+        let id = self.wait(waiting)?;
+        self.core.outputs.push_back(Output::Query(id, query));
+        Some(id)
+    }
+
+    /// Puts something aside until an answer comes or its time is over. `None` when too many things wait.
+    pub(crate) fn wait(&mut self, waiting: Waiting) -> Option<QueryId> {
+        let limits = &self.settings.limits;
+        let id = self.core.queries.add(self.now + limits.query_time, waiting, limits.queries)?;
+        self.core.counters.queries += 1;
+        Some(id)
+    }
+
+    /// A branch that no other request has.
+    pub(crate) fn branch(&mut self) -> SmolStr {
+        format_smolstr!("{MAGIC_COOKIE}{}", self.core.random.token())
+    }
+}
+
+/// Our Via on a flow.
+pub(crate) fn via_value(flow: &Flow, branch: &str) -> String {
+    format!("SIP/2.0/{} {};rport;branch={branch}", flow.transport, flow.local)
+}
+
+/// The `transport` parameter that a URI needs for all but UDP.
+pub(crate) fn transport_param(transport: Transport) -> String {
+    match transport {
+        Transport::Udp => String::new(),
+        other => format!(";transport={}", other.token().to_ascii_lowercase()),
+    }
+}
+
+/// Where a SIP URI says that its request goes.
+///
+/// # Errors
+/// [`SendError::Scheme`] for URIs that are no `sip:`.
+pub(crate) fn hop_of(uri: &UriBuf) -> Result<Hop<'_>, SendError> {
+    let Uri::Sip(sip) = uri.uri() else { return Err(SendError::Scheme) };
+    let transport = sip.transport().unwrap_or(if sip.secure { Transport::Tls } else { Transport::Udp });
+    let port = sip.port_or_default();
+    Ok(match sip.host {
+        Host::Ip(ip) => Hop::Address(transport, SocketAddr::new(ip, port)),
+        Host::Name(name) => Hop::Name(transport, name, port),
+    })
+}

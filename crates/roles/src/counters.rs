@@ -1,0 +1,94 @@
+//! What happened in one shard, as numbers.
+
+macro_rules! numbers {
+    ($(#[$meta:meta])* $type:ident of $number:ty { $($(#[doc = $doc:literal])+ $name:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct $type {
+            $($(#[doc = $doc])+ pub $name: $number,)*
+        }
+
+        impl $type {
+            /// Every number with its name, in a fixed order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, $number)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+
+            /// Adds the numbers of another shard.
+            pub fn add(&mut self, other: &$type) {
+                $(self.$name += other.$name;)*
+            }
+        }
+    };
+}
+
+numbers! {
+    /// Counts since the start of an engine, beside those of its transactions.
+    Counters of u64 {
+        /// Datagrams and framed messages taken in.
+        packets,
+        /// Of them, requests that parsed.
+        requests,
+        /// Of them, responses that parsed.
+        responses,
+        /// Packets that are no SIP message and were dropped.
+        garbage,
+        /// Malformed requests that were answered with 400, 505 or 513.
+        malformed,
+        /// Responses that belong to no transaction, or that lack what a response must have.
+        stray_responses,
+        /// ACKs that belong to nothing.
+        stray_acks,
+        /// Requests refused because a table was full.
+        overload,
+        /// Challenges sent (401 and 407).
+        challenges,
+        /// Requests whose credentials were right.
+        authenticated,
+        /// Requests whose password was wrong.
+        wrong_password,
+        /// Requests of users that do not exist.
+        unknown_user,
+        /// Requests that repeated a nonce count.
+        replays,
+        /// Requests for domains that are not ours.
+        foreign,
+        /// Requests for users that do not exist or have no binding.
+        not_found,
+        /// REGISTER requests that were granted.
+        registrations,
+        /// Requests forwarded by the proxy, each branch counted.
+        forwarded,
+        /// Responses forwarded by the proxy.
+        responses_forwarded,
+        /// Requests within a dialog that carried no route token of ours.
+        unrouted,
+        /// Calls begun by the user agent or by its peers.
+        calls,
+        /// Questions asked of the world outside.
+        queries,
+        /// Of them, those that had no answer in time.
+        queries_expired,
+    }
+}
+
+numbers! {
+    /// How much the tables of an engine hold. All are zero at rest but for bindings.
+    Tables of usize {
+        /// Server transactions.
+        server_transactions,
+        /// Client transactions.
+        client_transactions,
+        /// Bytes of messages that transactions keep.
+        kept_bytes,
+        /// Requests being forwarded.
+        proxy_contexts,
+        /// Calls of the user agent.
+        calls,
+        /// Bindings of the registrar.
+        bindings,
+        /// Requests that wait for an answer from outside.
+        queries,
+    }
+}

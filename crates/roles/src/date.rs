@@ -1,0 +1,44 @@
+//! The Date header (RFC 3261 §20.17): RFC 1123 dates, always in GMT.
+
+use smol_str::{SmolStr, format_smolstr};
+
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+
+/// The Date header for a point of Unix time in seconds.
+pub(crate) fn format(unix_s: u64) -> SmolStr {
+    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    let weekday = DAYS[(days % 7) as usize];
+    format_smolstr!("{weekday}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", MONTHS[month])
+}
+
+/// Year, month (from 0) and day of a number of days since 1970-01-01, counted in eras of 400 years that begin
+/// on 1 March of the year 0, so that the leap day is the last of its year.
+const fn civil(days: u64) -> (u64, usize, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = (month_from_march + 2) % 12;
+    let year = era * 400 + year_of_era + if month < 2 { 1 } else { 0 };
+    (year, month as usize, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_known_dates() {
+        assert_eq!(format(0), "Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(format(970_643_674), "Wed, 04 Oct 2000 07:14:34 GMT");
+        assert_eq!(format(951_782_399), "Mon, 28 Feb 2000 23:59:59 GMT");
+        assert_eq!(format(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(format(1_795_305_600), "Sun, 22 Nov 2026 00:00:00 GMT");
+    }
+}

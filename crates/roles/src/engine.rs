@@ -1,0 +1,319 @@
+//! The SIP server of one shard, without a socket: joins transactions, dialogs and roles.
+//!
+//! ```text
+//!   Packet -> parse -> screen -> decide (policy) -+-> answered without state: refusals, challenges, OPTIONS
+//!                                                 +-> server transaction -> who is it? -> role
+//!   role -> Context -> client transactions, responses, questions -> Output
+//! ```
+
+use std::sync::Arc;
+
+use dialtone_transaction::{EdgeCounts, Event as TransactionEvent, Matched, ServerId};
+use dialtone_wire::net::Flow;
+use dialtone_wire::time::Instant;
+use dialtone_wire::{Message, Status};
+use smol_str::SmolStr;
+
+use crate::auth::Authenticator;
+use crate::context::{ClientUse, Context, Core, Failure, ServerUse, transaction_limits};
+use crate::counters::{Counters, Tables};
+use crate::io::{Answer, Input, MediaCommand, Output};
+use crate::location::Location;
+use crate::policy::Decision;
+use crate::proxy::Proxy;
+use crate::settings::Settings;
+use crate::ua::{ServerEvent, Ua};
+
+mod act;
+mod answers;
+mod requests;
+mod stateless;
+
+/// A request that has a server transaction and waits to be handled.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) server: ServerId,
+    pub(crate) request: Message,
+    pub(crate) flow: Flow,
+    pub(crate) decision: Decision,
+    /// The header line that holds the credentials that we have checked.
+    pub(crate) credentials: Option<usize>,
+    /// Who sent it, once that is known.
+    pub(crate) user: Option<SmolStr>,
+}
+
+/// One shard.
+#[derive(Debug)]
+pub struct Engine {
+    settings: Arc<Settings>,
+    core: Core,
+    authenticator: Authenticator,
+    location: Location,
+    proxy: Proxy,
+    ua: Ua,
+    /// Keys the tags of answers that keep no state.
+    tag_seed: u64,
+    /// The listeners' addresses have not been leased ports on yet.
+    leases_due: bool,
+}
+
+/// Handles one input, carries out all that follows from it, and says when to come back: the one loop that node and
+/// simulator both run. Whoever owns the engine calls it with [`Input::Timeout`] when the returned time has come;
+/// the text names the timer.
+pub fn turn(
+    engine: &mut Engine,
+    now: Instant,
+    input: Input,
+    mut carry_out: impl FnMut(Output),
+) -> Option<(Instant, &'static str)> {
+    engine.handle(now, input);
+    engine.settle(now);
+    while let Some(output) = engine.core.outputs.pop_front() {
+        carry_out(output);
+    }
+    engine.poll_timeout()
+}
+
+impl Engine {
+    /// An engine for one of the shards of a server, or for a phone. The same seed and the same inputs give the
+    /// same outputs; the seeds of two engines must differ and be unguessable.
+    pub fn new(shard: u16, seed: [u8; 32], settings: Arc<Settings>) -> Engine {
+        let mut core = Core::new(shard, seed, &settings);
+        let epoch = (settings.unix_start_s & u64::from(u32::MAX)) as u32;
+        Engine {
+            authenticator: Authenticator::new(shard, epoch, &settings),
+            location: Location::new(core.random.next_u64()),
+            proxy: Proxy::new(core.random.next_u64()),
+            ua: Ua::new(core.random.next_u64()),
+            tag_seed: core.random.next_u64(),
+            leases_due: true,
+            core,
+            settings,
+        }
+    }
+
+    /// What happened since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// What happened in the transaction layer since the start.
+    pub fn transaction_counters(&self) -> &dialtone_transaction::Counters {
+        self.core.transactions.counters()
+    }
+
+    /// How often each arrow of the four state machines was taken.
+    pub fn edges(&self) -> &EdgeCounts {
+        self.core.transactions.edges()
+    }
+
+    /// How much the tables hold.
+    pub fn tables(&self) -> Tables {
+        Tables {
+            server_transactions: self.core.transactions.servers_len(),
+            client_transactions: self.core.transactions.clients_len(),
+            kept_bytes: self.core.transactions.kept_bytes(),
+            proxy_contexts: self.proxy.len(),
+            calls: self.ua.calls(),
+            bindings: self.location.len(),
+            queries: self.core.queries.len(),
+        }
+    }
+
+    fn handle(&mut self, now: Instant, input: Input) {
+        if std::mem::take(&mut self.leases_due) {
+            self.order_leases();
+        }
+        match input {
+            Input::Packet { flow, bytes } => self.packet(now, flow, bytes),
+            Input::FlowClosed(flow) | Input::TransmitFailed(flow) => {
+                self.core.transactions.flow_failed(now, &flow);
+            }
+            Input::Answer(id, answer) => {
+                if let Some(waiting) = self.core.queries.take(id) {
+                    self.answered(now, waiting, answer);
+                }
+            }
+            Input::Notice(notice) => self.notice(now, notice),
+            Input::Media(event) => self.core.leases.handle(event),
+            Input::Command(command) => {
+                let (ua, mut cx) = self.ua_and_context(now);
+                ua.command(&mut cx, command);
+            }
+            Input::Configure(settings) => {
+                self.core.transactions.set_timers(settings.timers);
+                self.core.transactions.set_limits(transaction_limits(&settings));
+                self.settings = settings;
+                self.order_leases();
+            }
+            Input::Timeout => {}
+        }
+    }
+
+    /// Ports are ready before the first call needs them.
+    fn order_leases(&mut self) {
+        if self.settings.account.is_none() && self.settings.robots.is_empty() {
+            return;
+        }
+        for listener in &self.settings.listeners {
+            if let Some(MediaCommand::Lease { address, count }) =
+                self.core.leases.wanted(listener.address.ip(), self.settings.limits.leases_ready)
+            {
+                self.core.outputs.push_back(Output::Media(MediaCommand::Lease { address, count }));
+            }
+        }
+    }
+
+    /// Lets all timers fire that are due, and carries on until nothing moves any more.
+    fn settle(&mut self, now: Instant) {
+        self.core.transactions.handle_timeout(now);
+        while let Some(waiting) = self.core.queries.take_expired(now) {
+            self.core.counters.queries_expired += 1;
+            self.answered(now, waiting, Answer::Failed);
+        }
+        while let Some((aor, bindings)) = self.location.expire(now) {
+            self.core.outputs.push_back(Output::Event(crate::io::Event::BindingsChanged { aor, bindings }));
+        }
+        let (proxy, mut cx) = self.proxy_and_context(now);
+        proxy.handle_timeout(&mut cx);
+        let (ua, mut cx) = self.ua_and_context(now);
+        ua.handle_timeout(&mut cx);
+        // What a role does in answer to an event may cause another; each transaction gives a bounded number.
+        loop {
+            if let Some(event) = self.core.transactions.poll_event() {
+                self.transaction_event(now, event);
+            } else if let Some((request, failure)) = self.core.failed.pop_front() {
+                let (ua, mut cx) = self.ua_and_context(now);
+                ua.handle_failure(&mut cx, request, failure);
+            } else {
+                break;
+            }
+            self.drain_transmits();
+        }
+        self.drain_transmits();
+    }
+
+    fn drain_transmits(&mut self) {
+        while let Some(transmit) = self.core.transactions.poll_transmit() {
+            self.core.outputs.push_back(Output::Transmit(transmit));
+        }
+    }
+
+    fn poll_timeout(&mut self) -> Option<(Instant, &'static str)> {
+        [
+            self.core.transactions.poll_timeout(),
+            self.core.queries.poll_timeout(),
+            self.location.poll_timeout(),
+            self.proxy.poll_timeout(),
+            self.ua.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    fn ua_and_context(&mut self, now: Instant) -> (&mut Ua, Context<'_>) {
+        (&mut self.ua, Context { now, settings: &self.settings, core: &mut self.core })
+    }
+
+    fn proxy_and_context(&mut self, now: Instant) -> (&mut Proxy, Context<'_>) {
+        (&mut self.proxy, Context { now, settings: &self.settings, core: &mut self.core })
+    }
+
+    fn context(&mut self, now: Instant) -> Context<'_> {
+        Context { now, settings: &self.settings, core: &mut self.core }
+    }
+
+    /// A response from the network.
+    fn response(&mut self, now: Instant, response: Message) {
+        self.core.counters.responses += 1;
+        let client = match self.core.transactions.receive_response(now, &response) {
+            Some(Matched::PassUp(client)) => client,
+            Some(Matched::Absorbed(_)) => return,
+            None => {
+                self.core.counters.stray_responses += 1;
+                return;
+            }
+        };
+        let Some(status) = response.status() else { return };
+        match self.core.clients.get_mut(&client) {
+            Some(ClientUse::Proxy(context)) => {
+                let context = *context;
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.handle_response(&mut cx, context, client, response);
+            }
+            Some(ClientUse::Ua(used)) => {
+                let request = used.request;
+                let cancel = if status.is_provisional() { used.provisional() } else { None };
+                if status.is_final() {
+                    used.finish();
+                }
+                let (ua, mut cx) = self.ua_and_context(now);
+                if let Some((invite, reason)) = cancel {
+                    cx.send_cancel(client, &invite, reason.as_deref());
+                }
+                ua.handle_response(&mut cx, request, &response);
+            }
+            Some(ClientUse::Cancel) | None => {}
+        }
+    }
+
+    fn transaction_event(&mut self, now: Instant, event: TransactionEvent) {
+        match event {
+            TransactionEvent::TimedOut(client) => self.client_failed(now, client, Failure::TimedOut),
+            TransactionEvent::RequestNotSent(client) => self.client_failed(now, client, Failure::Transport),
+            TransactionEvent::ClientTerminated(client) => {
+                if let Some(ClientUse::Ua(used)) = self.core.clients.remove(&client)
+                    && self.core.requests.get(&used.request) == Some(&client)
+                {
+                    self.core.requests.remove(&used.request);
+                }
+            }
+            TransactionEvent::NoAck(server) => self.server_event(now, server, ServerEvent::NoAck),
+            TransactionEvent::ResponseNotSent(server) => {
+                self.server_event(now, server, ServerEvent::TransportFailed);
+            }
+            TransactionEvent::Unanswered(_) => {}
+            TransactionEvent::ServerTerminated(server) => {
+                self.server_event(now, server, ServerEvent::Terminated);
+                self.core.servers.remove(&server);
+            }
+            _ => {}
+        }
+    }
+
+    fn client_failed(&mut self, now: Instant, client: dialtone_transaction::ClientId, failure: Failure) {
+        match self.core.clients.get(&client) {
+            Some(ClientUse::Proxy(context)) => {
+                let context = *context;
+                let status = match failure {
+                    Failure::TimedOut => Status::of(408),
+                    // RFC 3261 §16.9: a transport error is as good as a 503.
+                    Failure::Transport | Failure::Unresolvable | Failure::Overload => Status::of(503),
+                };
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.branch_failed(&mut cx, context, client, status);
+            }
+            Some(ClientUse::Ua(used)) => {
+                let request = used.request;
+                let (ua, mut cx) = self.ua_and_context(now);
+                ua.handle_failure(&mut cx, request, failure);
+            }
+            Some(ClientUse::Cancel) | None => {}
+        }
+    }
+
+    fn server_event(&mut self, now: Instant, server: ServerId, event: ServerEvent) {
+        match self.core.servers.get(&server).map(|record| record.used_by) {
+            Some(ServerUse::Proxy(context)) if event == ServerEvent::Terminated => {
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.server_terminated(&mut cx, context);
+            }
+            Some(ServerUse::Ua) => {
+                let (ua, mut cx) = self.ua_and_context(now);
+                ua.handle_server_event(&mut cx, server, event);
+            }
+            Some(ServerUse::Engine | ServerUse::Proxy(_)) | None => {}
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Requests that may proceed: each goes to its role.
+
+use dialtone_transaction::ServerId;
+use dialtone_wire::time::Instant;
+use dialtone_wire::{HeaderName, Message, Status, Writer};
+use smol_str::{SmolStr, format_smolstr};
+
+use super::{Arrived, Engine};
+use crate::context::ServerUse;
+use crate::date;
+use crate::io::{Event, Notice, Output, Query};
+use crate::location::Binding;
+use crate::policy::Decision;
+use crate::proxy::{Onward, Target};
+use crate::queries::Waiting;
+use crate::registrar::{self, Registered, canonical_aor};
+use crate::steer::shard_of_aor;
+
+impl Engine {
+    /// Hands a request to its role. If it asked for a password, the password was right.
+    pub(super) fn act(&mut self, now: Instant, arrived: Arrived) {
+        match &arrived.decision {
+            Decision::Ua => self.give_to_ua(now, &arrived, None),
+            Decision::Robot { robot, .. } => {
+                let robot = *robot;
+                self.give_to_ua(now, &arrived, Some(robot));
+            }
+            Decision::Register { domain } => {
+                let domain = *domain;
+                self.register(now, &arrived, domain);
+            }
+            Decision::User { domain, aor, .. } => {
+                let (domain, aor) = (*domain, aor.clone());
+                if self.caller_is_honest(&arrived, domain) {
+                    self.call_user(now, arrived, &aor);
+                } else {
+                    self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
+                }
+            }
+            Decision::Route { onward, authenticate } => {
+                if *authenticate && !self.caller_is_honest(&arrived, 0) {
+                    return self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
+                }
+                let onward = with_credentials(onward, &arrived);
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.start(&mut cx, arrived, onward, &[Target { uri: None, flow: None }]);
+            }
+            Decision::Refuse(_) | Decision::BadExtension | Decision::ServerItself => {
+                unreachable!("answered without a transaction, before the request arrived here")
+            }
+        }
+    }
+
+    /// Answers with a tag of our own.
+    pub(super) fn respond(
+        &mut self,
+        now: Instant,
+        server: ServerId,
+        request: &Message,
+        status: Status,
+        extra: impl FnOnce(&mut Writer),
+    ) {
+        let tag = self.core.random.token();
+        self.context(now).respond(server, request, status, Some(&tag), extra, None);
+    }
+
+    fn give_to_ua(&mut self, now: Instant, arrived: &Arrived, robot: Option<usize>) {
+        if let Some(record) = self.core.servers.get_mut(&arrived.server) {
+            record.used_by = ServerUse::Ua;
+        }
+        let settings = self.settings.clone();
+        let robot = robot.and_then(|robot| settings.robots.get(robot));
+        let (ua, mut cx) = self.ua_and_context(now);
+        ua.handle_request(&mut cx, arrived.server, &arrived.request, arrived.flow, robot);
+    }
+
+    /// Whoever has shown the password of one user may not call as another user of the domain.
+    fn caller_is_honest(&self, arrived: &Arrived, domain: usize) -> bool {
+        let Some(user) = &arrived.user else { return true };
+        let name = &self.settings.domains[domain].name;
+        let from = arrived.request.from().ok();
+        let from = from.as_ref().and_then(|from| from.uri.as_sip());
+        from.is_some_and(|uri| {
+            self.settings.domain_of(&uri.host, uri.port).is_some_and(|own| own.name == *name)
+                && uri.user_unescaped().as_ref() == Some(user)
+        })
+    }
+
+    /// RFC 3261 §10.3.
+    fn register(&mut self, now: Instant, arrived: &Arrived, domain: usize) {
+        let Arrived { server, request, flow, user, .. } = arrived;
+        let (server, flow) = (*server, *flow);
+        if request.has(HeaderName::Require) {
+            return self.respond(now, server, request, Status::of(420), |writer| {
+                for value in request.values(HeaderName::Require) {
+                    writer.raw(HeaderName::Unsupported, value);
+                }
+            });
+        }
+        let name = self.settings.domains[domain].name.clone();
+        let to = request.to().ok();
+        let Some(uri) = to.as_ref().and_then(|to| to.uri.as_sip()) else {
+            return self.respond(now, server, request, Status::of(400), |_| ());
+        };
+        let aor = canonical_aor(uri, &name);
+        // Step 4: nobody registers another user.
+        if user.as_ref().is_some_and(|user| uri.user_unescaped().as_ref() != Some(user)) {
+            return self.respond(now, server, request, Status::of(403), |_| ());
+        }
+        let settings = self.settings.clone();
+        let outcome = registrar::register(
+            &mut self.location,
+            now,
+            &settings.registrar,
+            settings.limits.bindings,
+            request,
+            flow,
+            &aor,
+        );
+        match outcome {
+            Registered::Granted { contacts, changed } => {
+                self.core.counters.registrations += 1;
+                let date = date::format(settings.unix_start_s + now.as_nanos() / 1_000_000_000);
+                self.respond(now, server, request, Status::of(200), |writer| {
+                    for contact in &contacts {
+                        writer.header(HeaderName::Contact, contact);
+                    }
+                    writer.header(HeaderName::Date, date);
+                });
+                if changed {
+                    let event = Event::BindingsChanged { aor, bindings: contacts.len() };
+                    self.core.outputs.push_back(Output::Event(event));
+                }
+            }
+            Registered::TooBrief { min_s } => {
+                self.respond(now, server, request, Status::of(423), |writer| {
+                    writer.header(HeaderName::MinExpires, min_s);
+                });
+            }
+            Registered::Refused { status, why } => {
+                self.respond(now, server, request, status, |writer| {
+                    writer.header(HeaderName::Warning, format_args!("399 {name} \"{why}\""));
+                    if status.code() == 503 {
+                        writer.header(HeaderName::RetryAfter, 60);
+                    }
+                });
+            }
+        }
+    }
+
+    /// Looks for the bindings of a user, here or on the shard that owns them.
+    fn call_user(&mut self, now: Instant, arrived: Arrived, aor: &SmolStr) {
+        let owner = shard_of_aor(&self.settings, aor);
+        if owner == self.core.shard {
+            let bindings = registrar::targets(&self.location, now, aor);
+            return self.forward_to(now, arrived, bindings);
+        }
+        let (server, request) = (arrived.server, arrived.request.clone());
+        let from = self.core.shard;
+        match self.context(now).wait(Waiting::Bindings(Box::new(arrived))) {
+            Some(query) => {
+                let notice = Notice::AskBindings { from, query, aor: aor.clone() };
+                self.core.outputs.push_back(Output::Notice { to: owner, notice });
+            }
+            None => {
+                self.core.counters.overload += 1;
+                self.respond(now, server, &request, Status::of(500), |writer| {
+                    writer.header(HeaderName::RetryAfter, 5);
+                });
+            }
+        }
+    }
+
+    /// Forwards to the bindings; without any, says whether the user exists.
+    pub(super) fn forward_to(&mut self, now: Instant, arrived: Arrived, bindings: Vec<Binding>) {
+        let Decision::User { domain, aor, onward } = &arrived.decision else { return };
+        let targets: Vec<Target> = bindings.iter().map(target_of).collect();
+        if !targets.is_empty() {
+            let onward = with_credentials(onward, &arrived);
+            let (proxy, mut cx) = self.proxy_and_context(now);
+            return proxy.start(&mut cx, arrived, onward, &targets);
+        }
+        self.core.counters.not_found += 1;
+        let domain = self.settings.domains[*domain].name.clone();
+        let user =
+            aor.strip_prefix("sip:").and_then(|rest| rest.rsplit_once('@')).map_or("", |(user, _)| user);
+        let query = Query::Credential { domain, user: dialtone_wire::uri::unescape(user) };
+        let (server, request) = (arrived.server, arrived.request.clone());
+        if self.context(now).ask(query, Waiting::Exists(Box::new(arrived))).is_none() {
+            self.respond(now, server, &request, Status::of(480), |_| ());
+        }
+    }
+}
+
+/// Where a binding leads: to its contact, or along the flow of its REGISTER where the contact leads nowhere.
+fn target_of(binding: &Binding) -> Target {
+    let uri = binding.contact.uri();
+    let dead_name = uri.as_sip().is_some_and(|sip| {
+        matches!(sip.host, dialtone_wire::uri::Host::Name(name) if name.to_ascii_lowercase().ends_with(".invalid"))
+    });
+    let by_flow = binding.behind_nat || dead_name || binding.flow.transport.is_reliable();
+    Target { uri: Some(request_uri(binding)), flow: by_flow.then_some(binding.flow) }
+}
+
+/// The contact as a Request-URI: without the parts that may not stand there (RFC 3261 §19.1.1, table).
+fn request_uri(binding: &Binding) -> SmolStr {
+    let text = binding.contact.as_str();
+    match text.split_once('?') {
+        Some((before, _)) => format_smolstr!("{before}"),
+        None => SmolStr::new(text),
+    }
+}
+
+fn with_credentials(onward: &Onward, arrived: &Arrived) -> Onward {
+    let mut onward = onward.clone();
+    onward.credentials.extend(arrived.credentials);
+    onward
+}

@@ -1,0 +1,121 @@
+//! Answers from outside and word from other shards: what waited goes on.
+
+use std::net::SocketAddr;
+
+use dialtone_wire::Status;
+use dialtone_wire::net::Flow;
+use dialtone_wire::time::Instant;
+
+use super::{Arrived, Engine};
+use crate::auth::{Checked, Presented};
+use crate::context::{Context, Failure};
+use crate::io::{Answer, Notice, Output};
+use crate::queries::Waiting;
+use crate::registrar;
+
+impl Engine {
+    /// Carries on with what waited. A request that was answered meanwhile (it was cancelled) is left alone.
+    pub(super) fn answered(&mut self, now: Instant, waiting: Waiting, answer: Answer) {
+        match waiting {
+            Waiting::Credential(presented) => match answer {
+                Answer::Credential(stored) if self.still_waits(&presented.arrived) => {
+                    let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
+                    let checked = self.authenticator.credential_is(&mut cx, presented, stored.as_ref());
+                    self.checked(now, checked);
+                }
+                Answer::Credential(_) => {}
+                _ => self.fail(now, &presented.arrived),
+            },
+            Waiting::NonceUse(presented, _) => self.fail(now, &presented.arrived),
+            Waiting::Bindings(arrived) => self.fail(now, &arrived),
+            Waiting::Exists(arrived) => {
+                let status = match answer {
+                    Answer::Credential(None) => Status::of(404),
+                    _ => Status::of(480),
+                };
+                self.respond(now, arrived.server, &arrived.request, status, |_| ());
+            }
+            Waiting::UaSend { request, draft, contact_user, transport, port } => {
+                let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
+                let failure = match first_address(&cx, &answer, transport, port) {
+                    None => Some(Failure::Unresolvable),
+                    Some(flow) => {
+                        let sent = cx.send_on(request, &draft, contact_user.as_deref(), flow);
+                        sent.err().map(|_| Failure::Overload)
+                    }
+                };
+                if let Some(failure) = failure {
+                    self.core.failed.push_back((request, failure));
+                }
+            }
+            Waiting::Branch { context, uri, transport, port } => {
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                let flow = first_address(&cx, &answer, transport, port);
+                proxy.resolved(&mut cx, context, &uri, flow.map(|flow| (transport, flow.remote)));
+            }
+        }
+    }
+
+    pub(super) fn notice(&mut self, now: Instant, notice: Notice) {
+        match notice {
+            Notice::AskBindings { from, query, aor } => {
+                let bindings = registrar::targets(&self.location, now, &aor);
+                self.core
+                    .outputs
+                    .push_back(Output::Notice { to: from, notice: Notice::Bindings { query, bindings } });
+            }
+            Notice::Bindings { query, bindings } => {
+                if let Some(Waiting::Bindings(arrived)) = self.core.queries.take(query)
+                    && self.still_waits(&arrived)
+                {
+                    self.forward_to(now, *arrived, bindings);
+                }
+            }
+            Notice::AskNonce { from, query, nonce } => {
+                let cx = Context { now, settings: &self.settings, core: &mut self.core };
+                let verdict = self.authenticator.judge_use(&cx, nonce);
+                self.core
+                    .outputs
+                    .push_back(Output::Notice { to: from, notice: Notice::Nonce { query, verdict } });
+            }
+            Notice::Nonce { query, verdict } => {
+                if let Some(Waiting::NonceUse(presented, user)) = self.core.queries.take(query)
+                    && self.still_waits(&presented.arrived)
+                {
+                    let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
+                    let checked = self.authenticator.nonce_is(&mut cx, presented, &user, verdict);
+                    self.checked(now, checked);
+                }
+            }
+        }
+    }
+
+    fn checked(&mut self, now: Instant, checked: Checked) {
+        if let Checked::User(user, presented) = checked {
+            let Presented { arrived, .. } = *presented;
+            self.act(now, Arrived { user: Some(user), ..arrived });
+        }
+    }
+
+    fn still_waits(&self, arrived: &Arrived) -> bool {
+        self.core.transactions.awaits_answer(arrived.server)
+    }
+
+    /// What was asked has no answer.
+    fn fail(&mut self, now: Instant, arrived: &Arrived) {
+        self.respond(now, arrived.server, &arrived.request, Status::of(500), |writer| {
+            writer.header(dialtone_wire::HeaderName::RetryAfter, 5);
+        });
+    }
+}
+
+/// The flow to the first address that one of our listeners reaches.
+fn first_address(
+    cx: &Context<'_>,
+    answer: &Answer,
+    transport: dialtone_wire::net::Transport,
+    port: u16,
+) -> Option<Flow> {
+    let Answer::Addresses(addresses) = answer else { return None };
+    addresses.iter().find_map(|ip| cx.flow_to(transport, SocketAddr::new(*ip, port), None))
+}

@@ -1,0 +1,182 @@
+//! Packets and requests from the network, up to the point where a role takes over.
+
+use bytes::Bytes;
+use dialtone_transaction::Received;
+use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::time::Instant;
+use dialtone_wire::{HeaderName, Message, Method, Status, refusal};
+
+use super::stateless::response_flow;
+use super::{Arrived, Engine};
+use crate::auth::{Presented, credentials_for};
+use crate::context::{ServerRecord, ServerUse};
+use crate::policy::{Decision, decide};
+use crate::proxy::forward;
+
+impl Engine {
+    pub(super) fn packet(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.core.counters.packets += 1;
+        let message = match Message::parse(bytes.clone(), &self.settings.limits.message) {
+            Ok(message) => message,
+            Err(error) => {
+                let tag = self.core.random.token();
+                let refusal = refusal::refuse(&bytes, error, flow.remote, &tag);
+                return self.refused(flow, refusal);
+            }
+        };
+        if let Err(screened) = message.screen() {
+            if !message.is_request() {
+                self.core.counters.stray_responses += 1;
+                return;
+            }
+            let tag = self.stateless_tag(&message);
+            let refusal = refusal::refuse_screened(&message, &screened, flow.remote, &tag);
+            return self.refused(flow, refusal);
+        }
+        match message.method() {
+            None => self.response(now, message),
+            Some(Method::Ack) => self.ack(now, flow, message),
+            Some(Method::Cancel) => self.cancel(now, flow, message),
+            Some(_) => self.request(now, flow, message),
+        }
+    }
+
+    /// Sends the answer to a malformed request, if it can be answered at all.
+    fn refused(&mut self, flow: Flow, refusal: Option<refusal::Refusal>) {
+        match refusal {
+            Some(refusal) => {
+                self.core.counters.malformed += 1;
+                let flow = response_flow(flow, refusal.destination);
+                self.core.transmit(Transmit { flow, bytes: refusal.bytes });
+            }
+            None => self.core.counters.garbage += 1,
+        }
+    }
+
+    /// Any request but ACK and CANCEL.
+    fn request(&mut self, now: Instant, flow: Flow, request: Message) {
+        self.core.counters.requests += 1;
+        let decision = decide(&self.settings, &request, self.ua.owns_dialog(&request));
+        match &decision {
+            Decision::Refuse(status) => {
+                let status = *status;
+                match status.code() {
+                    403 => self.core.counters.foreign += 1,
+                    404 => self.core.counters.not_found += 1,
+                    _ => {}
+                }
+                return self.respond_stateless(&request, flow, status, |_| ());
+            }
+            Decision::BadExtension => return self.refuse_extensions(&request, flow),
+            Decision::ServerItself => return self.answer_for_server(&request, flow),
+            _ => {}
+        }
+        // Who must show a password and shows none is challenged before anything is kept of him.
+        let settings = self.settings.clone();
+        let asked = decision.asks(&settings);
+        let credentials = match asked {
+            None => None,
+            Some((side, domain)) => match credentials_for(&request, side, &domain.name) {
+                None => return self.challenge_stateless(now, &request, flow, side, domain),
+                Some(credentials) => Some((side, domain, credentials)),
+            },
+        };
+        let Some(server) = self.begin(now, flow, &request) else { return };
+        let mut arrived = Arrived { server, request, flow, decision, credentials: None, user: None };
+        match credentials {
+            None => self.act(now, arrived),
+            Some((side, domain, (line, credentials))) => {
+                arrived.credentials = Some(line);
+                let presented = Presented { arrived, side, domain: domain.clone(), credentials };
+                let mut cx = crate::context::Context { now, settings: &self.settings, core: &mut self.core };
+                self.authenticator.begin(&mut cx, presented);
+            }
+        }
+    }
+
+    /// Begins a server transaction; `None` when the request repeats one, or is refused because there are too many.
+    fn begin(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: &Message,
+    ) -> Option<dialtone_transaction::ServerId> {
+        let via = request.via().ok()?;
+        let back = response_flow(flow, via.response_address(flow.remote));
+        match self.core.transactions.receive_request(now, back, request) {
+            Received::New(server) => {
+                self.core.servers.insert(server, ServerRecord { used_by: ServerUse::Engine, flow });
+                Some(server)
+            }
+            Received::Absorbed | Received::Ack(_) | Received::Malformed(_) => None,
+            Received::Full => {
+                self.core.counters.overload += 1;
+                self.respond_stateless(request, flow, Status::of(503), |writer| {
+                    writer.header(HeaderName::RetryAfter, 10);
+                });
+                None
+            }
+        }
+    }
+
+    /// RFC 3261 §9.2, §16.10.
+    fn cancel(&mut self, now: Instant, flow: Flow, cancel: Message) {
+        self.core.counters.requests += 1;
+        let invite = self.core.transactions.find_cancelled(&cancel);
+        let Some(invite) = invite else {
+            return self.respond_stateless(&cancel, flow, Status::of(481), |_| ());
+        };
+        let Some(server) = self.begin(now, flow, &cancel) else { return };
+        let tag = self.stateless_tag(&cancel);
+        let mut cx = self.context(now);
+        cx.respond(server, &cancel, Status::of(200), Some(&tag), |_| (), None);
+        if !self.core.transactions.awaits_answer(invite) {
+            return;
+        }
+        match self.core.servers.get(&invite).map(|record| record.used_by) {
+            Some(ServerUse::Proxy(context)) => {
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.cancel(&mut cx, context);
+            }
+            Some(ServerUse::Ua) => {
+                let (ua, mut cx) = self.ua_and_context(now);
+                ua.handle_cancel(&mut cx, invite);
+            }
+            Some(ServerUse::Engine) => {
+                // It waits for an answer from outside; that answer will find it answered.
+                let request = self.core.transactions.server_request(invite).cloned();
+                let limits = self.settings.limits.message;
+                if let Some(request) = request.and_then(|bytes| Message::parse(bytes, &limits).ok()) {
+                    let tag = self.core.random.token();
+                    let mut cx = self.context(now);
+                    cx.respond(invite, &request, Status::of(487), Some(&tag), |_| (), None);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// An ACK: absorbed by the transaction of a refused INVITE, else it belongs to a 2xx and goes to whoever has the
+    /// dialog. It is never answered.
+    fn ack(&mut self, now: Instant, flow: Flow, ack: Message) {
+        self.core.counters.requests += 1;
+        let Ok(via) = ack.via() else { return };
+        let back = response_flow(flow, via.response_address(flow.remote));
+        match self.core.transactions.receive_request(now, back, &ack) {
+            Received::Ack(_) => {}
+            Received::Absorbed | Received::New(_) | Received::Full | Received::Malformed(_) => return,
+        }
+        let (ua, mut cx) = self.ua_and_context(now);
+        if ua.handle_ack(&mut cx, &ack) {
+            return;
+        }
+        match decide(&self.settings, &ack, false) {
+            Decision::Route { onward, authenticate: false } => {
+                let mut cx = self.context(now);
+                let sent = forward::forward_ack(&mut cx, &ack, flow, &onward);
+                self.core.counters.stray_acks += u64::from(!sent);
+            }
+            _ => self.core.counters.stray_acks += 1,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Answers that keep no state: refusals, first challenges, and OPTIONS to the server itself
+//! (RFC 3261 §8.2.7, §26.3.2.4). A stranger costs us one answer and no memory.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+
+use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::time::Instant;
+use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
+use foldhash::fast::FixedState;
+use smol_str::{SmolStr, format_smolstr};
+
+use super::Engine;
+use crate::auth::Side;
+use crate::context::Context;
+use crate::settings::Domain;
+
+/// Methods that the server as a whole takes.
+pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER";
+
+impl Engine {
+    /// The same request gets the same tag, however often it comes (RFC 3261 §8.2.7).
+    pub(super) fn stateless_tag(&self, request: &Message) -> SmolStr {
+        let mut hasher = FixedState::with_seed(self.tag_seed).build_hasher();
+        hasher.write(request.call_id().unwrap_or("").as_bytes());
+        hasher.write(request.value(HeaderName::Via).unwrap_or(b""));
+        format_smolstr!("{:016x}", hasher.finish())
+    }
+
+    /// Answers without a transaction. An ACK is never answered.
+    pub(super) fn respond_stateless(
+        &mut self,
+        request: &Message,
+        flow: Flow,
+        status: Status,
+        extra: impl FnOnce(&mut Writer),
+    ) {
+        if request.method() == Some(&Method::Ack) {
+            return;
+        }
+        let Ok(via) = request.via() else { return };
+        let tag = self.stateless_tag(request);
+        let mut writer = Writer::response_to(request, status, flow.remote, Some(&tag));
+        extra(&mut writer);
+        let flow = response_flow(flow, via.response_address(flow.remote));
+        self.core.transmit(Transmit { flow, bytes: writer.finish() });
+    }
+
+    /// 401 or 407.
+    pub(super) fn challenge_stateless(
+        &mut self,
+        now: Instant,
+        request: &Message,
+        flow: Flow,
+        side: Side,
+        domain: &Domain,
+    ) {
+        let Ok(via) = request.via() else { return };
+        let tag = self.stateless_tag(request);
+        let status = match side {
+            Side::Server => Status::of(401),
+            Side::Proxy => Status::of(407),
+        };
+        let mut writer = Writer::response_to(request, status, flow.remote, Some(&tag));
+        let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
+        self.authenticator.write_challenges(&mut cx, side, &domain.name, false, &mut writer);
+        let flow = response_flow(flow, via.response_address(flow.remote));
+        self.core.transmit(Transmit { flow, bytes: writer.finish() });
+    }
+
+    /// A request for the server itself: OPTIONS says what we can do (RFC 3261 §11.2).
+    pub(super) fn answer_for_server(&mut self, request: &Message, flow: Flow) {
+        match request.method() {
+            Some(Method::Options) => self.respond_stateless(request, flow, Status::of(200), |writer| {
+                writer.header(HeaderName::Allow, ALLOW);
+                writer.header(HeaderName::Accept, "application/sdp");
+                writer.header(HeaderName::AcceptEncoding, "identity");
+                writer.header(HeaderName::AcceptLanguage, "en");
+                writer.header(HeaderName::Supported, "");
+            }),
+            Some(Method::Other(_)) => {
+                self.respond_stateless(request, flow, Status::of(501), |writer| {
+                    writer.header(HeaderName::Allow, ALLOW);
+                });
+            }
+            _ => self.respond_stateless(request, flow, Status::of(405), |writer| {
+                writer.header(HeaderName::Allow, ALLOW);
+            }),
+        }
+    }
+
+    /// 420 with all that Proxy-Require asked for.
+    pub(super) fn refuse_extensions(&mut self, request: &Message, flow: Flow) {
+        self.respond_stateless(request, flow, Status::of(420), |writer| {
+            for value in request.values(HeaderName::ProxyRequire) {
+                writer.raw(HeaderName::Unsupported, value);
+            }
+        });
+    }
+}
+
+/// Where responses go: over a connection back the way the request came, over UDP to the address of the Via.
+pub(super) fn response_flow(flow: Flow, address: std::net::SocketAddr) -> Flow {
+    if flow.transport.is_reliable() { flow } else { Flow { remote: address, ..flow } }
+}

@@ -1,0 +1,377 @@
+//! What goes into an engine and what comes out of it: plain values, no socket and no clock.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dialtone_dialog::digest::{NonceUse, NonceVerdict, StoredCredential};
+use dialtone_dialog::offer_answer::Negotiated;
+use dialtone_wire::Status;
+use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::uri::UriBuf;
+use smol_str::SmolStr;
+
+use crate::location::Binding;
+use crate::settings::Settings;
+
+/// Something that happened to a shard.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// A datagram, or one framed message of a stream.
+    Packet {
+        /// Where it came from, and to which of our addresses.
+        flow: Flow,
+        /// All of it.
+        bytes: Bytes,
+    },
+    /// A connection is gone.
+    FlowClosed(Flow),
+    /// What was to be sent on this flow could not be sent.
+    TransmitFailed(Flow),
+    /// The answer to an [`Output::Query`]. An answer that comes after the question's deadline is passed over.
+    Answer(QueryId, Answer),
+    /// Word from another shard.
+    Notice(Notice),
+    /// Word from the media plane.
+    Media(MediaEvent),
+    /// What the owner of the engine wants done.
+    Command(Command),
+    /// New settings; they hold from now on, timers that run keep their value.
+    Configure(Arc<Settings>),
+    /// Nothing but the time.
+    Timeout,
+}
+
+/// Something that the owner of a shard shall do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// Send a message.
+    Transmit(Transmit),
+    /// Find something out and give it back as [`Input::Answer`].
+    Query(QueryId, Query),
+    /// Carry word to another shard, as its [`Input::Notice`].
+    Notice {
+        /// The shard.
+        to: u16,
+        /// The word.
+        notice: Notice,
+    },
+    /// Tell the media plane.
+    Media(MediaCommand),
+    /// Tell whoever watches.
+    Event(Event),
+}
+
+/// Names one question of one shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueryId(pub u64);
+
+/// A question to the world outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Query {
+    /// The stored credential of a user; answered by [`Answer::Credential`].
+    Credential {
+        /// The domain, as in [`Settings::domains`].
+        domain: SmolStr,
+        /// The user part, unescaped.
+        user: SmolStr,
+    },
+    /// The addresses of a host name; answered by [`Answer::Addresses`].
+    Resolve {
+        /// The name.
+        host: SmolStr,
+    },
+}
+
+/// What was found out.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Answer {
+    /// The credential; `None` when there is no such user.
+    Credential(Option<Arc<StoredCredential>>),
+    /// The addresses of a name; empty when it has none or could not be asked.
+    Addresses(Vec<std::net::IpAddr>),
+    /// The asked party failed; the request that waits is answered with 500 and Retry-After.
+    Failed,
+}
+
+/// Word between shards. A question carries the asking shard and its own number for the question.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Notice {
+    /// Asks the shard that owns an address-of-record for its bindings.
+    AskBindings {
+        /// The asking shard.
+        from: u16,
+        /// Its number for the question.
+        query: QueryId,
+        /// The canonical address-of-record.
+        aor: SmolStr,
+    },
+    /// Answers [`Notice::AskBindings`].
+    Bindings {
+        /// The question.
+        query: QueryId,
+        /// The bindings in order of preference; empty when there are none.
+        bindings: Vec<Binding>,
+    },
+    /// Asks the shard that issued a nonce whether this use of it is new (RFC 7616 §3.4.5 nonce count).
+    AskNonce {
+        /// The asking shard.
+        from: u16,
+        /// Its number for the question.
+        query: QueryId,
+        /// The nonce and its count.
+        nonce: NonceUse,
+    },
+    /// Answers [`Notice::AskNonce`].
+    Nonce {
+        /// The question.
+        query: QueryId,
+        /// What became of it.
+        verdict: NonceVerdict,
+    },
+}
+
+/// Names one call of one engine; a stale handle is an error, never another call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallHandle {
+    /// Slot.
+    pub slot: u32,
+    /// Counts the uses of the slot.
+    pub generation: u32,
+}
+
+/// What the owner of an engine may ask of its user agent.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Command {
+    /// Register the account of [`Settings::account`] and keep it registered.
+    Register,
+    /// Take the registration away.
+    Unregister,
+    /// Call somebody. The call is named by `token` in [`Event::CallStarted`].
+    Call {
+        /// Chosen by the caller.
+        token: u64,
+        /// Whom.
+        to: UriBuf,
+        /// What the media plane plays into the call.
+        play: Play,
+    },
+    /// Answer a call that rings.
+    Answer {
+        /// The call.
+        call: CallHandle,
+        /// What the media plane plays into the call.
+        play: Play,
+    },
+    /// Refuse a call that rings.
+    Decline {
+        /// The call.
+        call: CallHandle,
+        /// With which status (486, 603 …).
+        status: Status,
+    },
+    /// End a call in any state: CANCEL, BYE or 603, as its state asks for.
+    Hangup {
+        /// The call.
+        call: CallHandle,
+    },
+    /// Offer the session anew (re-INVITE), held or not (RFC 3261 §14, RFC 3264 §8.4).
+    Reoffer {
+        /// The call.
+        call: CallHandle,
+        /// Put the other side on hold.
+        hold: bool,
+    },
+    /// Ask what a far end can do.
+    Options {
+        /// Chosen by the caller; comes back in [`Event::OptionsAnswered`].
+        token: u64,
+        /// Whom.
+        to: UriBuf,
+    },
+}
+
+/// What the media plane sends into a call.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Play {
+    /// Silence.
+    Silence,
+    /// A sine tone.
+    Tone {
+        /// Its frequency in Hz.
+        hz: f32,
+    },
+    /// A synthetic signal that has the rhythm and bands of speech.
+    SpeechLike {
+        /// Chooses the signal.
+        seed: u64,
+    },
+    /// What comes in goes back out.
+    Echo,
+    /// Samples of the owner's choice, known to the media plane by number.
+    Prepared(u32),
+}
+
+/// What happened, for those who watch: command line, log, records.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Our own registration stands, for this many seconds.
+    Registered {
+        /// Seconds until it ends if it is not refreshed.
+        expires_s: u32,
+    },
+    /// Our own registration failed or was refused; it is tried again unless the reason is final.
+    RegistrationFailed {
+        /// The status; `None` when nobody answered.
+        status: Option<Status>,
+        /// Whether the password is wrong, so that trying again makes no sense.
+        wrong_password: bool,
+    },
+    /// Our own registration was taken away.
+    Unregistered,
+    /// A call that [`Command::Call`] asked for exists.
+    CallStarted {
+        /// The caller's token.
+        token: u64,
+        /// The call.
+        call: CallHandle,
+    },
+    /// Somebody calls us.
+    Incoming {
+        /// The call.
+        call: CallHandle,
+        /// The caller's URI.
+        from: UriBuf,
+    },
+    /// The other side rings (180) or reports progress.
+    Progress {
+        /// The call.
+        call: CallHandle,
+        /// The provisional status.
+        status: Status,
+    },
+    /// The call is answered and its dialog confirmed.
+    Answered {
+        /// The call.
+        call: CallHandle,
+    },
+    /// The session was changed.
+    SessionChanged {
+        /// The call.
+        call: CallHandle,
+    },
+    /// The call is over; its handle is stale from now on.
+    Ended {
+        /// The call.
+        call: CallHandle,
+        /// Why.
+        reason: EndReason,
+    },
+    /// The answer to [`Command::Options`].
+    OptionsAnswered {
+        /// The caller's token.
+        token: u64,
+        /// The status; `None` when nobody answered.
+        status: Option<Status>,
+        /// The whole response.
+        response: Option<Bytes>,
+    },
+    /// The registrar changed bindings of an address-of-record.
+    BindingsChanged {
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// How many bindings it has now.
+        bindings: usize,
+    },
+}
+
+/// Why a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// We hung up.
+    LocalHangup,
+    /// The other side hung up.
+    RemoteHangup,
+    /// The other side, or a server, refused.
+    Refused(Status),
+    /// Our credentials were refused.
+    WrongPassword,
+    /// The caller gave up while we rang.
+    Cancelled,
+    /// Nobody answered our request within Timer B.
+    NoResponse,
+    /// Nothing could be sent.
+    TransportFailed,
+    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4).
+    NoAck,
+    /// The SDP of the other side could not be used.
+    BadSession,
+    /// The other side does not know the dialog any more (481, 408 in the dialog).
+    DialogLost,
+    /// A limit of our own was reached.
+    Overload,
+}
+
+/// A pair of ports that the media plane holds for us: RTP on the even one, RTCP on the next (RFC 3550 §11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lease {
+    /// Names the lease within its media plane.
+    pub id: u32,
+    /// Rises when the media plane starts anew: leases of an older epoch are void.
+    pub epoch: u32,
+    /// The RTP address.
+    pub rtp: SocketAddr,
+}
+
+/// What a shard tells the media plane.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MediaCommand {
+    /// Lease that many more ports on this address; answered by [`MediaEvent::Leased`].
+    Lease {
+        /// The local address.
+        address: std::net::IpAddr,
+        /// How many pairs.
+        count: u16,
+    },
+    /// Start a session on leased ports, or change the one that runs there.
+    Apply {
+        /// The ports.
+        lease: Lease,
+        /// Names the call in [`MediaEvent`]s and reports.
+        call: CallHandle,
+        /// What was negotiated for the audio stream.
+        session: Box<Negotiated>,
+        /// What is sent.
+        play: Play,
+    },
+    /// Stop the session and give the ports back.
+    Release {
+        /// The ports.
+        lease: Lease,
+    },
+}
+
+/// What the media plane tells a shard.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum MediaEvent {
+    /// Ports to use.
+    Leased(Vec<Lease>),
+    /// There are no ports to be had on this address now.
+    Exhausted(std::net::IpAddr),
+    /// The media plane began anew: all leases of older epochs are void.
+    Restarted {
+        /// The new epoch.
+        epoch: u32,
+    },
+}

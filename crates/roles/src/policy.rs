@@ -1,0 +1,209 @@
+//! What is to be done with a request: a pure function of the request and the settings. The engine carries it out.
+
+use dialtone_wire::uri::{Host, SipUri, Uri};
+use dialtone_wire::{HeaderName, Message, Method, Status};
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::auth::Side;
+use crate::proxy::Onward;
+use crate::registrar::canonical_aor;
+use crate::route_token;
+use crate::settings::{Domain, Foreign, Settings};
+
+/// What is to be done with a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Decision {
+    /// For our user agent: a phone, or a dialog of a robot.
+    Ua,
+    /// Refused.
+    Refuse(Status),
+    /// Refused, with the option tags that we do not know (420).
+    BadExtension,
+    /// For the server itself: OPTIONS is answered, other methods are refused.
+    ServerItself,
+    /// A REGISTER for this domain.
+    Register {
+        /// Index into [`Settings::domains`].
+        domain: usize,
+    },
+    /// For a robot.
+    Robot {
+        /// Index into [`Settings::domains`].
+        domain: usize,
+        /// Index into [`Settings::robots`].
+        robot: usize,
+    },
+    /// For a user of ours: goes to the contacts of the address-of-record.
+    User {
+        /// Index into [`Settings::domains`].
+        domain: usize,
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// How it goes on.
+        onward: Onward,
+    },
+    /// Goes where its Route or Request-URI says.
+    Route {
+        /// How it goes on.
+        onward: Onward,
+        /// Whether its sender must be a user of ours.
+        authenticate: bool,
+    },
+}
+
+impl Decision {
+    /// The domain whose users may send this, and how they are asked; `None` when everybody may.
+    pub(crate) fn asks<'a>(&self, settings: &'a Settings) -> Option<(Side, &'a Domain)> {
+        if !settings.authenticate {
+            return None;
+        }
+        match self {
+            Decision::Register { domain } => Some((Side::Server, settings.domains.get(*domain)?)),
+            Decision::Robot { domain, .. } | Decision::User { domain, .. } => {
+                Some((Side::Proxy, settings.domains.get(*domain)?))
+            }
+            Decision::Route { authenticate: true, .. } => Some((Side::Proxy, settings.domains.first()?)),
+            Decision::Route { .. }
+            | Decision::Ua
+            | Decision::Refuse(_)
+            | Decision::BadExtension
+            | Decision::ServerItself => None,
+        }
+    }
+}
+
+/// Decides about a request that is not CANCEL. `is_our_dialog` says whether it belongs to a dialog of our user agent.
+pub(crate) fn decide(settings: &Settings, request: &Message, is_our_dialog: bool) -> Decision {
+    if is_our_dialog || settings.domains.is_empty() {
+        return Decision::Ua;
+    }
+    let own = own_routes(settings, request);
+    let is_ack = request.method() == Some(&Method::Ack);
+    let decision = decide_target(settings, request, &own);
+    let forwards = matches!(decision, Decision::User { .. } | Decision::Route { .. });
+    if forwards && request.max_forwards().ok().flatten() == Some(0) {
+        // RFC 3261 §16.3 step 3; §11: an OPTIONS that ends here may be answered.
+        let is_options = request.method() == Some(&Method::Options);
+        return if is_options { Decision::ServerItself } else { Decision::Refuse(Status::of(483)) };
+    }
+    // RFC 3261 §16.3 step 5: we know no option that a proxy would have to know. An ACK can't be refused.
+    if forwards && !is_ack && request.has(HeaderName::ProxyRequire) {
+        return Decision::BadExtension;
+    }
+    decision
+}
+
+fn decide_target(settings: &Settings, request: &Message, own: &OwnRoutes) -> Decision {
+    let in_dialog = own.token_is_right;
+    let onward = || own.onward(settings, request);
+    let more_routes = request.values(HeaderName::Route).count() > own.count;
+    if more_routes {
+        return if in_dialog {
+            Decision::Route { onward: onward(), authenticate: false }
+        } else {
+            foreign(settings, onward)
+        };
+    }
+    let (user, domain, uri) = match request.uri() {
+        Ok(Uri::Sip(uri)) => match domain_index(settings, &uri.host, uri.port) {
+            Some(domain) => (uri.user_unescaped(), domain, Some(uri)),
+            None if in_dialog => return Decision::Route { onward: onward(), authenticate: false },
+            None if request.method() == Some(&Method::Register) => return Decision::Refuse(Status::of(404)),
+            None => return foreign(settings, onward),
+        },
+        // A number is dialled as a user of our first domain; a local one needs its context (RFC 3966 §5.1.5).
+        Ok(Uri::Tel(tel)) if tel.is_complete() => (Some(SmolStr::from_iter(tel.digits())), 0, None),
+        Ok(Uri::Tel(_)) => return Decision::Refuse(Status::of(484)),
+        Ok(_) => return Decision::Refuse(Status::of(416)),
+        Err(_) => return Decision::Refuse(Status::of(400)),
+    };
+    decide_local(settings, request, user, domain, uri.as_ref(), onward)
+}
+
+/// For a domain of ours.
+fn decide_local(
+    settings: &Settings,
+    request: &Message,
+    user: Option<SmolStr>,
+    domain: usize,
+    uri: Option<&SipUri<'_>>,
+    onward: impl Fn() -> Onward,
+) -> Decision {
+    if request.method() == Some(&Method::Register) {
+        // RFC 3261 §10.3 step 5: the address-of-record must be of this domain.
+        let to = request.to().ok().and_then(|to| {
+            let uri = *to.uri.as_sip()?;
+            uri.user.and(domain_index(settings, &uri.host, uri.port))
+        });
+        return match to {
+            Some(to) => Decision::Register { domain: to },
+            None => Decision::Refuse(Status::of(404)),
+        };
+    }
+    let Some(user) = user else { return Decision::ServerItself };
+    if let Some(robot) = settings.robots.iter().position(|robot| robot.user == user) {
+        return Decision::Robot { domain, robot };
+    }
+    let name = &settings.domains[domain].name;
+    let aor = match uri {
+        Some(uri) => canonical_aor(uri, name),
+        None => format_smolstr!("sip:{}@{name}", dialtone_wire::uri::escape_user(&user)),
+    };
+    Decision::User { domain, aor, onward: onward() }
+}
+
+fn foreign(settings: &Settings, onward: impl Fn() -> Onward) -> Decision {
+    match settings.foreign {
+        Foreign::Refuse => Decision::Refuse(Status::of(403)),
+        Foreign::Authenticated => Decision::Route { onward: onward(), authenticate: true },
+        Foreign::Open => Decision::Route { onward: onward(), authenticate: false },
+    }
+}
+
+/// The topmost Route values that name us (RFC 3261 §16.4).
+#[derive(Debug, Default)]
+struct OwnRoutes {
+    count: usize,
+    /// One of them carried the token of this call: the request belongs to a dialog that went through us.
+    token_is_right: bool,
+    local: Option<std::net::SocketAddr>,
+}
+
+fn own_routes(settings: &Settings, request: &Message) -> OwnRoutes {
+    let mut own = OwnRoutes::default();
+    for route in request.addresses(HeaderName::Route) {
+        let Ok(route) = route else { break };
+        let Some(uri) = route.uri.as_sip() else { break };
+        if domain_index(settings, &uri.host, uri.port).is_none() {
+            break;
+        }
+        own.count += 1;
+        own.local = uri.host.ip().map(|ip| std::net::SocketAddr::new(ip, uri.port_or_default()));
+        let call_id = request.call_id().unwrap_or("");
+        if uri.params.value("dt").is_some_and(|token| route_token::is_right(&settings.secret, call_id, token))
+        {
+            own.token_is_right = true;
+        }
+    }
+    own
+}
+
+impl OwnRoutes {
+    fn onward(&self, settings: &Settings, request: &Message) -> Onward {
+        let starts_dialog = matches!(
+            request.method(),
+            Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
+        ) && (request.method() == Some(&Method::Invite)
+            || request.to().is_ok_and(|to| to.tag().is_none()));
+        let record_route = starts_dialog
+            .then(|| request.call_id().ok())
+            .flatten()
+            .map(|call_id| route_token::make(&settings.secret, call_id));
+        Onward { own_routes: self.count, local: self.local, record_route, ..Onward::default() }
+    }
+}
+
+fn domain_index(settings: &Settings, host: &Host<'_>, port: Option<u16>) -> Option<usize> {
+    let domain = settings.domain_of(host, port)?;
+    settings.domains.iter().position(|own| std::ptr::eq(own, domain))
+}

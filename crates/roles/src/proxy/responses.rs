@@ -1,0 +1,131 @@
+//! What responses do to a response context (RFC 3261 §16.7), and time-outs and failures in their place.
+
+use dialtone_transaction::ClientId;
+use dialtone_wire::{Edits, Message, Status};
+
+use super::{Best, BranchState, CancelReason, CancelState, ContextId, Proxy, ResponseContext};
+use crate::context::Context;
+
+impl Proxy {
+    /// A response that belongs to a branch.
+    pub(crate) fn handle_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ContextId,
+        client: ClientId,
+        response: Message,
+    ) {
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(status) = response.status() else { return };
+        if status.is_provisional() {
+            context.provisional(cx, client, status, &response);
+            if status.code() > 100 && !context.cancelled && !context.answered {
+                // §16.7 step 2.
+                let at = cx.now + cx.settings.timer_c;
+                self.set_timer_c(id, at);
+            }
+            return;
+        }
+        if let Some(branch) = context.branches.iter_mut().find(|branch| branch.client == client) {
+            branch.state = BranchState::Done;
+        }
+        if status.is_success() {
+            // §16.7 step 5: each 2xx to an INVITE goes back at once; of other requests the first.
+            if context.is_invite || !context.answered {
+                context.answered = true;
+                context.send_back(cx, status, &response);
+            }
+            if context.is_open() {
+                context.cancel_branches(cx, CancelReason::AnsweredElsewhere);
+                self.bound_cancelled(cx, id);
+            }
+            return;
+        }
+        if status.class() == 6 && !context.answered && context.is_open() {
+            context.note(Best::Received(Box::new(response)));
+            context.cancel_branches(cx, CancelReason::Refused);
+            self.bound_cancelled(cx, id);
+        } else {
+            context.note(Best::Received(Box::new(response)));
+        }
+        self.finish_if_done(cx, id);
+    }
+
+    /// A branch got no final response (Timer B or F), or could not be sent at all.
+    pub(crate) fn branch_failed(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ContextId,
+        client: ClientId,
+        status: Status,
+    ) {
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        let Some(branch) = context.branches.iter_mut().find(|branch| branch.client == client) else { return };
+        if std::mem::replace(&mut branch.state, BranchState::Done) != BranchState::Done {
+            context.note(Best::own(status));
+            self.finish_if_done(cx, id);
+        }
+    }
+
+    /// Sends the best response back once no branch waits any more.
+    pub(super) fn finish_if_done(&mut self, cx: &mut Context<'_>, id: ContextId) {
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        if context.is_open() {
+            return;
+        }
+        self.timers_c.remove(&(context.timer_c, id));
+        if std::mem::replace(&mut context.answered, true) {
+            return;
+        }
+        match context.best.take() {
+            // §16.7 step 6: a 503 is about that one server; our caller would shun us for it.
+            Some(best) if best.status().code() == 503 => context.answer(cx, Status::of(500)),
+            Some(Best::Received(response)) => {
+                let status = response.status().unwrap_or(Status::of(500));
+                context.send_back(cx, status, &response);
+            }
+            Some(Best::Own(_)) | None if context.cancelled => context.answer(cx, Status::of(487)),
+            Some(Best::Own(status)) => context.answer(cx, status),
+            None => context.answer(cx, Status::of(480)),
+        }
+    }
+}
+
+impl ResponseContext {
+    fn provisional(&mut self, cx: &mut Context<'_>, client: ClientId, status: Status, response: &Message) {
+        if let Some(branch) = self.branches.iter_mut().find(|branch| branch.client == client)
+            && branch.state != BranchState::Done
+        {
+            branch.state = BranchState::Proceeding;
+            if let CancelState::Wanted(reason) = branch.cancel {
+                branch.cancel = CancelState::Sent;
+                cx.send_cancel(client, &branch.sent, reason.header());
+            }
+        }
+        // §16.7 step 5: 100 is for one hop only.
+        if status.code() > 100 && !self.answered {
+            self.send_back(cx, status, response);
+        }
+    }
+
+    /// Sends a response back without our Via (§16.7 step 3 and 9).
+    fn send_back(&mut self, cx: &mut Context<'_>, status: Status, response: &Message) {
+        let mut out = Vec::new();
+        let mut edits = Edits::new();
+        edits.pop_via();
+        if self.flow.transport.is_reliable() {
+            edits.ensure_content_length();
+        }
+        edits.write(response, &mut out);
+        let bytes = bytes::Bytes::from(out.into_boxed_slice());
+        if cx.core.transactions.respond(cx.now, self.server, status, bytes).is_ok() {
+            cx.core.counters.responses_forwarded += 1;
+        }
+    }
+
+    /// Answers ourselves.
+    fn answer(&mut self, cx: &mut Context<'_>, status: Status) {
+        let tag = cx.token();
+        cx.respond(self.server, &self.request, status, Some(&tag), |_| (), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! Requests that wait for an answer from outside: DNS, the store, another shard. Each wait has an end.
+
+use std::collections::BTreeMap;
+
+use dialtone_dialog::Draft;
+use dialtone_wire::net::Transport;
+use dialtone_wire::time::Instant;
+use smol_str::SmolStr;
+
+use crate::auth::Presented;
+use crate::context::UaRequest;
+use crate::engine::Arrived;
+use crate::io::QueryId;
+use crate::proxy::ContextId;
+
+/// What goes on when the answer is there.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// Credentials to be checked against what the store has.
+    Credential(Box<Presented>),
+    /// Credentials that are right, if the issuing shard says that their nonce count is new.
+    NonceUse(Box<Presented>, SmolStr),
+    /// A request to be forwarded to the bindings of its address-of-record.
+    Bindings(Box<Arrived>),
+    /// A request for a user without bindings: does the user exist at all?
+    Exists(Box<Arrived>),
+    /// A request of the user agent, to a host name.
+    UaSend {
+        request: UaRequest,
+        draft: Box<Draft>,
+        contact_user: Option<SmolStr>,
+        transport: Transport,
+        port: u16,
+    },
+    /// A branch of a response context, to a host name.
+    Branch { context: ContextId, uri: SmolStr, transport: Transport, port: u16 },
+}
+
+/// All that waits, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Queries {
+    next: u64,
+    waiting: BTreeMap<QueryId, (Instant, Waiting)>,
+}
+
+impl Queries {
+    /// Puts something aside; `None` when `limit` things wait already.
+    pub(crate) fn add(&mut self, deadline: Instant, waiting: Waiting, limit: usize) -> Option<QueryId> {
+        if self.waiting.len() >= limit {
+            return None;
+        }
+        self.next += 1;
+        let id = QueryId(self.next);
+        self.waiting.insert(id, (deadline, waiting));
+        Some(id)
+    }
+
+    /// Takes back what waits for this answer; `None` when its time was over.
+    pub(crate) fn take(&mut self, id: QueryId) -> Option<Waiting> {
+        self.waiting.remove(&id).map(|(_, waiting)| waiting)
+    }
+
+    /// Takes the oldest wait whose time is over.
+    pub(crate) fn take_expired(&mut self, now: Instant) -> Option<Waiting> {
+        let entry = self.waiting.first_entry().filter(|entry| entry.get().0 <= now)?;
+        Some(entry.remove().1)
+    }
+
+    /// When the oldest wait is over.
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.waiting.first_key_value().map(|(_, (deadline, _))| (*deadline, "query"))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}

@@ -1,0 +1,276 @@
+//! Everything that can be chosen, with a name and a default. A reload is a new value of this type.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use dialtone_transaction::Timers;
+use dialtone_wire::net::Transport;
+use dialtone_wire::uri::UriBuf;
+use smol_str::SmolStr;
+
+/// The settings of one engine. All shards of a server hold the same value.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Rises with each change.
+    pub version: u64,
+    /// How many shards there are.
+    pub shards: u16,
+    /// Known to all shards of a server and to nobody else: signs nonces and route tokens, keys the hash that
+    /// steers messages to shards.
+    pub secret: Secret,
+    /// Seconds of Unix time at [`Instant::START`](dialtone_wire::time::Instant::START).
+    pub unix_start_s: u64,
+    /// The product token of User-Agent and Server headers.
+    pub product: SmolStr,
+    /// Where we are reachable.
+    pub listeners: Vec<Listener>,
+    /// The domains that we are responsible for; empty for a phone.
+    pub domains: Vec<Domain>,
+    /// Users of the domain that we play ourselves.
+    pub robots: Vec<Robot>,
+    /// Whether requests need digest authentication. Off is for tests and closed networks.
+    pub authenticate: bool,
+    /// What happens to requests for domains that are not ours.
+    pub foreign: Foreign,
+    /// The account of a phone.
+    pub account: Option<Account>,
+    /// Durations of transactions.
+    pub timers: Timers,
+    /// RFC 3261 §16.6 step 11: more than 3 minutes.
+    pub timer_c: Duration,
+    /// Registrar.
+    pub registrar: RegistrarSettings,
+    /// Digest.
+    pub digest: DigestSettings,
+    /// Limits.
+    pub limits: Limits,
+}
+
+/// 32 secret bytes that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// One address that we receive on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The transport.
+    pub transport: Transport,
+    /// The real address, never a wildcard, with the real port.
+    pub address: SocketAddr,
+    /// Bits of the network that the address is in: tells which of our addresses a peer can reach.
+    pub prefix_length: u8,
+}
+
+/// A domain that we are responsible for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// Its name; also the realm of its digest challenges, whatever alias a phone used.
+    pub name: SmolStr,
+    /// Other names for the same domain.
+    pub aliases: Vec<SmolStr>,
+}
+
+/// A user that the server plays itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Robot {
+    /// The user part of its address.
+    pub user: SmolStr,
+    /// What it does.
+    pub kind: RobotKind,
+}
+
+/// What a robot does with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RobotKind {
+    /// Answers and sends back what it hears.
+    Echo,
+}
+
+/// What happens to a request whose Request-URI names a domain that is not ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// 403: no open relay.
+    Refuse,
+    /// Forwarded for whoever has authenticated as a user of ours.
+    Authenticated,
+    /// Forwarded for everybody. For closed networks.
+    Open,
+}
+
+/// Who a phone is.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The address-of-record, `sip:alice@example.com`.
+    pub aor: UriBuf,
+    /// The display name, where one is wanted.
+    pub display_name: Option<SmolStr>,
+    /// The user name of digest; usually the user part of the address-of-record.
+    pub auth_user: SmolStr,
+    /// The password.
+    pub password: Password,
+    /// Where all requests go first; `None` sends them where their URI says.
+    pub proxy: Option<UriBuf>,
+    /// The registration time asked for, in seconds.
+    pub expires_s: u32,
+}
+
+/// A password that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub SmolStr);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// The registrar's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RegistrarSettings {
+    /// Shorter registrations are refused with 423, in seconds. Zero (removal) is always taken.
+    pub expires_min_s: u32,
+    /// For those who ask for no time, in seconds.
+    pub expires_default_s: u32,
+    /// Longer ones are cut to this, in seconds.
+    pub expires_max_s: u32,
+    /// Bindings of one address-of-record.
+    pub bindings_per_aor: usize,
+}
+
+impl Default for RegistrarSettings {
+    fn default() -> Self {
+        RegistrarSettings {
+            expires_min_s: 60,
+            expires_default_s: 3600,
+            expires_max_s: 7200,
+            bindings_per_aor: 10,
+        }
+    }
+}
+
+/// The rules of digest authentication on the server's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DigestSettings {
+    /// How long a nonce is good.
+    pub nonce_life: Duration,
+    /// Nonces whose counts a shard follows.
+    pub nonces_max: usize,
+}
+
+impl Default for DigestSettings {
+    fn default() -> Self {
+        DigestSettings { nonce_life: Duration::from_secs(300), nonces_max: 65_536 }
+    }
+}
+
+/// A number on everything (ARCHITECTURE.md, invariant 5). Each is per shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Of one message.
+    pub message: dialtone_wire::Limits,
+    /// Server transactions.
+    pub server_transactions: usize,
+    /// Client transactions.
+    pub client_transactions: usize,
+    /// Bytes of messages that transactions and contexts keep.
+    pub kept_bytes: usize,
+    /// Requests that wait for an answer to a query.
+    pub queries: usize,
+    /// How long they wait.
+    pub query_time: Duration,
+    /// Requests being forwarded.
+    pub proxy_contexts: usize,
+    /// Branches of one request.
+    pub branches: usize,
+    /// Calls of our own (phone, robots).
+    pub calls: usize,
+    /// Bindings in all.
+    pub bindings: usize,
+    /// Leased ports kept ready for each local address.
+    pub leases_ready: u16,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            message: dialtone_wire::Limits::default(),
+            server_transactions: 100_000,
+            client_transactions: 100_000,
+            kept_bytes: 256 * 1024 * 1024,
+            queries: 20_000,
+            query_time: Duration::from_secs(5),
+            proxy_contexts: 50_000,
+            branches: 16,
+            calls: 2_000,
+            bindings: 1_000_000,
+            leases_ready: 8,
+        }
+    }
+}
+
+impl Settings {
+    /// The domain that a host name or address stands for: one of [`Settings::domains`] or their aliases, or,
+    /// for the first domain, any address that we listen on.
+    pub fn domain_of(&self, host: &dialtone_wire::uri::Host<'_>, port: Option<u16>) -> Option<&Domain> {
+        let named = self.domains.iter().find(|domain| {
+            std::iter::once(&domain.name)
+                .chain(&domain.aliases)
+                .any(|name| dialtone_wire::uri::Host::parse(name).is_ok_and(|own| own.equivalent(host)))
+        });
+        named.or_else(|| {
+            let ip = host.ip()?;
+            self.is_own_address(ip, port).then(|| self.domains.first()).flatten()
+        })
+    }
+
+    /// Whether we listen on this address; without a port, on any port of it.
+    pub fn is_own_address(&self, ip: IpAddr, port: Option<u16>) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.address.ip() == ip && port.is_none_or(|port| port == listener.address.port())
+        })
+    }
+
+    /// Our listener that a peer can reach, and from which we reach it: `preferred` if it has the right family
+    /// and transport; else one whose network holds the peer, then one of the same scope (loopback or not), then
+    /// any of the family.
+    pub fn listener_for(
+        &self,
+        transport: Transport,
+        remote: IpAddr,
+        preferred: Option<SocketAddr>,
+    ) -> Option<&Listener> {
+        let rank = |listener: &&Listener| {
+            let own = listener.address.ip();
+            (
+                own == remote || same_network(own, remote, listener.prefix_length),
+                own.is_loopback() == remote.is_loopback(),
+                Some(listener.address) == preferred,
+            )
+        };
+        // The first of equals wins, so the order of the listeners is the order of preference.
+        self.listeners
+            .iter()
+            .filter(|listener| listener.transport == transport)
+            .filter(|listener| listener.address.is_ipv4() == remote.is_ipv4())
+            .rev()
+            .max_by_key(rank)
+    }
+}
+
+fn same_network(one: IpAddr, two: IpAddr, prefix_length: u8) -> bool {
+    let bits = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => (u128::from(u32::from(ip)) << 96, 32),
+        IpAddr::V6(ip) => (u128::from(ip), 128),
+    };
+    let ((one, width), (two, _)) = (bits(one), bits(two));
+    let length = u32::from(prefix_length.min(width));
+    length == 0 || (one ^ two) >> (128 - length) == 0
+}

@@ -1,0 +1,47 @@
+//! Which shard a message belongs to: a keyed hash of its Call-ID; for REGISTER and PUBLISH, of the
+//! address-of-record in To, so that the bindings of one user have one owner.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+
+use dialtone_wire::headers::NameAddr;
+use dialtone_wire::peek;
+use dialtone_wire::uri::Uri;
+use foldhash::fast::FixedState;
+
+use crate::registrar::canonical_aor;
+use crate::settings::Settings;
+
+/// The shard of a packet; 0 for what is no SIP message.
+pub fn steer(settings: &Settings, bytes: &[u8]) -> u16 {
+    if settings.shards <= 1 {
+        return 0;
+    }
+    let peeked = peek::routing_key(bytes);
+    if peeked.by_to
+        && let Some(aor) = peeked.to.and_then(|to| aor_of(settings, to))
+    {
+        return shard_of_aor(settings, &aor);
+    }
+    peeked.call_id.map_or(0, |call_id| shard_of(settings, call_id))
+}
+
+/// The shard that owns the bindings of an address-of-record.
+pub fn shard_of_aor(settings: &Settings, aor: &str) -> u16 {
+    shard_of(settings, aor.as_bytes())
+}
+
+/// The shard of a key: a Call-ID, or a canonical address-of-record.
+pub(crate) fn shard_of(settings: &Settings, key: &[u8]) -> u16 {
+    let seed = u64::from_le_bytes(settings.secret.0[..8].try_into().expect("a secret has 32 bytes"));
+    let mut hasher = FixedState::with_seed(seed).build_hasher();
+    hasher.write(key);
+    // The high half times the number of shards, cut to its high half: as even as the hash.
+    u16::try_from(((hasher.finish() >> 32) * u64::from(settings.shards.max(1))) >> 32).unwrap_or(0)
+}
+
+fn aor_of(settings: &Settings, to: &[u8]) -> Option<smol_str::SmolStr> {
+    let to = NameAddr::parse(to).ok()?;
+    let Uri::Sip(uri) = to.uri else { return None };
+    let domain = settings.domain_of(&uri.host, uri.port)?;
+    Some(canonical_aor(&uri, &domain.name))
+}
