@@ -19,7 +19,7 @@ fn fifty_challenged_calls_pass_through_the_proxy() {
     lab(|lab| {
         let mut server = Server::start(lab);
         let (alice, bob) = (server.user("alice"), server.user("bob"));
-        calls_from_alice_to_bob(lab, &server, "call", &alice, &bob);
+        calls_from_alice_to_bob(lab, &server, ["register", "call"], &alice, &bob);
         server.stop();
     });
 }
@@ -29,7 +29,7 @@ fn an_open_server_lets_calls_through_without_authentication() {
     lab(|lab| {
         let mut server = Server::start_with(lab, &["--open"]);
         let (alice, bob) = (server.user("alice"), server.user("bob"));
-        calls_from_alice_to_bob(lab, &server, "call_open", &alice, &bob);
+        calls_from_alice_to_bob(lab, &server, ["register_open", "call_open"], &alice, &bob);
         server.stop();
     });
 }
@@ -55,10 +55,16 @@ fn sipp_calls_the_echo_robot() {
 }
 
 /// Bob registers and answers, alice calls; each SIPp ends with 0 only if each of its calls went as its scenario says.
-fn calls_from_alice_to_bob(lab: &Lab, server: &Server, scenario: &str, alice: &User, bob: &User) {
-    system(sipp(lab, server, "register", bob, 5160).args(["-m", "1"]));
+fn calls_from_alice_to_bob(
+    lab: &Lab,
+    server: &Server,
+    [registration, call]: [&str; 2],
+    alice: &User,
+    bob: &User,
+) {
+    system(sipp(lab, server, registration, bob, 5160).args(["-m", "1"]));
     let mut answering = Process::start(sipp(lab, server, "answer", bob, 5160).args(["-m", CALLS]));
-    let mut calling = sipp(lab, server, scenario, alice, 5150);
+    let mut calling = sipp(lab, server, call, alice, 5150);
     let text = system(calling.args(["-s", "bob", "-m", CALLS, "-r", CALLS_PER_SECOND]));
     let status = answering.finish(PATIENCE);
     assert!(status.success(), "the callee ended with {status}\n{}\n{text}", answering.output());
