@@ -34,7 +34,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("dialtone-wire", &[]),
     ("dialtone-transaction", &[]),
     ("dialtone-dialog", &[]),
-    ("dialtone-roles", &[]),
+    // A generator whose seed is given: without its default features rand reaches no source of the machine.
+    ("dialtone-roles", &["rand"]),
     (
         "dialtone-support",
         &["stun-types", "stun-proto", "turn-client-proto", "turn-server-proto", "rice-proto", "dhcproto"],
@@ -89,6 +90,25 @@ fn protocol_packages_see_only_small_dependencies() {
     report(&findings);
 }
 
+#[test]
+fn generators_of_random_numbers_below_the_node_start_from_a_given_seed() {
+    let mut findings = Vec::new();
+    for package in packages().iter().filter(|package| OUTSIDE.iter().any(|(name, _)| *name == package.name)) {
+        for dependency in package.dependencies.iter().filter(|dependency| dependency.name == "rand") {
+            let machine = ["std", "std_rng", "os_rng", "sys_rng", "thread_rng"];
+            if dependency.default_features
+                || dependency.features.iter().any(|f| machine.contains(&f.as_str()))
+            {
+                findings.push(format!(
+                    "`{}` takes `rand` with features of the machine: default-features = false, and none of {machine:?}",
+                    package.name
+                ));
+            }
+        }
+    }
+    report(&findings);
+}
+
 struct Package {
     name: String,
     dependencies: Vec<Dependency>,
@@ -100,6 +120,8 @@ struct Dependency {
     inside: bool,
     /// A dev-dependency.
     for_tests: bool,
+    default_features: bool,
+    features: Vec<String>,
 }
 
 fn packages() -> Vec<Package> {
@@ -118,6 +140,8 @@ fn package(value: &Value) -> Package {
         name: text(&dependency["name"]),
         inside: dependency["path"].is_string(),
         for_tests: dependency["kind"] == "dev",
+        default_features: dependency["uses_default_features"] == true,
+        features: array(&dependency["features"]).iter().map(text).collect(),
     });
     Package { name: text(&value["name"]), dependencies: dependencies.collect() }
 }

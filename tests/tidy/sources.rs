@@ -34,6 +34,8 @@ const BANNED: &[(&str, &str)] = &[
     ("SystemTime::now", "take `now` as an argument"),
     ("rand::rng", "take randomness as an argument"),
     ("thread_rng", "take randomness as an argument"),
+    ("OsRng", "take randomness as an argument"),
+    ("SysRng", "take randomness as an argument"),
     ("getrandom", "take randomness as an argument"),
     ("std::fs", "files belong to node; take bytes as an argument"),
     ("File::open", "files belong to node; take bytes as an argument"),
