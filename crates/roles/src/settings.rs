@@ -217,6 +217,28 @@ impl Default for Limits {
 }
 
 impl Settings {
+    /// The defaults: no listener, no domain, no account; passwords are asked for and foreign domains refused.
+    pub fn new(secret: Secret) -> Settings {
+        Settings {
+            version: 0,
+            shards: 1,
+            secret,
+            unix_start_s: 0,
+            product: SmolStr::new_static(concat!("Dialtone/", env!("CARGO_PKG_VERSION"))),
+            listeners: Vec::new(),
+            domains: Vec::new(),
+            robots: Vec::new(),
+            authenticate: true,
+            foreign: Foreign::Refuse,
+            account: None,
+            timers: Timers::default(),
+            timer_c: Duration::from_secs(181),
+            registrar: RegistrarSettings::default(),
+            digest: DigestSettings::default(),
+            limits: Limits::default(),
+        }
+    }
+
     /// The domain that a host name or address stands for: one of [`Settings::domains`] or their aliases, or,
     /// for the first domain, any address that we listen on.
     pub fn domain_of(&self, host: &dialtone_wire::uri::Host<'_>, port: Option<u16>) -> Option<&Domain> {
