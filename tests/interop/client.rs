@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 
@@ -44,7 +44,6 @@ impl Client {
     /// A client on a port of its own.
     pub(crate) fn new(server: SocketAddr) -> Client {
         let socket = UdpSocket::bind((server.ip(), 0)).expect("a port of the lab");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         Client { socket, server, count: 0 }
     }
 
@@ -60,6 +59,8 @@ impl Client {
 
     /// The next datagram, if one comes within `patience`.
     pub(crate) fn receive(&self, patience: Duration) -> Option<Vec<u8>> {
+        // A timeout of zero would mean none at all.
+        let patience = patience.max(Duration::from_millis(1));
         self.socket.set_read_timeout(Some(patience)).expect("a timeout can be set");
         let mut buffer = vec![0; 65_535];
         // An error here is a timeout, or a port that refused an earlier datagram: no answer either way.
@@ -93,7 +94,8 @@ impl Client {
         let call_id = call_id(&String::from_utf8_lossy(bytes)).map(str::to_owned);
         for _ in 0..ATTEMPTS {
             self.send(bytes);
-            while let Some(datagram) = self.receive(PATIENCE) {
+            let end = Instant::now() + PATIENCE;
+            while let Some(datagram) = self.receive(end.saturating_duration_since(Instant::now())) {
                 let response = Response::parse(&datagram);
                 // Answers to earlier requests may still be on their way.
                 let ours = call_id.is_none() || self::call_id(&response.text) == call_id.as_deref();
@@ -103,6 +105,17 @@ impl Client {
             }
         }
         None
+    }
+
+    /// Waits until any answer to this request comes, or `patience` is over.
+    pub(crate) fn await_answer(&self, request: &str, patience: Duration) {
+        let wanted = call_id(request);
+        let end = Instant::now() + patience;
+        while let Some(datagram) = self.receive(end.saturating_duration_since(Instant::now())) {
+            if call_id(&String::from_utf8_lossy(&datagram)) == wanted {
+                return;
+            }
+        }
     }
 
     /// Asks once without credentials, expects the challenge, and asks again with the user's.

@@ -1,5 +1,6 @@
 //! The lab: a test runs again, alone, inside network, process and mount namespaces of its own.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,6 +27,29 @@ impl Lab {
         self.folder.path().join(name)
     }
 
+    /// Adds a network of its own behind us: ours there is `10.9.N.1`, and a namespace `lab-N` has `10.9.N.2`. With
+    /// `routed` it reaches all other networks through us, otherwise nothing but our address in it.
+    pub(crate) fn add_network(&self, number: u8, routed: bool) -> Network {
+        let (name, ours) = (format!("lab-{number}"), IpAddr::from([10, 9, number, 1]));
+        let theirs = IpAddr::from([10, 9, number, 2]);
+        for line in [
+            format!("netns add {name}"),
+            format!("link add near{number} type veth peer name far{number} netns {name}"),
+            format!("addr add {ours}/24 dev near{number}"),
+            format!("link set near{number} up"),
+            format!("-n {name} addr add {theirs}/24 dev far{number}"),
+            format!("-n {name} link set lo up"),
+            format!("-n {name} link set far{number} up"),
+        ] {
+            system(Command::new("ip").args(line.split(' ')));
+        }
+        if routed {
+            std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("a namespace of our own can forward");
+            system(Command::new("ip").args(format!("-n {name} route add default via {ours}").split(' ')));
+        }
+        Network { name: Some(name), ours, theirs }
+    }
+
     /// Loads nftables rules.
     pub(crate) fn nft(&self, rules: &str) {
         let path = self.path("rules.nft");
@@ -34,10 +58,43 @@ impl Lab {
     }
 }
 
+/// Where a program of a test runs.
+pub(crate) struct Network {
+    /// The namespace; none is the lab itself.
+    name: Option<String>,
+    /// The server's address in it.
+    pub(crate) ours: IpAddr,
+    /// The address of who runs in it.
+    pub(crate) theirs: IpAddr,
+}
+
+impl Network {
+    /// The lab itself: all share one address.
+    pub(crate) fn home() -> Network {
+        let address = ADDRESS.parse().expect("an address");
+        Network { name: None, ours: address, theirs: address }
+    }
+
+    /// A command that runs in it.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        match &self.name {
+            None => Command::new(program),
+            Some(name) => {
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name, program]);
+                command
+            }
+        }
+    }
+}
+
 /// Runs `body` in a lab. The name of the test is that of the function around the closure.
 pub(crate) fn lab<Body: FnOnce(&Lab)>(body: Body) {
     if std::env::var_os(INSIDE).is_some() {
         raise_network();
+        // Names of namespaces are kept in files: in this mount namespace only.
+        std::fs::create_dir_all("/run/netns").expect("root can make a folder");
+        system(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run/netns"]));
         body(&Lab { folder: tempfile::tempdir().expect("a temporary folder") });
         return;
     }

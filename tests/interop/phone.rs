@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::lab::{ADDRESS, Lab};
+use crate::lab::{Lab, Network};
 use crate::process::Process;
-use crate::serve::{DOMAIN, Server, User};
+use crate::serve::{DOMAIN, PORT, User};
 use crate::wav::{Recording, write_tone};
 
 /// How long a step of a call may take.
@@ -28,6 +27,7 @@ pub(crate) struct Phone {
 /// What tells phones of one lab apart: each number gives them ports of their own.
 pub(crate) struct Setup<'a> {
     pub(crate) number: u16,
+    pub(crate) network: &'a Network,
     pub(crate) user: &'a User,
     /// The tone that it plays.
     pub(crate) hertz: f64,
@@ -39,33 +39,33 @@ pub(crate) struct Setup<'a> {
 
 impl Phone {
     /// Starts the phone and waits until it says that it is registered.
-    pub(crate) fn register(lab: &Lab, server: &Server, setup: &Setup<'_>) -> Phone {
-        let (mut process, sounds) = Phone::switch_on(lab, server, setup);
+    pub(crate) fn register(lab: &Lab, setup: &Setup<'_>) -> Phone {
+        let (mut process, sounds) = Phone::switch_on(lab, setup);
         process.wait_for("200 OK", PATIENCE);
-        let control =
-            TcpStream::connect((ADDRESS, control_port(setup.number))).expect("baresip's ctrl_tcp listens");
+        let control = TcpStream::connect((setup.network.theirs, control_port(setup.number)))
+            .expect("baresip's ctrl_tcp listens");
         control.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
         Phone { process, control, buffer: Vec::new(), sounds }
     }
 
     /// Starts a phone that is to be refused; returns the line in which it says so.
-    pub(crate) fn refused(lab: &Lab, server: &Server, setup: &Setup<'_>) -> String {
-        let (mut process, _) = Phone::switch_on(lab, server, setup);
+    pub(crate) fn refused(lab: &Lab, setup: &Setup<'_>) -> String {
+        let (mut process, _) = Phone::switch_on(lab, setup);
         process.wait_for("reg: sip:", PATIENCE)
     }
 
-    fn switch_on(lab: &Lab, server: &Server, setup: &Setup<'_>) -> (Process, PathBuf) {
+    fn switch_on(lab: &Lab, setup: &Setup<'_>) -> (Process, PathBuf) {
         let folder = lab.path(&setup.user.name);
         let sounds = folder.join("sounds");
         std::fs::create_dir_all(&sounds).expect("a folder of the lab");
         let tone = folder.join("tone.wav");
         write_tone(&tone, setup.hertz, 20);
-        let config = config(setup.number, &tone.display(), &sounds.display());
+        let config = config(setup, &tone.display(), &sounds.display());
         let User { name, password } = setup.user;
         let account = format!(
-            "<sip:{name}@{DOMAIN}>;auth_user={name};auth_pass={password};outbound=\"sip:{};transport=udp\";\
+            "<sip:{name}@{DOMAIN}>;auth_user={name};auth_pass={password};outbound=\"sip:{}:{PORT};transport=udp\";\
              regint=600;audio_codecs={};answermode={}\n",
-            server.address,
+            setup.network.ours,
             setup.codec,
             if setup.answers { "auto" } else { "manual" },
         );
@@ -73,13 +73,19 @@ impl Phone {
             std::fs::write(folder.join(file), text).expect("a file of the lab can be written");
         }
         // stdbuf: its lines are to arrive as they are written, though nobody looks at a terminal.
-        let process = Process::start(Command::new("stdbuf").args(["-oL", "baresip", "-f"]).arg(&folder));
+        let process =
+            Process::start(setup.network.command("stdbuf").args(["-oL", "baresip", "-f"]).arg(&folder));
         (process, sounds)
     }
 
     /// Calls, and waits until the call stands.
     pub(crate) fn call(&mut self, uri: &str) {
         self.command("dial", uri);
+        self.wait_for_event("CALL_ESTABLISHED", PATIENCE);
+    }
+
+    /// Waits until a call that came in stands.
+    pub(crate) fn wait_until_established(&mut self) {
         self.wait_for_event("CALL_ESTABLISHED", PATIENCE);
     }
 
@@ -164,13 +170,14 @@ fn control_port(number: u16) -> u16 {
     5200 + number
 }
 
-fn config(number: u16, tone: &dyn std::fmt::Display, sounds: &dyn std::fmt::Display) -> String {
+fn config(setup: &Setup<'_>, tone: &dyn std::fmt::Display, sounds: &dyn std::fmt::Display) -> String {
+    let (number, address) = (setup.number, setup.network.theirs);
     // Without stdio.so, which wants a terminal. aubridge plays to nowhere; sndfile records what was decoded.
     let mut config = format!(
-        "sip_listen {ADDRESS}:{}\ncall_max_calls 4\naudio_player aubridge,out\naudio_source aufile,{tone}\n\
+        "sip_listen {address}:{}\ncall_max_calls 4\naudio_player aubridge,out\naudio_source aufile,{tone}\n\
          audio_alert aufile,{tone}.none\naudio_txmode poll\nausrc_srate 48000\nauplay_srate 48000\n\
          ausrc_channels 1\nauplay_channels 1\nmodule_path /usr/lib/baresip/modules\nsnd_path {sounds}\n\
-         ctrl_tcp_listen {ADDRESS}:{}\nrtp_ports {}-{}\n",
+         ctrl_tcp_listen {address}:{}\nrtp_ports {}-{}\n",
         5100 + number * 10,
         control_port(number),
         20_000 + number * 100,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::lab::{Lab, lab};
+use crate::lab::{Lab, Network, lab};
 use crate::phone::{Phone, Setup};
-use crate::serve::{DOMAIN, Server, User};
+use crate::serve::{DOMAIN, PORT, Server, User};
 
 /// How long the phones talk.
 const TALK: Duration = Duration::from_secs(4);
@@ -19,13 +19,47 @@ fn two_phones_hear_each_other_in_pcma() {
     lab(|lab| two_phones(lab, "PCMA"));
 }
 
-/// The caller plays 440 Hz and the callee 1000 Hz: finding each in the other's recording proves both directions.
 fn two_phones(lab: &Lab, codec: &str) {
     let mut server = Server::start(lab);
-    let (alice, bob) = (server.user("alice"), server.user("bob"));
-    let setup = |number, user, hertz, answers| Setup { number, user, hertz, answers, codec };
-    let mut callee = Phone::register(lab, &server, &setup(2, &bob, 1000.0, true));
-    let mut caller = Phone::register(lab, &server, &setup(1, &alice, 440.0, false));
+    let home = Network::home();
+    hear_each_other(lab, &server, [&home, &home], codec);
+    server.stop();
+}
+
+#[test]
+fn two_phones_on_two_networks_hear_each_other() {
+    lab(|lab| {
+        let networks = [lab.add_network(1, true), lab.add_network(2, true)];
+        let listen = networks.each_ref().map(|network| format!("udp:{}:{PORT}", network.ours));
+        let mut server = Server::start_bare(lab, &["--listen", &listen[0], "--listen", &listen[1]]);
+        hear_each_other(lab, &server, networks.each_ref(), "PCMU");
+        server.stop();
+    });
+}
+
+/// Each phone can send to the server's address in its own network and to nothing else, so that every Via, Record-Route
+/// and Contact on a side must carry the address of that side. (No sound can pass; that is not asked here.)
+#[test]
+fn two_phones_that_only_the_server_can_reach_set_a_call_up_and_end_it() {
+    lab(|lab| {
+        let networks = [lab.add_network(1, false), lab.add_network(2, false)];
+        let listen = networks.each_ref().map(|network| format!("udp:{}:{PORT}", network.ours));
+        let server = Server::start_bare(lab, &["--listen", &listen[0], "--listen", &listen[1]]);
+        for caller_ends in [true, false] {
+            let (mut caller, mut callee) = phones(lab, &server, networks.each_ref(), "PCMU");
+            caller.call(&format!("sip:bob@{DOMAIN}"));
+            callee.wait_until_established();
+            let (first, second) =
+                if caller_ends { (&mut caller, &mut callee) } else { (&mut callee, &mut caller) };
+            first.hang_up();
+            second.wait_for_the_end();
+        }
+    });
+}
+
+/// The caller plays 440 Hz and the callee 1000 Hz: finding each in the other's recording proves both directions.
+fn hear_each_other(lab: &Lab, server: &Server, networks: [&Network; 2], codec: &str) {
+    let (mut caller, mut callee) = phones(lab, server, networks, codec);
     caller.call(&format!("sip:bob@{DOMAIN}"));
     caller.talk(TALK);
     caller.hang_up();
@@ -33,18 +67,25 @@ fn two_phones(lab: &Lab, codec: &str) {
     let (at_caller, at_callee) = (caller.recording(), callee.recording());
     assert!(at_caller.find(1000.0).is_heard(), "alice does not hear bob: {:?}", at_caller.find(1000.0));
     assert!(at_callee.find(440.0).is_heard(), "bob does not hear alice: {:?}", at_callee.find(440.0));
-    server.stop();
+}
+
+/// Alice, who calls, and bob, who picks up.
+fn phones(lab: &Lab, server: &Server, networks: [&Network; 2], codec: &str) -> (Phone, Phone) {
+    let (alice, bob) = (server.user("alice"), server.user("bob"));
+    let callee = Setup { number: 2, network: networks[1], user: &bob, hertz: 1000.0, answers: true, codec };
+    let caller = Setup { number: 1, network: networks[0], user: &alice, hertz: 440.0, answers: false, codec };
+    let callee = Phone::register(lab, &callee);
+    (Phone::register(lab, &caller), callee)
 }
 
 #[test]
 fn the_callee_hangs_up_and_the_caller_knows() {
     lab(|lab| {
         let server = Server::start(lab);
-        let (alice, bob) = (server.user("alice"), server.user("bob"));
-        let setup = |number, user, answers| Setup { number, user, hertz: 440.0, answers, codec: "PCMU" };
-        let mut callee = Phone::register(lab, &server, &setup(2, &bob, true));
-        let mut caller = Phone::register(lab, &server, &setup(1, &alice, false));
+        let home = Network::home();
+        let (mut caller, mut callee) = phones(lab, &server, [&home, &home], "PCMU");
         caller.call(&format!("sip:bob@{DOMAIN}"));
+        callee.wait_until_established();
         callee.hang_up();
         caller.wait_for_the_end();
     });
@@ -55,8 +96,10 @@ fn the_echo_robot_returns_what_a_phone_says() {
     lab(|lab| {
         let server = Server::start(lab);
         let alice = server.user("alice");
-        let setup = Setup { number: 1, user: &alice, hertz: 440.0, answers: false, codec: "PCMU" };
-        let mut phone = Phone::register(lab, &server, &setup);
+        let home = Network::home();
+        let setup =
+            Setup { number: 1, network: &home, user: &alice, hertz: 440.0, answers: false, codec: "PCMU" };
+        let mut phone = Phone::register(lab, &setup);
         phone.call(&format!("sip:echo@{DOMAIN}"));
         phone.talk(TALK);
         phone.hang_up();
@@ -70,8 +113,10 @@ fn a_call_to_nobody_and_a_call_to_a_phone_that_is_off_fail_by_different_codes() 
     lab(|lab| {
         let server = Server::start(lab);
         let alice = server.user("alice");
-        let setup = Setup { number: 1, user: &alice, hertz: 440.0, answers: false, codec: "PCMU" };
-        let mut phone = Phone::register(lab, &server, &setup);
+        let home = Network::home();
+        let setup =
+            Setup { number: 1, network: &home, user: &alice, hertz: 440.0, answers: false, codec: "PCMU" };
+        let mut phone = Phone::register(lab, &setup);
         // RFC 3261 §21.4.5 and §21.4.18.
         let nobody = phone.call_in_vain(&format!("sip:nobody@{DOMAIN}"));
         assert!(nobody.contains("404"), "{nobody}");
@@ -85,8 +130,10 @@ fn a_phone_with_a_wrong_secret_does_not_register() {
     lab(|lab| {
         let mut server = Server::start(lab);
         let wrong = User { name: "alice".to_owned(), password: "guessed".to_owned() };
-        let setup = Setup { number: 1, user: &wrong, hertz: 440.0, answers: false, codec: "PCMU" };
-        let refused = Phone::refused(lab, &server, &setup);
+        let home = Network::home();
+        let setup =
+            Setup { number: 1, network: &home, user: &wrong, hertz: 440.0, answers: false, codec: "PCMU" };
+        let refused = Phone::refused(lab, &setup);
         assert!(refused.contains("40"), "{refused}");
         server.stop();
     });

@@ -68,11 +68,6 @@ impl Process {
         }
     }
 
-    /// Whether it still runs.
-    pub(crate) fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("a child can be asked for its state").is_none()
-    }
-
     /// The lines of its standard output that have been read.
     pub(crate) fn out(&self) -> &[String] {
         &self.seen

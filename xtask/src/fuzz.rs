@@ -48,7 +48,9 @@ pub(crate) fn all(runs: u64, only: Option<&str>) -> Result<u64, String> {
     // With --target the flags reach the targets only, not the build scripts, which could not be linked with them.
     let arguments =
         ["build", "--locked", "--release", "--manifest-path", "fuzz/Cargo.toml", "--bins", "--target", &host];
-    run(cargo(arguments).env("RUSTFLAGS", RUSTFLAGS).env("CARGO_TARGET_DIR", folder().join("target")))?;
+    run(cargo(arguments).env("RUSTFLAGS", RUSTFLAGS).env("CARGO_TARGET_DIR", folder().join("target"))).map_err(
+        |error| format!("{error}\nIf a dependency has changed: cargo update --manifest-path fuzz/Cargo.toml --package dialtone-wire"),
+    )?;
     for target in &targets {
         one(target, &folder().join("target").join(&host).join("release"), runs)?;
     }

@@ -16,6 +16,7 @@ usage: cargo xtask <task>
   test [--only STEP]              everything that CI runs, in order; stops at the first failure
   tidy                            the invariants of ARCHITECTURE.md and the states of docs/deck.md
   fuzz [--runs N] [TARGET]        the fuzz targets, each for N inputs
+  interop [NAME] ...              the tests against foreign programs, or those whose names hold NAME
   sim [--seeds N] [--seed S] ...  the simulator's swarm: N seeds, or the one seed S
 ";
 
@@ -39,6 +40,7 @@ fn dispatch(task: &str, rest: &[String]) -> Result<(), String> {
         "test" => steps::test(rest),
         "tidy" => steps::tidy().map(drop),
         "fuzz" => fuzz::command(rest),
+        "interop" => steps::interop(rest).map(drop),
         "sim" => steps::sim(rest).map(drop),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
