@@ -84,7 +84,7 @@ impl Engine {
             authenticator: Authenticator::new(shard, epoch, &settings),
             location: Location::new(core.random.next_u64()),
             proxy: Proxy::new(core.random.next_u64()),
-            ua: Ua::new(core.random.next_u64()),
+            ua: Ua::new(),
             tag_seed: core.random.next_u64(),
             leases_due: true,
             core,
@@ -118,6 +118,12 @@ impl Engine {
             bindings: self.location.len(),
             queries: self.core.queries.len(),
         }
+    }
+
+    /// Whether the user agent holds nothing any more.
+    #[cfg(test)]
+    pub(crate) fn is_ua_at_rest(&self) -> bool {
+        self.ua.is_at_rest()
     }
 
     fn handle(&mut self, now: Instant, input: Input) {

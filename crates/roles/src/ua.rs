@@ -1,83 +1,250 @@
-//! The user agent: its place in the engine. It has no calls yet and takes none.
+//! The user agent (RFC 3261 §8, §10.2, §11–§15): a phone, and the robots of a server.
+//!
+//! The engine hands it requests for us, responses to our requests, the commands of the owner and the time; it answers
+//! through its [`Context`]. A call is one state machine ([`call`]); what calls share lies on one desk ([`desk`]).
 
+use dialtone_dialog::DialogId;
 use dialtone_transaction::ServerId;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
-use dialtone_wire::{Message, Status};
+use dialtone_wire::{Message, Method, Status};
 
 use crate::context::{Context, Failure, UaRequest};
-use crate::io::Command;
+use crate::io::{CallHandle, Command, EndReason, Event};
 use crate::settings::Robot;
 
-/// What became of a server transaction of the user agent.
+mod call;
+mod deadlines;
+mod desk;
+mod in_dialog;
+mod incoming;
+mod options;
+mod outgoing;
+mod refusal;
+mod registration;
+mod reoffer;
+mod session;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use call::{Call, Stage, Step};
+use deadlines::Wake;
+use desk::{Desk, Purpose};
+use refusal::{Refusal, check_method, check_require};
+use registration::Registration;
+use table::Calls;
+
+/// What became of a server transaction that the user agent had to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ServerEvent {
-    /// Timer H.
+    /// A final response other than 2xx was never acknowledged (Timer H).
     NoAck,
-    /// The response could not be sent.
+    /// A response could not be sent.
     TransportFailed,
-    /// It is gone.
+    /// The transaction is gone.
     Terminated,
 }
 
-/// The user agent of one engine.
+/// The user agent of one shard.
 #[derive(Debug)]
-pub(crate) struct Ua {}
+pub(crate) struct Ua {
+    calls: Calls,
+    desk: Desk,
+    registration: Registration,
+}
 
 impl Ua {
-    pub(crate) fn new(_seed: u64) -> Ua {
-        Ua {}
+    /// A user agent without calls.
+    pub(crate) fn new() -> Ua {
+        Ua { calls: Calls::default(), desk: Desk::new(), registration: Registration::default() }
     }
 
-    pub(crate) fn command(&mut self, _cx: &mut Context<'_>, _command: Command) {}
-
-    pub(crate) fn handle_response(
-        &mut self,
-        _cx: &mut Context<'_>,
-        _request: UaRequest,
-        _response: &Message,
-    ) {
+    /// Does what the owner wants. A command for a call that is over, or whose state does not fit, changes nothing.
+    pub(crate) fn command(&mut self, cx: &mut Context<'_>, command: Command) {
+        match command {
+            Command::Register => self.register(cx),
+            Command::Unregister => self.unregister(cx),
+            Command::Call { token, to, play } => self.start_call(cx, token, to, play),
+            Command::Answer { call, play } => {
+                self.with_call(cx, call, |call, desk, cx| call.answer(desk, cx, play));
+            }
+            Command::Decline { call, status } => {
+                let status = if status.code() < 300 { Status::of(603) } else { status };
+                self.with_call(cx, call, |call, _, cx| call.refuse(cx, status, EndReason::LocalHangup));
+            }
+            Command::Hangup { call } => self.with_call(cx, call, |call, desk, cx| call.hang_up(desk, cx)),
+            Command::Reoffer { call, hold } => {
+                self.with_call(cx, call, |call, desk, cx| call.want_hold(desk, cx, hold));
+            }
+            Command::Options { token, to } => self.ask_options(cx, token, to),
+        }
     }
 
-    pub(crate) fn handle_failure(&mut self, _cx: &mut Context<'_>, _request: UaRequest, _failure: Failure) {}
+    /// A response to a request of ours: each provisional one, the final one, and each 2xx to an INVITE.
+    pub(crate) fn handle_response(&mut self, cx: &mut Context<'_>, request: UaRequest, response: &Message) {
+        let (Some(sent), Some(status)) = (self.desk.requests.get(&request), response.status()) else {
+            return;
+        };
+        match sent.purpose {
+            Purpose::Register => self.handle_register_response(cx, request, response, status),
+            Purpose::Options { token } => self.handle_options_response(cx, request, token, Some(response)),
+            Purpose::Invite { call, .. } => self.handle_invite_response(cx, request, call, response, status),
+            Purpose::Reinvite { call, .. } => {
+                self.handle_reinvite_response(cx, request, call, response, status);
+            }
+            Purpose::Bye { .. } if status.is_provisional() => {}
+            Purpose::Bye { .. } => self.handle_bye_response(cx, request, Some(response)),
+        }
+    }
 
+    /// No response will come to a request of ours.
+    pub(crate) fn handle_failure(&mut self, cx: &mut Context<'_>, request: UaRequest, failure: Failure) {
+        let Some(sent) = self.desk.requests.get(&request) else { return };
+        match sent.purpose {
+            Purpose::Register => self.handle_register_failure(cx, request, failure),
+            Purpose::Options { token } => self.handle_options_response(cx, request, token, None),
+            Purpose::Invite { call, .. } => self.handle_invite_failure(cx, request, call, failure),
+            Purpose::Reinvite { call, .. } => self.handle_reinvite_failure(cx, request, call, failure),
+            Purpose::Bye { .. } => self.handle_bye_response(cx, request, None),
+        }
+    }
+
+    /// A new request for us, other than ACK and CANCEL. `as_robot` is the robot that it was sent to.
     pub(crate) fn handle_request(
         &mut self,
         cx: &mut Context<'_>,
         server: ServerId,
         request: &Message,
-        _flow: Flow,
-        _as_robot: Option<&Robot>,
+        flow: Flow,
+        as_robot: Option<&Robot>,
     ) {
-        let tag = cx.token();
-        cx.respond(server, request, Status::of(480), Some(&tag), |_| (), None);
+        let has_tag = request.to().is_ok_and(|to| to.tag().is_some());
+        if has_tag {
+            return self.handle_in_dialog(cx, server, request, flow);
+        }
+        let Some(method) = request.method() else { return };
+        // RFC 3261 §8.2 in its order: method, then headers.
+        let checked = check_method(method).and_then(|()| match method {
+            Method::Invite => Ok(()),
+            _ => incoming::check_merged(cx, server, request).and_then(|()| check_require(request)),
+        });
+        match (checked, method) {
+            (Err(refusal), _) => refusal.send(cx, server, request, None),
+            (Ok(()), Method::Invite) => self.handle_invite(cx, server, request, flow, as_robot),
+            (Ok(()), Method::Options) => {
+                let busy = self.calls.len() >= cx.settings.limits.calls;
+                options::answer(cx, server, request, flow, busy);
+            }
+            // What is left belongs into a dialog: BYE (RFC 3261 §15.1.2).
+            (Ok(()), _) => Refusal::new(481).send(cx, server, request, None),
+        }
     }
 
-    pub(crate) fn handle_ack(&mut self, _cx: &mut Context<'_>, _ack: &Message) -> bool {
-        false
+    /// An ACK that no server transaction took: that for a 2xx. Says whether it belongs to a dialog of ours.
+    pub(crate) fn handle_ack(&mut self, cx: &mut Context<'_>, ack: &Message) -> bool {
+        let Ok(id) = DialogId::of_request(ack) else { return false };
+        let Some(&handle) = self.desk.dialogs.get(&id) else { return false };
+        self.with_call(cx, handle, |call, desk, cx| call.handle_ack(desk, cx, ack));
+        true
     }
 
-    pub(crate) fn handle_cancel(&mut self, _cx: &mut Context<'_>, _invite: ServerId) {}
-
-    pub(crate) fn handle_server_event(
-        &mut self,
-        _cx: &mut Context<'_>,
-        _server: ServerId,
-        _event: ServerEvent,
-    ) {
+    /// The CANCEL for an INVITE of the peer, which the engine has answered with 200.
+    pub(crate) fn handle_cancel(&mut self, cx: &mut Context<'_>, invite: ServerId) {
+        self.cancelled(cx, invite);
     }
 
-    pub(crate) fn owns_dialog(&self, _message: &Message) -> bool {
-        false
+    /// What became of a server transaction.
+    pub(crate) fn handle_server_event(&mut self, cx: &mut Context<'_>, server: ServerId, event: ServerEvent) {
+        match event {
+            // RFC 6026 §8.8 keeps the transaction; the call that rings nowhere is over. An answer that could not be
+            // sent is repeated by its call.
+            ServerEvent::TransportFailed | ServerEvent::Terminated => {
+                let Some(&handle) = self.desk.servers.get(&server) else { return };
+                self.with_call(cx, handle, |_, _, _| Step::End(EndReason::TransportFailed));
+            }
+            // The call ended with the refusal that was not acknowledged.
+            ServerEvent::NoAck => {}
+        }
     }
 
-    pub(crate) fn handle_timeout(&mut self, _cx: &mut Context<'_>) {}
+    /// Whether a request belongs to a dialog of ours.
+    pub(crate) fn owns_dialog(&self, request: &Message) -> bool {
+        DialogId::of_request(request).is_ok_and(|id| self.desk.dialogs.contains_key(&id))
+    }
 
+    /// Lets every timer fire that is due.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        while let Some(wake) = self.desk.deadlines.take_due(cx.now) {
+            match wake {
+                Wake::Registration => self.registration_due(cx),
+                Wake::InviteOver(request) => self.desk.abandon(cx, request),
+                Wake::RepeatAnswer(call) => {
+                    self.with_call(cx, call, |call, desk, cx| call.repeat_answer(desk, cx));
+                }
+                Wake::NoAck(call) => self.with_call(cx, call, |call, desk, cx| call.no_ack(desk, cx)),
+                Wake::RepeatRinging(call) => self.with_call(cx, call, |call, desk, cx| call.ring(desk, cx)),
+                Wake::Unanswered(call) => {
+                    self.with_call(cx, call, |call, desk, cx| call.unanswered(desk, cx));
+                }
+                Wake::CancelOver(call) => {
+                    self.with_call(cx, call, |call, desk, cx| call.cancel_over(desk, cx));
+                }
+                Wake::Reoffer(call) => self.with_call(cx, call, |call, desk, cx| call.glare_over(desk, cx)),
+            }
+        }
+    }
+
+    /// The next deadline and what it is for. Changes with each call that takes a [`Context`].
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
+        self.desk.deadlines.next()
     }
 
-    pub(crate) fn calls(&self) -> usize {
-        0
+    /// How many calls there are, with those whose last request has no answer yet.
+    pub(crate) const fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Gives a call something to do, and ends it if that was its end.
+    fn with_call(
+        &mut self,
+        cx: &mut Context<'_>,
+        handle: CallHandle,
+        act: impl FnOnce(&mut Call, &mut Desk, &mut Context<'_>) -> Step,
+    ) {
+        let Some(call) = self.calls.get_mut(handle) else { return };
+        match act(call, &mut self.desk, cx) {
+            Step::Stay => {}
+            Step::End(reason) => self.end(cx, handle, reason),
+        }
+    }
+
+    /// The one place where calls end: ports, tables and timers are given back.
+    fn end(&mut self, cx: &mut Context<'_>, handle: CallHandle, reason: EndReason) {
+        let Some(mut call) = self.calls.remove(handle) else { return };
+        call.release(cx);
+        call.forget(&mut self.desk);
+        cx.event(Event::Ended { call: handle, reason });
+    }
+}
+
+impl Call {
+    /// Nobody has answered for longer than any proxy waits.
+    fn unanswered(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        match &self.stage {
+            Stage::Calling(_) => self.give_up(desk, cx, EndReason::NoResponse),
+            Stage::Ringing(_) => self.refuse(cx, Status::of(480), EndReason::NoResponse),
+            Stage::Cancelling { .. } | Stage::Answered(_) | Stage::Confirmed(_) | Stage::Ending { .. } => {
+                Step::Stay
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Ua {
+    /// Whether no table holds anything.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        self.calls.len() == 0 && self.desk.is_at_rest()
     }
 }

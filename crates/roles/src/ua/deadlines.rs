@@ -1,0 +1,104 @@
+//! The deadlines of the user agent: each of its timers runs at most once at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dialtone_wire::time::Instant;
+
+use crate::context::UaRequest;
+use crate::io::CallHandle;
+
+/// A timer and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wake {
+    /// The registration is refreshed or tried again.
+    Registration,
+    /// 64·T1 after the first 2xx to an INVITE of ours, or after it lost its call: no response will come any more
+    /// (RFC 3261 §13.2.2.4).
+    InviteOver(UaRequest),
+    /// The 2xx to an INVITE is sent again (RFC 3261 §13.3.1.4).
+    RepeatAnswer(CallHandle),
+    /// The ACK for a 2xx has not come in 64·T1 (RFC 3261 §13.3.1.4).
+    NoAck(CallHandle),
+    /// The 180 is sent again, so that proxies keep waiting (RFC 3261 §13.3.1.1).
+    RepeatRinging(CallHandle),
+    /// Nobody has answered the call.
+    Unanswered(CallHandle),
+    /// The INVITE that was cancelled has had no final response in 64·T1 (RFC 3261 §9.1).
+    CancelOver(CallHandle),
+    /// The re-INVITE that met a 491 is tried again (RFC 3261 §14.1).
+    Reoffer(CallHandle),
+}
+
+impl Wake {
+    /// What the timer is called in traces.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Wake::Registration => "registration",
+            Wake::InviteOver(_) => "INVITE over",
+            Wake::RepeatAnswer(_) => "2xx again",
+            Wake::NoAck(_) => "no ACK",
+            Wake::RepeatRinging(_) => "180 again",
+            Wake::Unanswered(_) => "unanswered",
+            Wake::CancelOver(_) => "CANCEL over",
+            Wake::Reoffer(_) => "re-INVITE again",
+        }
+    }
+
+    /// All timers that a call can have.
+    const fn of_call(call: CallHandle) -> [Wake; 6] {
+        [
+            Wake::RepeatAnswer(call),
+            Wake::NoAck(call),
+            Wake::RepeatRinging(call),
+            Wake::Unanswered(call),
+            Wake::CancelOver(call),
+            Wake::Reoffer(call),
+        ]
+    }
+}
+
+/// The timers that run, by time and by owner.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    order: BTreeSet<(Instant, Wake)>,
+    running: BTreeMap<Wake, Instant>,
+}
+
+impl Deadlines {
+    /// Starts a timer, or starts it anew.
+    pub(super) fn start(&mut self, wake: Wake, at: Instant) {
+        if let Some(before) = self.running.insert(wake, at) {
+            self.order.remove(&(before, wake));
+        }
+        self.order.insert((at, wake));
+    }
+
+    /// Stops a timer if it runs.
+    pub(super) fn stop(&mut self, wake: Wake) {
+        if let Some(at) = self.running.remove(&wake) {
+            self.order.remove(&(at, wake));
+        }
+    }
+
+    /// Stops all timers of a call.
+    pub(super) fn stop_call(&mut self, call: CallHandle) {
+        Wake::of_call(call).into_iter().for_each(|wake| self.stop(wake));
+    }
+
+    /// Whether a timer runs.
+    pub(super) fn runs(&self, wake: Wake) -> bool {
+        self.running.contains_key(&wake)
+    }
+
+    /// Takes the next timer that is due.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Wake> {
+        let (_, wake) = *self.order.first().filter(|(at, _)| *at <= now)?;
+        self.stop(wake);
+        Some(wake)
+    }
+
+    /// The timer that is due next.
+    pub(super) fn next(&self) -> Option<(Instant, &'static str)> {
+        self.order.first().map(|(at, wake)| (*at, wake.name()))
+    }
+}

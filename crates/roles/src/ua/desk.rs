@@ -1,0 +1,249 @@
+//! What all calls share: the requests of ours that wait for their responses, which call a message belongs to,
+//! the timers, and the credentials.
+
+use std::collections::BTreeMap;
+
+use dialtone_dialog::digest::{Attempt, ClientError, DigestClient, OutgoingRequest, Secret, Side};
+use dialtone_dialog::{Dialog, DialogId, Draft};
+use dialtone_transaction::ServerId;
+use dialtone_wire::auth::Challenge;
+use dialtone_wire::net::Transmit;
+use dialtone_wire::{HeaderName, Limits, Message, Status};
+use smol_str::{SmolStr, ToSmolStr};
+
+use super::deadlines::{Deadlines, Wake};
+use crate::context::{Context, SendError, UaRequest};
+use crate::io::{CallHandle, EndReason};
+use crate::settings::Settings;
+
+/// What all calls share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) requests: BTreeMap<UaRequest, Sent>,
+    pub(super) dialogs: BTreeMap<DialogId, CallHandle>,
+    /// INVITEs that have no final response of ours.
+    pub(super) servers: BTreeMap<ServerId, CallHandle>,
+    pub(super) deadlines: Deadlines,
+    digest: DigestClient,
+}
+
+/// A request of ours, kept so that it can be sent again with credentials.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) draft: Draft,
+    pub(super) purpose: Purpose,
+    contact_user: Option<SmolStr>,
+    attempt: Attempt,
+    credentials: Vec<(HeaderName, SmolStr)>,
+}
+
+/// What a request was sent for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// Our registration.
+    Register,
+    /// [`Command::Options`](crate::io::Command::Options).
+    Options {
+        /// The owner's name for it.
+        token: u64,
+    },
+    /// The INVITE that begins a call. It outlives the call, to ACK each 2xx that still comes.
+    Invite {
+        /// The call.
+        call: CallHandle,
+        /// The ACK of each dialog by its remote tag; `None` where it could not be sent.
+        acks: Vec<(SmolStr, Option<Transmit>)>,
+    },
+    /// An INVITE within a dialog.
+    Reinvite {
+        /// The call.
+        call: CallHandle,
+        /// As it was when the INVITE was sent: the call may be over when the 2xx comes.
+        dialog: Box<Dialog>,
+        /// Set once a 2xx has come.
+        ack: Option<Option<Transmit>>,
+    },
+    /// A BYE; `None` for that of a dialog that became no call.
+    Bye {
+        /// The call.
+        call: Option<CallHandle>,
+    },
+}
+
+/// Why a challenged request was not sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotRetried {
+    /// The credentials were refused.
+    WrongPassword,
+    /// There are none that fit.
+    NoCredentials,
+    /// It could not be sent.
+    NotSent(SendError),
+}
+
+impl NotRetried {
+    /// What becomes of the call whose request got this `status`.
+    pub(super) const fn end_reason(self, status: Status) -> EndReason {
+        match self {
+            NotRetried::WrongPassword => EndReason::WrongPassword,
+            NotRetried::NoCredentials => EndReason::Refused(status),
+            NotRetried::NotSent(error) => end_reason(error),
+        }
+    }
+}
+
+/// What becomes of a call whose request could not be sent.
+pub(super) const fn end_reason(error: SendError) -> EndReason {
+    match error {
+        SendError::Overload => EndReason::Overload,
+        SendError::Scheme | SendError::NoListener | SendError::Unresolved => EndReason::TransportFailed,
+    }
+}
+
+impl Sent {
+    /// The request as a message, for what has to be read from it.
+    pub(super) fn message(&self) -> Option<Message> {
+        // The Via says no more than whether the request went over TLS: its true one is the transport's.
+        let secure = self.draft.uri().get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+        let via = if secure { "SIP/2.0/TLS dialog.invalid" } else { "SIP/2.0/UDP dialog.invalid" };
+        Message::parse(self.draft.write(via, None), &Limits::default()).ok()
+    }
+
+    /// Adds the credentials of the INVITE to its ACK (RFC 3261 §13.2.2.4, §22.1).
+    pub(super) fn add_credentials(&self, ack: Draft) -> Draft {
+        self.credentials.iter().fold(ack, |ack, (name, value)| ack.header(*name, value))
+    }
+}
+
+impl Desk {
+    pub(super) fn new() -> Desk {
+        Desk {
+            requests: BTreeMap::new(),
+            dialogs: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            digest: DigestClient::new(false),
+        }
+    }
+
+    /// Whether no table holds anything.
+    #[cfg(test)]
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.requests.is_empty()
+            && self.dialogs.is_empty()
+            && self.servers.is_empty()
+            && self.deadlines.next().is_none()
+    }
+
+    pub(super) fn add_dialog(&mut self, dialog: &Dialog, call: CallHandle) {
+        self.dialogs.insert(dialog.id().clone(), call);
+    }
+
+    pub(super) fn forget_dialog(&mut self, dialog: &Dialog) {
+        self.dialogs.remove(dialog.id());
+    }
+
+    /// Sends a request with the credentials that are known to be asked for.
+    pub(super) fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        draft: Draft,
+        contact_user: Option<SmolStr>,
+        purpose: Purpose,
+    ) -> Result<UaRequest, SendError> {
+        let sent =
+            Sent { draft, purpose, contact_user, attempt: Attempt::default(), credentials: Vec::new() };
+        self.send_again(cx, sent)
+    }
+
+    fn send_again(&mut self, cx: &mut Context<'_>, mut sent: Sent) -> Result<UaRequest, SendError> {
+        let body = sent.draft.body_bytes().map_or(&[][..], |(_, body)| body);
+        let covered = OutgoingRequest { method: sent.draft.method().as_str(), uri: sent.draft.uri(), body };
+        let credentials = self.digest.authorize(&mut sent.attempt, &covered);
+        sent.credentials = credentials
+            .into_iter()
+            .map(|(side, credentials)| match side {
+                Side::UserAgent => (HeaderName::Authorization, credentials.to_smolstr()),
+                Side::Proxy => (HeaderName::ProxyAuthorization, credentials.to_smolstr()),
+            })
+            .collect();
+        let request = cx.next_request();
+        let draft = sent.add_credentials(sent.draft.clone());
+        cx.send(request, &draft, sent.contact_user.as_deref())?;
+        self.requests.insert(request, sent);
+        Ok(request)
+    }
+
+    /// Answers a 401 or 407: takes the request out of the table and sends it again with this CSeq number and with
+    /// credentials (RFC 3261 §22).
+    pub(super) fn retry(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sent: Sent,
+        response: &Message,
+        cseq: u32,
+    ) -> Result<UaRequest, NotRetried> {
+        let challenges = challenges_of(response);
+        let account = cx.settings.account.clone();
+        let mut secret_of = |_realm: &str| {
+            let account = account.as_ref()?;
+            Some(Secret::Password {
+                username: account.auth_user.clone(),
+                password: account.password.0.clone(),
+            })
+        };
+        let mut random = || cx.random_u64();
+        let outcome =
+            self.digest.handle_challenges(&mut sent.attempt, &challenges, &mut secret_of, &mut random);
+        match outcome {
+            Ok(()) => {
+                sent.draft.set_cseq(cseq);
+                self.send_again(cx, sent).map_err(NotRetried::NotSent)
+            }
+            Err(ClientError::WrongPassword { .. }) => Err(NotRetried::WrongPassword),
+            Err(
+                ClientError::NoCredentials { .. } | ClientError::NotSupported | ClientError::TooManyRealms,
+            ) => Err(NotRetried::NoCredentials),
+        }
+    }
+
+    /// Gives up a request whatever its transaction does: no response to it comes up any more.
+    pub(super) fn abandon(&mut self, cx: &mut Context<'_>, request: UaRequest) {
+        self.deadlines.stop(Wake::InviteOver(request));
+        self.requests.remove(&request);
+        if let Some(client) = cx.core.requests.remove(&request) {
+            cx.core.clients.remove(&client);
+            cx.core.transactions.abandon_client(client);
+        }
+    }
+
+    /// Lets an INVITE live until no 2xx to it can come any more, and no longer.
+    pub(super) fn limit_invite(&mut self, cx: &Context<'_>, request: UaRequest) {
+        if self.requests.contains_key(&request) && !self.deadlines.runs(Wake::InviteOver(request)) {
+            let over = cx.now + cx.settings.timers.transaction_timeout();
+            self.deadlines.start(Wake::InviteOver(request), over);
+        }
+    }
+}
+
+/// Whether a response asks for credentials.
+pub(super) const fn is_challenge(status: Status) -> bool {
+    matches!(status.code(), 401 | 407)
+}
+
+fn challenges_of(response: &Message) -> Vec<(Side, Challenge)> {
+    let sides =
+        [(Side::UserAgent, HeaderName::WwwAuthenticate), (Side::Proxy, HeaderName::ProxyAuthenticate)];
+    sides
+        .into_iter()
+        .flat_map(|(side, name)| response.values(name).map(move |value| (side, value)))
+        .filter_map(|(side, value)| Some((side, Challenge::parse(value).ok()?)))
+        .collect()
+}
+
+/// The user part of the Contact of a phone.
+pub(super) fn own_user(settings: &Settings) -> SmolStr {
+    let account = settings.account.as_ref();
+    let user = account.and_then(|account| account.aor.uri().as_sip().and_then(|sip| sip.user_unescaped()));
+    user.unwrap_or_else(|| SmolStr::new_static("anonymous"))
+}

@@ -1,0 +1,281 @@
+//! Requests within a dialog, of the peer and of ours: BYE, re-INVITE, OPTIONS (RFC 3261 §12.2, §14.2, §15).
+
+use dialtone_dialog::{Dialog, DialogId};
+use dialtone_transaction::ServerId;
+use dialtone_wire::net::Flow;
+use dialtone_wire::{HeaderName, Message, Method, Status};
+
+use super::Ua;
+use super::call::{Call, Reoffer, Stage, Step, Unacked};
+use super::desk::{Desk, NotRetried, Purpose, Sent, end_reason, is_challenge};
+use super::incoming::answer_headers;
+use super::refusal::{Refusal, SDP, check_method, check_require, description_of};
+use crate::context::{Context, SendError, UaRequest};
+use crate::io::{CallHandle, EndReason, Event};
+
+/// A request within a dialog, with what its answer needs.
+#[derive(Clone, Copy)]
+struct Incoming<'a> {
+    server: ServerId,
+    request: &'a Message,
+    flow: Flow,
+}
+
+impl Incoming<'_> {
+    fn refuse(&self, cx: &mut Context<'_>, refusal: &Refusal) -> Step {
+        refusal.send(cx, self.server, self.request, None);
+        Step::Stay
+    }
+
+    fn accept(&self, cx: &mut Context<'_>) {
+        let product = cx.settings.product.clone();
+        let headers = |writer: &mut dialtone_wire::Writer| {
+            writer.header(HeaderName::Server, product);
+        };
+        // A transaction that is gone needs no answer any more.
+        let _ = cx.respond(self.server, self.request, Status::of(200), None, headers, None);
+    }
+}
+
+impl Ua {
+    /// A request with a To tag (RFC 3261 §12.2.2).
+    pub(super) fn handle_in_dialog(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let incoming = Incoming { server, request, flow };
+        let id = DialogId::of_request(request).ok();
+        let found = id.and_then(|id| self.desk.dialogs.get(&id).map(|call| (*call, id.remote_tag)));
+        let Some((handle, remote_tag)) = found else {
+            return Refusal::new(481).send(cx, server, request, None);
+        };
+        self.with_call(cx, handle, |call, desk, cx| {
+            let Some(dialog) = call.dialog_mut(&remote_tag) else {
+                return incoming.refuse(cx, &Refusal::new(481));
+            };
+            if let Err(error) = dialog.check_request(request) {
+                return incoming.refuse(cx, &Refusal::new(error.status().code()));
+            }
+            let checked = request.method().map_or(Ok(()), check_method).and_then(|()| check_require(request));
+            if let Err(refusal) = checked {
+                return incoming.refuse(cx, &refusal);
+            }
+            match request.method() {
+                Some(Method::Bye) => call.handle_bye(desk, cx, &incoming, &remote_tag),
+                Some(Method::Invite) => call.handle_reinvite(desk, cx, &incoming),
+                Some(Method::Options) => {
+                    super::options::answer(cx, server, request, flow, false);
+                    Step::Stay
+                }
+                _ => incoming.refuse(cx, &Refusal::new(481)),
+            }
+        });
+    }
+
+    /// A final response to a BYE of ours, or none.
+    pub(super) fn handle_bye_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        response: Option<&Message>,
+    ) {
+        let Some(sent) = self.desk.requests.remove(&request) else { return };
+        let Purpose::Bye { call: Some(handle) } = sent.purpose else {
+            self.retry_stray_bye(cx, sent, response);
+            return;
+        };
+        self.with_call(cx, handle, |call, desk, cx| {
+            let Stage::Ending { dialog, bye, reason } = &mut call.stage else { return Step::Stay };
+            if let Some(response) = response.filter(|response| response.status().is_some_and(is_challenge)) {
+                let cseq = dialog.next_cseq();
+                if let Ok(again) = desk.retry(cx, sent, response, cseq) {
+                    *bye = again;
+                    return Step::Stay;
+                }
+            }
+            // RFC 3261 §15.1.1: whatever the answer, the session and the dialog are over.
+            Step::End(*reason)
+        });
+    }
+
+    fn retry_stray_bye(&mut self, cx: &mut Context<'_>, sent: Sent, response: Option<&Message>) {
+        let challenge = response.filter(|response| response.status().is_some_and(is_challenge));
+        if let Some(response) = challenge {
+            let cseq = sent.draft.cseq().saturating_add(1);
+            // If it can't be authenticated, nothing more can be done for a dialog that is no call of ours.
+            let _: Result<UaRequest, NotRetried> = self.desk.retry(cx, sent, response, cseq);
+        }
+    }
+}
+
+impl Call {
+    /// The peer hangs up (RFC 3261 §15.1.2).
+    fn handle_bye(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        incoming: &Incoming<'_>,
+        remote_tag: &str,
+    ) -> Step {
+        incoming.accept(cx);
+        match &mut self.stage {
+            Stage::Calling(calling) => {
+                // One branch of the fork leaves; the INVITE goes on.
+                if let Some(place) =
+                    calling.early.iter().position(|dialog| dialog.id().remote_tag == remote_tag)
+                {
+                    desk.forget_dialog(&calling.early.swap_remove(place));
+                }
+                Step::Stay
+            }
+            Stage::Cancelling { .. } => Step::Stay,
+            // "it is RECOMMENDED that a 487 (Request Terminated) response be generated to those pending requests."
+            Stage::Ringing(_) => self.refuse(cx, Status::of(487), EndReason::Cancelled),
+            Stage::Answered(talk) | Stage::Confirmed(talk) => {
+                if let Reoffer::Sent { invite, .. } = talk.reoffer {
+                    desk.limit_invite(cx, invite);
+                }
+                Step::End(if talk.hung_up { EndReason::LocalHangup } else { EndReason::RemoteHangup })
+            }
+            // Both hung up at once: both get their 200, and ours is still to come.
+            Stage::Ending { .. } => Step::Stay,
+        }
+    }
+
+    /// The peer changes the session, or only refreshes its address (RFC 3261 §14.2).
+    fn handle_reinvite(&mut self, desk: &mut Desk, cx: &mut Context<'_>, incoming: &Incoming<'_>) -> Step {
+        let talk = match &mut self.stage {
+            Stage::Answered(talk) | Stage::Confirmed(talk) => talk,
+            // The first INVITE has no final response yet.
+            Stage::Ringing(_) => {
+                let retry_after = cx.random_u64() % 11;
+                let refusal = Refusal::new(500).with(HeaderName::RetryAfter, retry_after);
+                return incoming.refuse(cx, &refusal);
+            }
+            Stage::Calling(_) | Stage::Cancelling { .. } => return incoming.refuse(cx, &Refusal::new(491)),
+            // RFC 5407 §3.2.2.
+            Stage::Ending { .. } => return incoming.refuse(cx, &Refusal::new(481)),
+        };
+        // RFC 3261 §14.2 for a re-INVITE of ours; RFC 5407 §3.1.5 for an offer of ours in a 2xx without ACK.
+        let ours = matches!(talk.reoffer, Reoffer::Sent { .. });
+        if ours || talk.unacked.as_ref().is_some_and(|unacked| unacked.offers) || talk.hung_up {
+            return incoming.refuse(cx, &Refusal::new(491));
+        }
+        let offer = match description_of(incoming.request) {
+            Ok(offer) => offer,
+            Err(refusal) => return incoming.refuse(cx, &refusal),
+        };
+        let mut dialog = talk.dialog.clone();
+        if dialog.refresh_target(incoming.request).is_err() {
+            return incoming.refuse(cx, &Refusal::new(400));
+        }
+        let Some(session) = &mut self.session else { return incoming.refuse(cx, &Refusal::new(488)) };
+        let described = match offer {
+            Some(offer) => session.answer(offer),
+            None => session.offer_again(),
+        };
+        let description = match described {
+            Ok(description) => description,
+            Err(error) => {
+                let refusal = error.refusal(cx.settings);
+                return incoming.refuse(cx, &refusal);
+            }
+        };
+        talk.dialog = dialog;
+        self.accept_reinvite(desk, cx, incoming, &description, offer.is_none())
+    }
+
+    fn accept_reinvite(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        incoming: &Incoming<'_>,
+        description: &[u8],
+        offers: bool,
+    ) -> Step {
+        // RFC 5407 §3.1.4: the peer has sent its ACK for our first 2xx, since it goes on with the dialog.
+        self.confirm(cx);
+        let headers = answer_headers(cx, incoming.request, &incoming.flow, &self.contact_user);
+        let body = Some((SDP, description));
+        let sent = cx.respond(incoming.server, incoming.request, Status::of(200), None, headers, body);
+        let interval = cx.settings.timers.t1();
+        let cseq = incoming.request.cseq().map(|cseq| cseq.number);
+        let handle = self.handle;
+        let (Some(transmit), Ok(cseq), Some(talk)) = (sent, cseq, self.talk_mut()) else {
+            return Step::Stay;
+        };
+        talk.unacked = Some(Unacked { cseq, transmit, interval, offers });
+        self.start_repeating(desk, cx);
+        if !offers {
+            self.apply(cx);
+            cx.event(Event::SessionChanged { call: handle });
+        }
+        Step::Stay
+    }
+
+    /// Ends a call whose dialog is confirmed. Between our 2xx and its ACK no BYE may be sent (RFC 3261 §15): it
+    /// follows the ACK.
+    pub(super) fn hang_up(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        match &mut self.stage {
+            Stage::Calling(_) => self.give_up(desk, cx, EndReason::LocalHangup),
+            Stage::Ringing(_) => self.refuse(cx, Status::of(603), EndReason::LocalHangup),
+            Stage::Answered(talk) => {
+                talk.hung_up = true;
+                self.release(cx);
+                Step::Stay
+            }
+            Stage::Confirmed(_) => self.say_bye_now(desk, cx, EndReason::LocalHangup),
+            Stage::Cancelling { .. } | Stage::Ending { .. } => Step::Stay,
+        }
+    }
+
+    /// Sends BYE in the dialog of the session in use.
+    pub(super) fn say_bye_now(&mut self, desk: &mut Desk, cx: &mut Context<'_>, reason: EndReason) -> Step {
+        let Some(talk) = self.talk_mut() else { return Step::Stay };
+        if let Reoffer::Sent { invite, .. } = talk.reoffer {
+            desk.limit_invite(cx, invite);
+        }
+        let dialog = talk.dialog.clone();
+        self.say_bye(desk, cx, dialog, reason)
+    }
+
+    /// Sends BYE. RFC 3261 §15.1.1: the session ends "as soon as the BYE request is passed to the client transaction".
+    pub(super) fn say_bye(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        mut dialog: Dialog,
+        reason: EndReason,
+    ) -> Step {
+        self.release(cx);
+        desk.deadlines.stop_call(self.handle);
+        let sent = desk.bye(cx, &mut dialog, Some(self.handle));
+        desk.add_dialog(&dialog, self.handle);
+        match sent {
+            Ok(bye) => {
+                self.stage = Stage::Ending { dialog: Box::new(dialog), bye, reason };
+                Step::Stay
+            }
+            Err(error) => {
+                desk.forget_dialog(&dialog);
+                Step::End(if reason == EndReason::LocalHangup { end_reason(error) } else { reason })
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Sends BYE within a dialog.
+    pub(super) fn bye(
+        &mut self,
+        cx: &mut Context<'_>,
+        dialog: &mut Dialog,
+        call: Option<CallHandle>,
+    ) -> Result<UaRequest, SendError> {
+        let draft = dialog.request(Method::Bye).header(HeaderName::UserAgent, &cx.settings.product);
+        self.send(cx, draft, None, Purpose::Bye { call })
+    }
+}

@@ -1,0 +1,294 @@
+//! Calls that come to us: the INVITE is checked, rings, and is answered, refused or cancelled (RFC 3261 §13.3).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialtone_dialog::{Dialog, State};
+use dialtone_transaction::ServerId;
+use dialtone_wire::net::Flow;
+use dialtone_wire::uri::UriBuf;
+use dialtone_wire::{HeaderName, Limits, Message, Status, Writer};
+use smol_str::SmolStr;
+
+use super::Ua;
+use super::call::{Call, Ringing, Stage, Step, Talk, Unacked};
+use super::deadlines::Wake;
+use super::desk::{Desk, own_user};
+use super::refusal::{ALLOW, Refusal, SDP, check_require, description_of};
+use super::session::Session;
+use crate::context::Context;
+use crate::io::{EndReason, Event, Play};
+use crate::settings::{Robot, RobotKind};
+
+/// How often a call that rings says so: RFC 3261 §13.3.1.1 "a non-100 provisional response at every minute".
+const RING_INTERVAL: Duration = Duration::from_secs(60);
+
+/// An INVITE that has passed all checks.
+struct Checked {
+    dialog: Dialog,
+    from: UriBuf,
+    session: Session,
+    description: Bytes,
+    offers: bool,
+}
+
+impl Ua {
+    /// An INVITE outside any dialog.
+    pub(super) fn handle_invite(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        as_robot: Option<&Robot>,
+    ) {
+        let tag = cx.token();
+        let checked = match self.check_invite(cx, server, request, flow, &tag) {
+            Ok(checked) => checked,
+            Err(refusal) => return refusal.send(cx, server, request, Some(&tag)),
+        };
+        let kept = Bytes::copy_from_slice(request.bytes());
+        // What is kept is a copy of its own, so that it does not pin the buffer that it came in.
+        let request =
+            Message::parse(kept, &Limits { message_bytes: usize::MAX, ..cx.settings.limits.message })
+                .unwrap_or_else(|_| request.clone());
+        let Checked { dialog, from, session, description, offers } = checked;
+        let contact_user = as_robot.map_or_else(|| own_user(cx.settings), |robot| robot.user.clone());
+        let dialog_of_call = dialog.clone();
+        let ringing = Ringing { server, request, flow, dialog, description, offers };
+        let handle = self.calls.insert(|handle| Call {
+            handle,
+            outgoing: false,
+            contact_user,
+            session: Some(session),
+            play: Play::Silence,
+            stage: Stage::Ringing(Box::new(ringing)),
+        });
+        cx.core.counters.calls += 1;
+        self.desk.servers.insert(server, handle);
+        self.desk.add_dialog(&dialog_of_call, handle);
+        cx.event(Event::Incoming { call: handle, from });
+        let robot = as_robot.map(|robot| robot.kind);
+        self.with_call(cx, handle, |call, desk, cx| match robot {
+            Some(RobotKind::Echo) => call.answer(desk, cx, Play::Echo),
+            None => call.ring(desk, cx),
+        });
+    }
+
+    /// RFC 3261 §8.2 in its order, and §13.3.1.
+    fn check_invite(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+        tag: &SmolStr,
+    ) -> Result<Checked, Refusal> {
+        check_merged(cx, server, request)?;
+        check_require(request)?;
+        let offer = description_of(request)?;
+        let from = request.from().ok().and_then(|from| UriBuf::parse(from.uri_text).ok());
+        let from = from.ok_or(Refusal::new(400))?;
+        let dialog = Dialog::uas(request, tag, State::Early)
+            .map_err(|error| Refusal::new(400).warning(cx.settings, 399, error))?;
+        if self.calls.len() >= cx.settings.limits.calls {
+            // RFC 3261 §21.4.24: "not willing or able to take additional calls at this end system". Not 503, which
+            // would turn clients away from the whole server, and not 480, which says nothing of a next try.
+            return Err(Refusal::new(486));
+        }
+        let Some(mut session) = Session::lease(cx, flow.local.ip()) else {
+            // Ports are on order: the callee is there and can't take the call just now (RFC 3261 §21.4.18).
+            return Err(Refusal::new(480).with(HeaderName::RetryAfter, 1));
+        };
+        let described = match offer {
+            Some(offer) => session.answer(offer),
+            None => session.offer(false),
+        };
+        match described {
+            Ok(description) => Ok(Checked { dialog, from, session, description, offers: offer.is_none() }),
+            Err(error) => {
+                session.release(cx);
+                Err(error.refusal(cx.settings))
+            }
+        }
+    }
+
+    /// The CANCEL of an INVITE that we have not answered (RFC 3261 §9.2).
+    pub(super) fn cancelled(&mut self, cx: &mut Context<'_>, invite: ServerId) {
+        let Some(&handle) = self.desk.servers.get(&invite) else { return };
+        self.with_call(cx, handle, |call, _, cx| call.refuse(cx, Status::of(487), EndReason::Cancelled));
+    }
+}
+
+/// RFC 3261 §8.2.2.2: the same request has come on another path already.
+pub(super) fn check_merged(
+    cx: &mut Context<'_>,
+    _server: ServerId,
+    request: &Message,
+) -> Result<(), Refusal> {
+    if cx.core.transactions.is_merged(request) { Err(Refusal::new(482)) } else { Ok(()) }
+}
+
+impl Call {
+    /// Sends 180, and again every minute.
+    pub(super) fn ring(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let Stage::Ringing(ringing) = &self.stage else { return Step::Stay };
+        let headers = dialog_headers(cx, &ringing.request, &ringing.flow, &self.contact_user);
+        let tag = ringing.dialog.id().local_tag.clone();
+        let sent = cx.respond(ringing.server, &ringing.request, Status::of(180), Some(&tag), headers, None);
+        if sent.is_none() {
+            return Step::End(EndReason::TransportFailed);
+        }
+        desk.deadlines.start(Wake::RepeatRinging(self.handle), cx.now + RING_INTERVAL);
+        if !desk.deadlines.runs(Wake::Unanswered(self.handle)) {
+            desk.deadlines.start(Wake::Unanswered(self.handle), cx.now + cx.settings.timer_c);
+        }
+        Step::Stay
+    }
+
+    /// Answers a call that rings with 200 (RFC 3261 §13.3.1.4).
+    pub(super) fn answer(&mut self, desk: &mut Desk, cx: &mut Context<'_>, play: Play) -> Step {
+        if !matches!(self.stage, Stage::Ringing(_)) {
+            return Step::Stay;
+        }
+        self.play = play;
+        let Stage::Ringing(ringing) = &self.stage else { return Step::Stay };
+        let headers = answer_headers(cx, &ringing.request, &ringing.flow, &self.contact_user);
+        let tag = ringing.dialog.id().local_tag.clone();
+        let body = Some((SDP, &ringing.description[..]));
+        let sent = cx.respond(ringing.server, &ringing.request, Status::of(200), Some(&tag), headers, body);
+        let (Some(transmit), Ok(cseq)) = (sent, ringing.request.cseq()) else {
+            return Step::End(EndReason::TransportFailed);
+        };
+        desk.servers.remove(&ringing.server);
+        desk.deadlines.stop(Wake::RepeatRinging(self.handle));
+        desk.deadlines.stop(Wake::Unanswered(self.handle));
+        let mut talk = Talk::new(ringing.dialog.clone());
+        talk.dialog.accept();
+        let offers = ringing.offers;
+        let interval = cx.settings.timers.t1();
+        talk.unacked = Some(Unacked { cseq: cseq.number, transmit, interval, offers });
+        self.stage = Stage::Answered(Box::new(talk));
+        self.start_repeating(desk, cx);
+        if !offers {
+            self.apply(cx);
+        }
+        Step::Stay
+    }
+
+    /// Refuses a call that rings.
+    pub(super) fn refuse(&mut self, cx: &mut Context<'_>, status: Status, reason: EndReason) -> Step {
+        let Stage::Ringing(ringing) = &self.stage else { return Step::Stay };
+        let tag = &ringing.dialog.id().local_tag;
+        Refusal::of(status).send(cx, ringing.server, &ringing.request, Some(tag));
+        Step::End(reason)
+    }
+
+    /// Starts the timers of a 2xx that has just been sent.
+    pub(super) fn start_repeating(&mut self, desk: &mut Desk, cx: &Context<'_>) {
+        let timers = &cx.settings.timers;
+        desk.deadlines.start(Wake::RepeatAnswer(self.handle), cx.now + timers.t1());
+        desk.deadlines.start(Wake::NoAck(self.handle), cx.now + timers.transaction_timeout());
+    }
+
+    /// RFC 3261 §13.3.1.4: the 2xx is sent again after T1, and after twice the time up to T2, over reliable transports
+    /// too.
+    pub(super) fn repeat_answer(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let handle = self.handle;
+        if let Some(unacked) = self.talk_mut().and_then(|talk| talk.unacked.as_mut()) {
+            unacked.interval = unacked.interval.saturating_mul(2).min(cx.settings.timers.t2());
+            cx.transmit(unacked.transmit.clone());
+            desk.deadlines.start(Wake::RepeatAnswer(handle), cx.now + unacked.interval);
+        }
+        Step::Stay
+    }
+
+    /// The ACK for a 2xx of ours (RFC 3261 §13.3.1.4). Any other ACK changes nothing.
+    pub(super) fn handle_ack(&mut self, desk: &mut Desk, cx: &mut Context<'_>, ack: &Message) -> Step {
+        let Some(talk) = self.talk_mut() else { return Step::Stay };
+        let cseq = ack.cseq().map(|cseq| cseq.number).ok();
+        let Some(unacked) = talk.unacked.take_if(|unacked| Some(unacked.cseq) == cseq) else {
+            return Step::Stay;
+        };
+        self.stop_repeating(desk);
+        if unacked.offers {
+            let answer = description_of(ack).ok().flatten();
+            let taken = match (&mut self.session, answer) {
+                (Some(session), Some(answer)) => session.take_answer(answer).is_ok(),
+                (None, _) => true,
+                (Some(_), None) => false,
+            };
+            self.confirm(cx);
+            if !taken {
+                return self.say_bye_now(desk, cx, EndReason::BadSession);
+            }
+            self.apply(cx);
+        } else {
+            self.confirm(cx);
+        }
+        match self.talk_mut() {
+            Some(talk) if talk.hung_up => self.say_bye_now(desk, cx, EndReason::LocalHangup),
+            _ => self.try_reoffer(desk, cx),
+        }
+    }
+
+    fn stop_repeating(&mut self, desk: &mut Desk) {
+        desk.deadlines.stop(Wake::RepeatAnswer(self.handle));
+        desk.deadlines.stop(Wake::NoAck(self.handle));
+    }
+
+    /// The peer has our 2xx: the call stands.
+    pub(super) fn confirm(&mut self, cx: &mut Context<'_>) {
+        if !matches!(self.stage, Stage::Answered(_)) {
+            return;
+        }
+        let ended = Stage::Cancelling { invite: crate::context::UaRequest(0), reason: EndReason::NoAck };
+        if let Stage::Answered(talk) = std::mem::replace(&mut self.stage, ended) {
+            let is_wanted = !talk.hung_up;
+            self.stage = Stage::Confirmed(talk);
+            if is_wanted {
+                cx.event(Event::Answered { call: self.handle });
+            }
+        }
+    }
+
+    /// No ACK has come for 64·T1: RFC 3261 §13.3.1.4 "the dialog is confirmed, but the session SHOULD be terminated".
+    pub(super) fn no_ack(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let Some(talk) = self.talk_mut() else { return Step::Stay };
+        talk.unacked = None;
+        let reason = if talk.hung_up { EndReason::LocalHangup } else { EndReason::NoAck };
+        self.say_bye_now(desk, cx, reason)
+    }
+}
+
+/// The headers of a response that makes a dialog (RFC 3261 §12.1.1): Record-Route as it came, and our Contact.
+pub(super) fn dialog_headers<'a>(
+    cx: &Context<'_>,
+    request: &'a Message,
+    flow: &Flow,
+    contact_user: &str,
+) -> impl FnOnce(&mut Writer) + use<'a> {
+    let contact = cx.contact_for(flow, contact_user);
+    let product = cx.settings.product.clone();
+    move |writer| {
+        writer.copy(request, HeaderName::RecordRoute);
+        writer.header(HeaderName::Contact, contact);
+        writer.header(HeaderName::Server, product);
+    }
+}
+
+/// The headers of a 2xx to INVITE (RFC 3261 §13.3.1.4).
+pub(super) fn answer_headers<'a>(
+    cx: &Context<'_>,
+    request: &'a Message,
+    flow: &Flow,
+    contact_user: &str,
+) -> impl FnOnce(&mut Writer) + use<'a> {
+    let of_dialog = dialog_headers(cx, request, flow, contact_user);
+    move |writer| {
+        of_dialog(writer);
+        writer.header(HeaderName::Allow, ALLOW);
+        // RFC 3261 §20.37: "If empty, it means that no extensions are supported."
+        writer.header(HeaderName::Supported, "");
+    }
+}

@@ -1,0 +1,80 @@
+//! OPTIONS, asked and answered (RFC 3261 §11).
+
+use dialtone_transaction::ServerId;
+use dialtone_wire::net::Flow;
+use dialtone_wire::uri::UriBuf;
+use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
+use smol_str::format_smolstr;
+
+use super::Ua;
+use super::desk::{Purpose, is_challenge};
+use super::outgoing::out_of_dialog;
+use super::refusal::{ALLOW, SDP};
+use super::session::capabilities_description;
+use crate::context::{Context, UaRequest};
+use crate::io::Event;
+
+impl Ua {
+    /// Asks a far end what it can do (RFC 3261 §11.1).
+    pub(super) fn ask_options(&mut self, cx: &mut Context<'_>, token: u64, to: UriBuf) {
+        let waiting = self.desk.requests.values();
+        let waiting = waiting.filter(|sent| matches!(sent.purpose, Purpose::Options { .. })).count();
+        let draft = out_of_dialog(cx, Method::Options, to.clone(), &format_smolstr!("<{to}>"));
+        let draft = draft.header(HeaderName::Accept, SDP);
+        let sent = if waiting < cx.settings.limits.calls {
+            self.desk.send(cx, draft, None, Purpose::Options { token }).is_ok()
+        } else {
+            false
+        };
+        if !sent {
+            cx.event(Event::OptionsAnswered { token, status: None, response: None });
+        }
+    }
+
+    /// The answer to an OPTIONS of ours; `None` when nobody answered.
+    pub(super) fn handle_options_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        token: u64,
+        response: Option<&Message>,
+    ) {
+        let status = response.and_then(Message::status);
+        if status.is_some_and(Status::is_provisional) {
+            return;
+        }
+        let Some(sent) = self.desk.requests.remove(&request) else { return };
+        if let Some(response) = response.filter(|_| status.is_some_and(is_challenge)) {
+            let cseq = sent.draft.cseq().saturating_add(1);
+            if self.desk.retry(cx, sent, response, cseq).is_ok() {
+                return;
+            }
+        }
+        let response = response.map(|response| response.bytes().clone());
+        cx.event(Event::OptionsAnswered { token, status, response });
+    }
+}
+
+/// Answers an OPTIONS (RFC 3261 §11.2): 200, or 486 where an INVITE would get that.
+pub(super) fn answer(cx: &mut Context<'_>, server: ServerId, request: &Message, flow: Flow, busy: bool) {
+    let status = Status::of(if busy { 486 } else { 200 });
+    let tag = cx.token();
+    let wants_sdp = request.values(HeaderName::Accept).any(|value| {
+        let media = value.split(|byte| *byte == b';').next().unwrap_or_default();
+        media.trim_ascii().eq_ignore_ascii_case(SDP.as_bytes())
+    });
+    let description = wants_sdp.then(|| capabilities_description(cx.random_u64(), flow.local.ip()));
+    let product = cx.settings.product.clone();
+    let headers = |writer: &mut Writer| {
+        writer.header(HeaderName::Allow, ALLOW);
+        writer.header(HeaderName::Accept, SDP);
+        writer.header(HeaderName::AcceptEncoding, "identity");
+        writer.header(HeaderName::AcceptLanguage, "en");
+        // RFC 3261 §20.37: "If empty, it means that no extensions are supported."
+        writer.header(HeaderName::Supported, "");
+        writer.header(HeaderName::Server, product);
+    };
+    let body = description.as_deref().map(|description| (SDP, description));
+    // A transaction that is gone needs no answer any more.
+    let _ = cx.respond(server, request, status, Some(&tag), headers, body);
+}

@@ -1,0 +1,406 @@
+//! Calls that we make: the INVITE, its provisional and final responses, the forks, CANCEL (RFC 3261 §9.1, §13.2).
+
+use dialtone_dialog::{Dialog, Draft, RouteSet};
+use dialtone_wire::net::Transmit;
+use dialtone_wire::uri::UriBuf;
+use dialtone_wire::{HeaderName, Message, Method, Status};
+use smol_str::{SmolStr, format_smolstr};
+
+use super::Ua;
+use super::call::{Call, Calling, Stage, Step, Talk};
+use super::deadlines::Wake;
+use super::desk::{Desk, Purpose, end_reason, is_challenge, own_user};
+use super::refusal::{ALLOW, SDP, description_of};
+use super::session::Session;
+use crate::context::{Context, Failure, UaRequest};
+use crate::io::{CallHandle, EndReason, Event, Play};
+
+impl Ua {
+    /// Calls somebody.
+    pub(super) fn start_call(&mut self, cx: &mut Context<'_>, token: u64, to: UriBuf, play: Play) {
+        let full = self.calls.len() >= cx.settings.limits.calls;
+        let contact_user = own_user(cx.settings);
+        let handle = self.calls.insert(|handle| Call {
+            handle,
+            outgoing: true,
+            contact_user,
+            session: None,
+            play,
+            // Until the INVITE is sent, the call waits for nothing.
+            stage: Stage::Cancelling { invite: UaRequest(0), reason: EndReason::Overload },
+        });
+        cx.core.counters.calls += 1;
+        cx.event(Event::CallStarted { token, call: handle });
+        if full {
+            return self.end(cx, handle, EndReason::Overload);
+        }
+        self.with_call(cx, handle, |call, desk, cx| call.invite(desk, cx, to));
+    }
+
+    /// A response to the INVITE of a call, or to one whose call is over.
+    pub(super) fn handle_invite_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        handle: CallHandle,
+        response: &Message,
+        status: Status,
+    ) {
+        if status.is_success() {
+            return self.handle_invite_accepted(cx, request, handle, response);
+        }
+        if status.is_provisional() {
+            return self.with_call(cx, handle, |call, desk, cx| {
+                call.handle_progress(desk, cx, request, response, status)
+            });
+        }
+        if self.calls.get(handle).is_some_and(|call| call.invite_is(request)) {
+            return self.with_call(cx, handle, |call, desk, cx| {
+                call.handle_refused(desk, cx, request, response, status)
+            });
+        }
+        // RFC 6026 §8.4 lets nothing but 2xx follow a 2xx; what comes here belongs to a call that is over.
+        self.desk.abandon_record(request);
+    }
+
+    /// A 2xx: the first of a dialog gets its ACK, a repeated one the same ACK again (RFC 3261 §13.2.2.4).
+    fn handle_invite_accepted(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        handle: CallHandle,
+        response: &Message,
+    ) {
+        let tag = response.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+        let Some(acks) = self.desk.acks_mut(request) else { return };
+        if let Some((_, ack)) = acks.iter().find(|(of, _)| of == tag) {
+            if let Some(ack) = ack.clone() {
+                cx.transmit(ack);
+            }
+            return;
+        }
+        if acks.len() >= cx.settings.limits.branches {
+            return;
+        }
+        self.desk.limit_invite(cx, request);
+        if self.calls.get(handle).is_some_and(|call| call.invite_is(request)) {
+            self.with_call(cx, handle, |call, desk, cx| {
+                call.handle_accepted(desk, cx, request, response, tag)
+            });
+        } else {
+            // Another branch of the fork was faster, or we hung up: RFC 3261 §13.2.2.4 "MUST terminate the dialog by
+            // sending a BYE".
+            let Some(mut dialog) = self.desk.dialog_of(request, response) else { return };
+            self.desk.ack(cx, request, &dialog, tag, None);
+            // If it can't be sent, the peer finds out by itself: there is no call of ours to end.
+            let _ = self.desk.bye(cx, &mut dialog, None);
+        }
+    }
+
+    /// The INVITE of a call got no response.
+    pub(super) fn handle_invite_failure(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        handle: CallHandle,
+        failure: Failure,
+    ) {
+        self.desk.abandon_record(request);
+        self.with_call(cx, handle, |call, _, _| match &call.stage {
+            Stage::Cancelling { invite, reason } if *invite == request => Step::End(*reason),
+            Stage::Calling(calling) if calling.invite == request => Step::End(match failure {
+                Failure::TimedOut => EndReason::NoResponse,
+                Failure::Transport | Failure::Unresolvable => EndReason::TransportFailed,
+                Failure::Overload => EndReason::Overload,
+            }),
+            _ => Step::Stay,
+        });
+    }
+}
+
+impl Call {
+    fn invite_is(&self, request: UaRequest) -> bool {
+        match &self.stage {
+            Stage::Calling(Calling { invite, .. }) | Stage::Cancelling { invite, .. } => *invite == request,
+            Stage::Ringing(_) | Stage::Answered(_) | Stage::Confirmed(_) | Stage::Ending { .. } => false,
+        }
+    }
+
+    /// Sends the INVITE (RFC 3261 §13.2.1).
+    fn invite(&mut self, desk: &mut Desk, cx: &mut Context<'_>, to: UriBuf) -> Step {
+        let draft = out_of_dialog(cx, Method::Invite, to.clone(), &format_smolstr!("<{to}>"));
+        let draft = draft.header(HeaderName::Allow, ALLOW).header(HeaderName::Accept, SDP);
+        let Some(address) = cx.local_ip_for(draft.next_hop()) else {
+            return Step::End(EndReason::TransportFailed);
+        };
+        self.session = Session::lease(cx, address);
+        // Without ports we ask the peer for its offer, and answer it in the ACK: by then there are some.
+        let draft = match self.session.as_mut().map(|session| session.offer(false)) {
+            Some(Ok(offer)) => draft.body(SDP, offer),
+            Some(Err(_)) => return Step::End(EndReason::BadSession),
+            None => draft,
+        };
+        let purpose = Purpose::Invite { call: self.handle, acks: Vec::new() };
+        match desk.send(cx, draft, Some(self.contact_user.clone()), purpose) {
+            Ok(invite) => {
+                // RFC 3261 §16.6 step 11: a proxy gives up after Timer C; we give it the time to say so.
+                let over = cx.now + cx.settings.timer_c + cx.settings.timers.transaction_timeout();
+                desk.deadlines.start(Wake::Unanswered(self.handle), over);
+                self.stage = Stage::Calling(Calling { invite, early: Vec::new(), answered_by: None });
+                Step::Stay
+            }
+            Err(error) => Step::End(end_reason(error)),
+        }
+    }
+
+    /// A provisional response: it may make an early dialog and bring early media (RFC 3261 §13.2.2.1).
+    fn handle_progress(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        response: &Message,
+        status: Status,
+    ) -> Step {
+        let calling = match &mut self.stage {
+            Stage::Calling(calling) if calling.invite == request => calling,
+            Stage::Cancelling { invite, .. } if *invite == request => {
+                // The INVITE may have had to wait for an address when we gave up.
+                cx.cancel(request, None);
+                return Step::Stay;
+            }
+            _ => return Step::Stay,
+        };
+        if status.code() == 100 {
+            return Step::Stay;
+        }
+        cx.event(Event::Progress { call: self.handle, status });
+        let Some(tag) = response.to().ok().and_then(|to| to.tag()) else { return Step::Stay };
+        let is_known = calling.early.iter().any(|dialog| dialog.id().remote_tag == tag);
+        if !is_known && calling.early.len() < cx.settings.limits.branches {
+            let Some(dialog) = desk.dialog_of(request, response) else { return Step::Stay };
+            desk.add_dialog(&dialog, self.handle);
+            calling.early.push(dialog);
+        }
+        if calling.answered_by.is_none()
+            && let Ok(Some(answer)) = description_of(response)
+            && let Some(session) = &mut self.session
+            && session.take_early_answer(answer).is_ok()
+        {
+            calling.answered_by = Some(SmolStr::new(tag));
+            self.apply(cx);
+        }
+        Step::Stay
+    }
+
+    /// The first 2xx of a dialog of an INVITE that still waits: ACK, and the call stands, or BYE.
+    fn handle_accepted(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        response: &Message,
+        tag: &str,
+    ) -> Step {
+        let (mut early, answered_by, given_up) = match &mut self.stage {
+            Stage::Calling(calling) => (std::mem::take(&mut calling.early), calling.answered_by.take(), None),
+            Stage::Cancelling { reason, .. } => (Vec::new(), None, Some(*reason)),
+            _ => return Step::Stay,
+        };
+        early.iter().for_each(|dialog| desk.forget_dialog(dialog));
+        desk.deadlines.stop(Wake::Unanswered(self.handle));
+        desk.deadlines.stop(Wake::CancelOver(self.handle));
+        let known = early.iter().position(|dialog| dialog.id().remote_tag == tag);
+        let known = known.map(|index| early.swap_remove(index));
+        let confirmed = known.and_then(|mut dialog| dialog.confirm(response).is_ok().then_some(dialog));
+        let Some(dialog) = confirmed.or_else(|| desk.dialog_of(request, response)) else {
+            // Without a Contact there is nowhere to send an ACK or a BYE to.
+            return Step::End(given_up.unwrap_or(EndReason::BadSession));
+        };
+        let agreed = match given_up {
+            Some(reason) => Err(reason),
+            None => self.agree(cx, response, answered_by.as_deref() == Some(tag), &dialog),
+        };
+        let body = agreed.as_ref().ok().cloned().flatten();
+        let acked = desk.ack(cx, request, &dialog, tag, body);
+        desk.add_dialog(&dialog, self.handle);
+        match (agreed, acked) {
+            (Ok(_), true) => {
+                self.stage = Stage::Confirmed(Box::new(Talk::new(dialog)));
+                self.apply(cx);
+                cx.event(Event::Answered { call: self.handle });
+                Step::Stay
+            }
+            (Ok(_), false) => self.say_bye(desk, cx, dialog, EndReason::TransportFailed),
+            (Err(reason), _) => self.say_bye(desk, cx, dialog, reason),
+        }
+    }
+
+    /// Brings offer and answer to their end with the 2xx. Returns the answer for the ACK, where the 2xx has the offer.
+    fn agree(
+        &mut self,
+        cx: &mut Context<'_>,
+        response: &Message,
+        answered_early: bool,
+        dialog: &Dialog,
+    ) -> Result<Option<bytes::Bytes>, EndReason> {
+        if answered_early {
+            // RFC 3261 §13.2.1: "MUST treat the first session description it receives as the answer, and MUST ignore
+            // any session descriptions in subsequent responses to the initial INVITE".
+            return Ok(None);
+        }
+        let description = description_of(response).ok().flatten().ok_or(EndReason::BadSession)?;
+        if let Some(session) = &mut self.session {
+            session.rewind();
+            session.take_answer(description).map_err(|_| EndReason::BadSession)?;
+            return Ok(None);
+        }
+        let next_hop = dialog.ack(0);
+        let address = cx.local_ip_for(next_hop.next_hop()).ok_or(EndReason::TransportFailed)?;
+        let session = self.session.insert(Session::lease(cx, address).ok_or(EndReason::Overload)?);
+        session.answer(description).map(Some).map_err(|_| EndReason::BadSession)
+    }
+
+    /// A final response other than 2xx to the INVITE that still waits.
+    fn handle_refused(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        response: &Message,
+        status: Status,
+    ) -> Step {
+        let sent = desk.requests.remove(&request);
+        let calling = match &mut self.stage {
+            Stage::Calling(calling) => calling,
+            Stage::Cancelling { reason, .. } => return Step::End(*reason),
+            _ => return Step::Stay,
+        };
+        // RFC 3261 §13.2.2.3: the early dialogs end with the INVITE.
+        calling.early.drain(..).for_each(|dialog| desk.forget_dialog(&dialog));
+        let Some(sent) = sent.filter(|_| is_challenge(status)) else {
+            return Step::End(EndReason::Refused(status));
+        };
+        if calling.answered_by.take().is_some()
+            && let Some(session) = &mut self.session
+        {
+            session.rewind();
+        }
+        let cseq = sent.draft.cseq().saturating_add(1);
+        match desk.retry(cx, sent, response, cseq) {
+            Ok(invite) => {
+                calling.invite = invite;
+                Step::Stay
+            }
+            Err(error) => Step::End(error.end_reason(status)),
+        }
+    }
+
+    /// Gives up an INVITE that has no final response (RFC 3261 §9.1).
+    pub(super) fn give_up(&mut self, desk: &mut Desk, cx: &mut Context<'_>, reason: EndReason) -> Step {
+        let Stage::Calling(calling) = &mut self.stage else { return Step::Stay };
+        let invite = calling.invite;
+        calling.early.drain(..).for_each(|dialog| desk.forget_dialog(&dialog));
+        self.stage = Stage::Cancelling { invite, reason };
+        self.release(cx);
+        desk.deadlines.stop(Wake::Unanswered(self.handle));
+        let over = cx.now + cx.settings.timers.transaction_timeout();
+        desk.deadlines.start(Wake::CancelOver(self.handle), over);
+        cx.cancel(invite, None);
+        Step::Stay
+    }
+
+    /// 64·T1 have passed since the CANCEL: "the client SHOULD then consider the original transaction cancelled"
+    /// (RFC 3261 §9.1).
+    pub(super) fn cancel_over(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let Stage::Cancelling { invite, reason } = &self.stage else { return Step::Stay };
+        desk.abandon(cx, *invite);
+        Step::End(*reason)
+    }
+}
+
+impl Desk {
+    /// Takes an INVITE out of the table when its transaction has ended by itself.
+    pub(super) fn abandon_record(&mut self, request: UaRequest) {
+        self.deadlines.stop(Wake::InviteOver(request));
+        self.requests.remove(&request);
+    }
+
+    fn acks_mut(&mut self, request: UaRequest) -> Option<&mut Vec<(SmolStr, Option<Transmit>)>> {
+        match &mut self.requests.get_mut(&request)?.purpose {
+            Purpose::Invite { acks, .. } => Some(acks),
+            Purpose::Register | Purpose::Options { .. } | Purpose::Reinvite { .. } | Purpose::Bye { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The dialog that a response to an INVITE of ours makes; `None` when it makes none.
+    fn dialog_of(&self, request: UaRequest, response: &Message) -> Option<Dialog> {
+        let request = self.requests.get(&request)?.message()?;
+        Dialog::uac(&request, response).ok()
+    }
+
+    /// Sends the ACK for a 2xx and keeps it for when the 2xx comes again. Says whether it was sent.
+    fn ack(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        dialog: &Dialog,
+        tag: &str,
+        body: Option<bytes::Bytes>,
+    ) -> bool {
+        let Some(sent) = self.requests.get(&request) else { return false };
+        let ack = sent.add_credentials(dialog.ack(sent.draft.cseq()));
+        let ack = match body {
+            Some(body) => ack.body(SDP, body),
+            None => ack,
+        };
+        let transmit = cx.send_ack(&ack).ok();
+        let is_sent = transmit.is_some();
+        if let Some(acks) = self.acks_mut(request) {
+            acks.push((SmolStr::new(tag), transmit));
+        }
+        is_sent
+    }
+}
+
+/// Begins a request of ours outside any dialog (RFC 3261 §8.1.1), by way of the account's proxy.
+pub(super) fn out_of_dialog(cx: &mut Context<'_>, method: Method, uri: UriBuf, to: &str) -> Draft {
+    let (tag, call_id) = (cx.token(), cx.token());
+    let account = cx.settings.account.as_ref();
+    let from = match account {
+        Some(account) => {
+            let display = account.display_name.as_deref().map(quoted).unwrap_or_default();
+            format_smolstr!("{display}<{}>;tag={tag}", account.aor)
+        }
+        // RFC 3323 §4.1.1.3: for those who have no name to give.
+        None => format_smolstr!("\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag={tag}"),
+    };
+    let draft =
+        Draft::new(method, uri, &from, to, &call_id, 1).header(HeaderName::UserAgent, &cx.settings.product);
+    match account.and_then(|account| account.proxy.as_ref()).and_then(preloaded) {
+        Some(routes) => draft.with_routes(&routes),
+        None => draft,
+    }
+}
+
+/// The proxy as a route set of one loose router (RFC 3261 §8.1.1.1, §8.1.2).
+pub(super) fn preloaded(proxy: &UriBuf) -> Option<RouteSet> {
+    let is_loose = proxy.uri().as_sip()?.is_loose_router();
+    let route = format!("<{proxy}{}>", if is_loose { "" } else { ";lr" });
+    RouteSet::preloaded([route.as_str()]).ok()
+}
+
+/// A display name as a quoted string (RFC 3261 §25.1) and a blank.
+pub(super) fn quoted(name: &str) -> String {
+    let mut out = String::from("\"");
+    for character in name.chars().filter(|character| !character.is_control()) {
+        if matches!(character, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out.push_str("\" ");
+    out
+}

@@ -1,0 +1,179 @@
+//! The media session of one call: its leased ports and what was offered and answered about them.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use dialtone_dialog::offer_answer::{
+    Capabilities, Codec, LocalOrigin, LocalStream, Negotiated, OfferAnswer, OfferAnswerError,
+    OfferAnswerState, held,
+};
+use dialtone_wire::sdp::{self, Direction, Mode, SdpError};
+
+use super::refusal::{Refusal, bad_description, not_acceptable};
+use crate::context::Context;
+use crate::io::{CallHandle, Lease, MediaCommand, Play};
+use crate::settings::Settings;
+
+/// One audio stream on leased ports.
+#[derive(Debug)]
+pub(super) struct Session {
+    lease: Lease,
+    offer_answer: OfferAnswer,
+    /// As it was before the answer of one branch of a fork was taken.
+    before_answer: Option<Box<OfferAnswer>>,
+    /// Whether we put the peer on hold.
+    hold: bool,
+    /// What the media plane was told last.
+    applied: Option<Negotiated>,
+}
+
+/// Why a description of the peer can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// It breaks the grammar.
+    Syntax(SdpError),
+    /// It has nothing that we can take, or does not fit what went before.
+    Content(OfferAnswerError),
+}
+
+impl Unusable {
+    /// The response to the INVITE that carried it.
+    pub(super) fn refusal(self, settings: &Settings) -> Refusal {
+        match self {
+            Unusable::Syntax(error) => bad_description(settings, error),
+            Unusable::Content(OfferAnswerError::Glare) => Refusal::new(491),
+            Unusable::Content(_) => not_acceptable(settings),
+        }
+    }
+}
+
+impl Session {
+    /// Takes ports on a local address; `None` when none are ready.
+    pub(super) fn lease(cx: &mut Context<'_>, address: IpAddr) -> Option<Session> {
+        let lease = cx.lease(address)?;
+        // RFC 3264 §5: session id and version are numbers that fit a signed 64-bit integer.
+        let origin =
+            LocalOrigin { session_id: cx.random_u64() >> 2, first_version: 1, address: lease.rtp.ip() };
+        let offer_answer = OfferAnswer::new(origin, capabilities());
+        Some(Session { lease, offer_answer, before_answer: None, hold: false, applied: None })
+    }
+
+    /// Our offer: the first, or one that changes the session or puts the peer on hold (RFC 3264 §8.4).
+    pub(super) fn offer(&mut self, hold: bool) -> Result<Bytes, Unusable> {
+        self.hold = hold;
+        let stream = self.stream();
+        // The other lines of the session stay disabled; ours is where it was.
+        let place = self.offer_answer.streams().iter().position(Option::is_some).unwrap_or(0);
+        let mut streams = vec![None; place];
+        streams.push(Some(stream));
+        let offer = self.offer_answer.make_offer(&streams).map_err(Unusable::Content)?;
+        Ok(offer.to_bytes().into())
+    }
+
+    /// An offer that asks for the session as it is.
+    pub(super) fn offer_again(&mut self) -> Result<Bytes, Unusable> {
+        self.offer(self.hold)
+    }
+
+    /// Takes the answer to our offer.
+    pub(super) fn take_answer(&mut self, answer: &[u8]) -> Result<(), Unusable> {
+        let answer = parse(answer).inspect_err(|_| self.withdraw())?;
+        self.offer_answer.handle_answer(&answer).map_err(Unusable::Content)?;
+        Ok(())
+    }
+
+    /// Takes the answer of one branch of a fork; [`Session::rewind`] undoes it for the sake of another one.
+    pub(super) fn take_early_answer(&mut self, answer: &[u8]) -> Result<(), Unusable> {
+        let before = self.offer_answer.clone();
+        self.take_answer(answer).inspect_err(|_| self.offer_answer = before.clone())?;
+        self.before_answer = Some(Box::new(before));
+        Ok(())
+    }
+
+    /// Forgets the answer of the branch that did not become the call.
+    pub(super) fn rewind(&mut self) {
+        if let Some(before) = self.before_answer.take() {
+            self.offer_answer = *before;
+        }
+    }
+
+    /// Answers an offer of the peer. The session changes only on success.
+    pub(super) fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Unusable> {
+        let offer = parse(offer)?;
+        self.offer_answer.handle_offer(offer).map_err(Unusable::Content)?;
+        let stream = self.stream();
+        let wanted = self.offer_answer.lines_wanted();
+        let in_use = self.offer_answer.streams().iter().position(Option::is_some);
+        let place = in_use.filter(|place| wanted.contains(place)).or(wanted.first().copied());
+        let answer = self.offer_answer.make_answer(|line| (Some(line) == place).then_some(stream));
+        Ok(answer.map_err(Unusable::Content)?.to_bytes().into())
+    }
+
+    /// Our offer was refused: the session stays as it was (RFC 3261 §14.1).
+    pub(super) fn withdraw(&mut self) {
+        if self.awaits_answer() {
+            let closed = self.offer_answer.reject();
+            debug_assert!(closed.is_ok(), "an open offer can be closed");
+        }
+        self.hold = self.applied.as_ref().is_some_and(|applied| !applied.direction.receives());
+    }
+
+    /// Whether an offer of ours is open.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.offer_answer.state() == OfferAnswerState::LocalOffer
+    }
+
+    /// Tells the media plane what is in force, if it does not know.
+    pub(super) fn apply(&mut self, cx: &mut Context<'_>, call: CallHandle, play: &Play) {
+        let agreed = self.offer_answer.streams().iter().flatten().next().cloned();
+        let session = match (agreed, &self.applied) {
+            (Some(agreed), _) => agreed,
+            // The stream was disabled (RFC 3264 §8.2): nothing flows until it is offered again.
+            (None, Some(applied)) => {
+                Negotiated { direction: Direction::new(false, false), ..applied.clone() }
+            }
+            (None, None) => return,
+        };
+        if self.applied.as_ref() == Some(&session) {
+            return;
+        }
+        self.applied = Some(session.clone());
+        cx.media(MediaCommand::Apply {
+            lease: self.lease,
+            call,
+            session: Box::new(session),
+            play: play.clone(),
+        });
+    }
+
+    /// Gives the ports back.
+    pub(super) fn release(self, cx: &mut Context<'_>) {
+        cx.media(MediaCommand::Release { lease: self.lease });
+    }
+
+    fn stream(&self) -> LocalStream {
+        let both = Direction::new(true, true);
+        LocalStream { address: self.lease.rtp, direction: if self.hold { held(both) } else { both } }
+    }
+}
+
+/// What we can do, as the answer to OPTIONS (RFC 3264 §9: as an offer, but with port 0).
+pub(super) fn capabilities_description(session_id: u64, address: IpAddr) -> Bytes {
+    let origin = LocalOrigin { session_id: session_id >> 2, first_version: 1, address };
+    let mut offer_answer = OfferAnswer::new(origin, capabilities());
+    let stream = LocalStream { address: (address, 0).into(), direction: Direction::new(true, true) };
+    let offer = offer_answer.make_offer(&[Some(stream)]).expect("a new session has no open offer");
+    offer.to_bytes().into()
+}
+
+/// The codecs of the media plane, as RFC 3551 §6 numbers them: PCMU and PCMA.
+fn capabilities() -> Capabilities {
+    let codecs = [0, 8].into_iter().filter_map(Codec::of_static).collect();
+    Capabilities { codecs, telephone_event: None, ptime_ms: Some(20) }
+}
+
+fn parse(description: &[u8]) -> Result<sdp::Session, Unusable> {
+    sdp::Session::parse(description, Mode::Lenient, &sdp::Limits::default())
+        .map(|parsed| parsed.session)
+        .map_err(Unusable::Syntax)
+}

@@ -1,0 +1,4 @@
+//! The user agent in a real engine, against a scripted peer or another phone, on virtual time.
+
+mod bench;
+mod calls;
