@@ -1,6 +1,6 @@
 //! Reading the other side's lines: where it receives, which formats both know, which way media flows.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use dialtone_wire::sdp::{Direction, Media, MediaKind, RtpMap, Session, Text, Word};
 
@@ -137,8 +137,14 @@ fn remote(session: &Session, media: &Media, local: SocketAddr) -> Option<Remote>
         return None;
     }
     let rtcp = match media.rtcp() {
-        // RFC 3605 §2.1: the address is that of the media where it is not written.
-        Some(rtcp) => Some(SocketAddr::new(rtcp.address.unwrap_or(address), rtcp.port)),
+        Some(rtcp) => {
+            let is_usable = |other: &IpAddr| {
+                !other.is_multicast() && !other.is_unspecified() && other.is_ipv4() == local.is_ipv4()
+            };
+            // RFC 3605 §2.1: the address is that of the media where it is not written.
+            let address = rtcp.address.filter(is_usable).unwrap_or(address);
+            Some(SocketAddr::new(address, rtcp.port))
+        }
         None => media.port.checked_add(1).map(|port| SocketAddr::new(address, port)),
     };
     Some((Some(SocketAddr::new(address, media.port)), rtcp))

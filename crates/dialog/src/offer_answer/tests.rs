@@ -188,6 +188,7 @@ fn rtcp_goes_to_the_next_port_or_where_rfc_3605_says() {
         ("m=audio 6000 RTP/AVP 0\r\n", Some("192.0.2.9:6001")),
         ("m=audio 6000 RTP/AVP 0\r\na=rtcp:7000\r\n", Some("192.0.2.9:7000")),
         ("m=audio 6000 RTP/AVP 0\r\na=rtcp:7000 IN IP4 192.0.2.8\r\n", Some("192.0.2.8:7000")),
+        ("m=audio 6000 RTP/AVP 0\r\na=rtcp:7000 IN IP4 224.2.1.1\r\n", Some("192.0.2.9:7000")),
         ("m=audio 65535 RTP/AVP 0\r\n", None),
     ];
     for (offer, rtcp) in cases {

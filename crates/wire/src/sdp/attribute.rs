@@ -21,14 +21,14 @@ pub struct RtpMap {
 
 impl RtpMap {
     /// Reads the value of an `a=rtpmap` line. A clock rate that is missing for a static payload type is taken from
-    /// RFC 3551 §6; any other departure gives `None`.
+    /// RFC 3551 §6, blanks at the ends are passed over; any other departure gives `None`.
     pub fn parse(value: &Text) -> Option<RtpMap> {
-        Self::parse_with_gap(value).map(|(map, _)| map)
+        Self::parse_with_gap(value.as_str()?.trim_matches(' ')).map(|(map, _)| map)
     }
 
     /// Reads the value and says whether the clock rate was missing.
-    fn parse_with_gap(value: &Text) -> Option<(RtpMap, bool)> {
-        let (payload_type, map) = value.as_str()?.split_once(' ')?;
+    fn parse_with_gap(value: &str) -> Option<(RtpMap, bool)> {
+        let (payload_type, map) = value.split_once(' ')?;
         let payload_type: u8 = number(payload_type.as_bytes(), Expected::RtpMap).ok()?;
         if payload_type > 127 {
             return None;
@@ -51,7 +51,12 @@ impl RtpMap {
 }
 
 pub(super) fn judge_rtpmap(attribute: &Attribute, judge: &mut Judge) -> Result<(), Expected> {
-    match attribute.value().and_then(RtpMap::parse_with_gap) {
+    let value = attribute.value().and_then(Text::as_str).unwrap_or_default();
+    let trimmed = value.trim_matches(' ');
+    if trimmed.len() < value.len() {
+        judge.fault(Fault::ExtraBlanks, Expected::RtpMap)?;
+    }
+    match RtpMap::parse_with_gap(trimmed) {
         Some((_, false)) => Ok(()),
         Some((_, true)) => judge.fault(Fault::RtpMapWithoutClock, Expected::RtpMap),
         None => judge.fault(Fault::BadRtpMap, Expected::RtpMap),

@@ -160,6 +160,8 @@ pub enum Fault {
     BlankLine,
     /// A line with nothing after its `=`.
     EmptyValue,
+    /// Blanks at the start or end of a line, or two together where the grammar has one; taken away.
+    ExtraBlanks,
     /// A line stands after lines that it should precede.
     OutOfOrder,
     /// A type letter that RFC 8866 does not know; the line is kept.
@@ -191,6 +193,7 @@ impl fmt::Display for Fault {
             Fault::NoLastLineEnd => "the last line has no line end",
             Fault::BlankLine => "empty line",
             Fault::EmptyValue => "the line is empty after =",
+            Fault::ExtraBlanks => "more blanks than the grammar has",
             Fault::OutOfOrder => "the line comes too late",
             Fault::UnknownType => "unknown type letter",
             Fault::NoOriginVersion => "o= has no session version",

@@ -214,7 +214,11 @@ pub(super) fn zone(bytes: &[u8]) -> Result<Vec<ZoneAdjustment>, Expected> {
 
 pub(super) fn attribute(bytes: &[u8], judge: &mut Judge) -> Result<Attribute, Expected> {
     let Some(colon) = bytes.iter().position(|byte| *byte == b':') else {
-        return Ok(Attribute::from_parts(token(bytes, Expected::Attribute)?, None));
+        let name = bytes.trim_ascii_end();
+        if name.len() < bytes.len() {
+            judge.fault(Fault::ExtraBlanks, Expected::Attribute)?;
+        }
+        return Ok(Attribute::from_parts(token(name, Expected::Attribute)?, None));
     };
     let name = token(&bytes[..colon], Expected::Attribute)?;
     let value = text(&bytes[colon + 1..], judge).map_err(|_| Expected::Attribute)?;

@@ -1,5 +1,7 @@
 //! Bytes to a session description: lines, their order, and which section they belong to.
 
+use std::borrow::Cow;
+
 use super::error::{Diagnosis, Expected, Fault, Limits, Mode, SdpError};
 use super::fields::{self, Judge};
 use super::value::{Connection, Media, Origin, Session, Text, Time, UnknownLine, Word};
@@ -145,6 +147,7 @@ impl Parser {
         if self.lines == 0 && self.session.media.is_empty() && *letter != b'v' {
             return Err(Expected::Version);
         }
+        let value = &*self.without_extra_blanks(*letter, value);
         let mut judge = Judge::new(self.mode);
         if *letter == b'm' {
             self.media_line(value)?;
@@ -157,6 +160,19 @@ impl Parser {
             self.diagnoses.push(Diagnosis { line: self.number, fault });
         }
         self.line_end(&line.end)
+    }
+
+    /// In lenient mode takes away blanks that would make empty fields; in strict mode those fields are the error.
+    fn without_extra_blanks<'a>(&mut self, letter: u8, value: &'a [u8]) -> Cow<'a, [u8]> {
+        let is_extra =
+            value.starts_with(b" ") || value.ends_with(b" ") || value.windows(2).any(|pair| pair == b"  ");
+        if self.mode == Mode::Strict || !b"ocbtrzm".contains(&letter) || !is_extra {
+            return Cow::Borrowed(value);
+        }
+        self.diagnoses.push(Diagnosis { line: self.number, fault: Fault::ExtraBlanks });
+        let fields: Vec<&[u8]> =
+            value.split(|byte| *byte == b' ').filter(|field| !field.is_empty()).collect();
+        Cow::Owned(fields.join(&b' '))
     }
 
     fn line_end(&mut self, end: &LineEnd) -> Result<(), Expected> {
