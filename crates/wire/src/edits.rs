@@ -240,11 +240,12 @@ impl<'a> Edits<'a> {
 /// Appends a Via value, with `received` and `rport` for the source where it needs them; values that were there
 /// before (a forgery, or an element that should not have written them) are replaced.
 pub(crate) fn write_via_with_source(value: &[u8], source: Option<SocketAddr>, out: &mut Vec<u8>) {
-    let needed = source.zip(Via::parse(value).ok()).filter(|(source, via)| via.needs_received(*source));
+    let with_via = |source| Via::parse(value).ok().map(|via| (source, via));
+    let needed = source.and_then(with_via).filter(|(source, via)| via.needs_received(*source));
     let Some((source, via)) = needed else {
         return out.extend_from_slice(value);
     };
-    let params_at = find_outside(value, true, |byte| byte == b';').unwrap_or(value.len());
+    let params_at = find_outside(value, true, b';').unwrap_or(value.len());
     out.extend_from_slice(value[..params_at].trim_ascii_end());
     let mut rport = via.rport().is_some();
     for piece in via.params.pieces() {

@@ -122,10 +122,12 @@ impl HeaderName {
             Some(first) => first.to_ascii_lowercase(),
             None => return HeaderName::Other,
         };
-        by_first_letter(first)
-            .iter()
-            .copied()
-            .find(|name| name.as_str().as_bytes().eq_ignore_ascii_case(text))
+        let names = by_first_letter(first).iter().copied();
+        // Nearly all are written as the RFCs write them, and comparing bytes as they are is fast.
+        names
+            .clone()
+            .find(|name| name.as_str().as_bytes() == text)
+            .or_else(|| names.into_iter().find(|name| name.as_str().as_bytes().eq_ignore_ascii_case(text)))
             .unwrap_or(HeaderName::Other)
     }
 }

@@ -159,9 +159,9 @@ pub(crate) fn utf8(value: &[u8]) -> Result<&str, Fault> {
 
 /// Cuts `value;params` at the first semicolon outside quotes and brackets.
 pub(crate) fn split_params(text: &str) -> Result<(&str, Params<'_>), Fault> {
-    let at = find_outside(text.as_bytes(), true, |byte| byte == b';').unwrap_or(text.len());
+    let at = find_outside(text.as_bytes(), true, b';').unwrap_or(text.len());
     let params = Params::parse(&text[at..]).ok_or(Fault::Expected("parameters as ;name or ;name=value"))?;
-    Ok((text[..at].trim_matches(|c: char| c.is_ascii_whitespace()), params))
+    Ok((text[..at].trim_ascii(), params))
 }
 
 /// Reads a URI that is all of the text.

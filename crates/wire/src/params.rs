@@ -48,7 +48,7 @@ impl<'a> Params<'a> {
         let mut rest = self.text.strip_prefix(';');
         std::iter::from_fn(move || {
             let text = rest?;
-            let (piece, after) = match find_outside(text.as_bytes(), false, |byte| byte == b';') {
+            let (piece, after) = match find_outside(text.as_bytes(), false, b';') {
                 Some(at) => (&text[..at], Some(&text[at + 1..])),
                 None => (text, None),
             };
@@ -84,7 +84,7 @@ impl<'a> Params<'a> {
 
 /// Name and value of one piece, the value with its quotes.
 fn split(piece: &str) -> (&str, Option<&str>) {
-    match piece.split_once('=') {
+    match scan::cut(piece, b'=') {
         Some((name, value)) => (name.trim_ascii(), Some(value.trim_ascii())),
         None => (piece.trim_ascii(), None),
     }

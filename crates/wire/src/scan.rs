@@ -3,11 +3,24 @@
 //! Inside a header value CR and LF only occur as part of a fold (the message parser has checked that), so they
 //! count as white space here.
 
+use memchr::{memchr, memchr2, memchr3};
+
 /// Whether the byte may stand in a `token`.
 pub(crate) const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~')
+    TOKEN[byte as usize]
 }
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        table[at] = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~');
+        at += 1;
+    }
+    table
+};
 
 /// Whether the byte is linear white space.
 pub(crate) const fn is_space(byte: u8) -> bool {
@@ -34,31 +47,44 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// Finds the first byte for which `stop` holds outside quoted strings; angle brackets are opaque too where
-/// `brackets` is set. An unclosed quote or bracket runs to the end.
-pub(crate) fn find_outside(text: &[u8], brackets: bool, stop: impl Fn(u8) -> bool) -> Option<usize> {
-    let mut quoted = false;
-    let mut bracketed = false;
+/// Finds the first `stop` outside quoted strings; angle brackets are opaque too where `brackets` is set. An
+/// unclosed quote or bracket runs to the end.
+pub(crate) fn find_outside(text: &[u8], brackets: bool, stop: u8) -> Option<usize> {
+    let open = if brackets { b'<' } else { stop };
     let mut at = 0;
-    while let Some(&byte) = text.get(at) {
-        if quoted {
-            match byte {
-                b'\\' => at += 1,
-                b'"' => quoted = false,
-                _ => {}
-            }
-        } else if bracketed {
-            bracketed = byte != b'>';
-        } else if stop(byte) {
+    loop {
+        at += memchr3(stop, b'"', open, text.get(at..)?)?;
+        let byte = text[at];
+        if byte == stop {
             return Some(at);
-        } else if byte == b'"' {
-            quoted = true;
-        } else if byte == b'<' && brackets {
-            bracketed = true;
         }
         at += 1;
+        at += if byte == b'"' { quoted_length(&text[at..])? } else { memchr(b'>', &text[at..])? + 1 };
     }
-    None
+}
+
+/// How long the rest of a quoted string is, with its closing quote.
+fn quoted_length(inside: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += memchr2(b'"', b'\\', inside.get(at..)?)?;
+        if inside[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// Cuts a text at the first `byte`, which goes.
+pub(crate) fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
+    debug_assert!(byte.is_ascii());
+    let at = position(text, byte)?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
+/// Where a byte stands first. Texts are short here: a plain loop is faster than a searcher.
+pub(crate) fn position(text: &str, byte: u8) -> Option<usize> {
+    text.bytes().position(|own| own == byte)
 }
 
 /// Cuts a header value at the commas outside quotes and angle brackets. Each piece is trimmed; empty pieces are
@@ -81,7 +107,7 @@ impl<'a> Iterator for ListValues<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             let rest = self.rest?;
-            let piece = match find_outside(rest, true, |byte| byte == b',') {
+            let piece = match find_outside(rest, true, b',') {
                 Some(comma) => {
                     self.rest = Some(&rest[comma + 1..]);
                     &rest[..comma]
@@ -137,7 +163,7 @@ pub(crate) fn is_quoted_string(text: &str) -> bool {
 /// them; folds and NUL in a quoted pair stay as they came.
 pub(crate) fn push_line_text(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
-    while let Some(at) = memchr::memchr3(b'\r', b'\n', 0, rest) {
+    while let Some(at) = memchr3(b'\r', b'\n', 0, rest) {
         out.extend_from_slice(&rest[..at]);
         let is_quoted_nul = rest[at] == 0 && at > 0 && rest[at - 1] == b'\\';
         match rest[at..] {
@@ -193,6 +219,24 @@ mod tests {
         check("\"a\\\",b\" <sip:x>", &["\"a\\\",b\" <sip:x>"]);
         check(",,a,,", &["a"]);
         check("\"open, quote", &["\"open, quote"]);
+    }
+
+    #[test]
+    fn finds_outside_of_quotes_and_brackets_only() {
+        let check = |text: &str, brackets, expected| {
+            assert_eq!(find_outside(text.as_bytes(), brackets, b';'), expected, "{text}");
+        };
+        check("a;b", false, Some(1));
+        check("\"a;\\\";\"b;", false, Some(8));
+        check("<a;b>;", true, Some(5));
+        check("<a;b>;", false, Some(2));
+        check("\"<\";", true, Some(3));
+        check("<\">;", true, Some(3));
+        check("\"a;", true, None);
+        check("\"a\\", true, None);
+        check("<a;", true, None);
+        check("", true, None);
+        check("a>;", true, Some(2));
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl<'a> Uri<'a> {
         if text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)) {
             return Err(UriError::Character);
         }
-        let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
+        let (scheme, rest) = scan::cut(text, b':').ok_or(UriError::Scheme)?;
         if scheme.eq_ignore_ascii_case("sip") {
             return SipUri::parse_rest(false, rest).map(Uri::Sip);
         }
@@ -116,13 +116,13 @@ impl<'a> SipUri<'a> {
     fn parse_rest(secure: bool, rest: &'a str) -> Result<SipUri<'a>, UriError> {
         // The user part ends at the last `@` before anything that only the host part has; since `@` may not
         // stand unescaped in a password, parameter or header, the first `@` ends it (RFC 3261 §25.1).
-        let (userinfo, hostpart) = match rest.find('@') {
+        let (userinfo, hostpart) = match scan::position(rest, b'@') {
             Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
             None => (None, rest),
         };
         let (user, password) = match userinfo {
             None => (None, None),
-            Some(info) => match info.split_once(':') {
+            Some(info) => match scan::cut(info, b':') {
                 Some((user, password)) => (Some(user), Some(password)),
                 None => (Some(info), None),
             },
@@ -136,11 +136,11 @@ impl<'a> SipUri<'a> {
         if let Some(password) = password {
             check_escaped(password, is_password).map_err(|error| error.unwrap_or(UriError::User))?;
         }
-        let (before_headers, headers) = match hostpart.find('?') {
+        let (before_headers, headers) = match scan::position(hostpart, b'?') {
             Some(at) => (&hostpart[..at], &hostpart[at + 1..]),
             None => (hostpart, ""),
         };
-        let (hostport, params) = match before_headers.find(';') {
+        let (hostport, params) = match scan::position(before_headers, b';') {
             Some(at) => before_headers.split_at(at),
             None => (before_headers, ""),
         };
@@ -187,17 +187,30 @@ impl<'a> Host<'a> {
             let inside = inside.strip_suffix(']').ok_or(UriError::Host)?;
             return parse_ipv6(inside).map(|ip| Host::Ip(ip.into())).ok_or(UriError::Host);
         }
-        if let Ok(ip) = text.parse::<Ipv4Addr>() {
+        if text.starts_with(|first: char| first.is_ascii_digit())
+            && let Ok(ip) = text.parse::<Ipv4Addr>()
+        {
             return Ok(Host::Ip(ip.into()));
         }
-        let legal = !text.is_empty()
-            && text.split_terminator('.').all(|label| {
-                !label.is_empty()
-                    && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
-            })
-            && text != "."
-            && !text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        if legal { Ok(Host::Name(text)) } else { Err(UriError::Host) }
+        // Labels of letters, digits, `-` and `_` with single dots between them and perhaps one at the end; not
+        // digits alone, which are a bad address.
+        let mut before = b'.';
+        let mut has_letter = false;
+        for byte in text.bytes() {
+            let legal = match byte {
+                b'.' => before != b'.',
+                b'0'..=b'9' => true,
+                other => {
+                    has_letter = true;
+                    other.is_ascii_alphabetic() || matches!(other, b'-' | b'_')
+                }
+            };
+            if !legal {
+                return Err(UriError::Host);
+            }
+            before = byte;
+        }
+        if has_letter { Ok(Host::Name(text)) } else { Err(UriError::Host) }
     }
 
     /// Whether both name the same host: addresses by value, names in any case and without a closing dot.
@@ -337,10 +350,10 @@ fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
 
 /// Reads `host[:port]`.
 pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriError> {
-    let colon = match text.find(']') {
-        Some(bracket) => text[bracket..].find(':').map(|at| bracket + at),
+    let colon = match scan::position(text, b']') {
+        Some(bracket) => scan::position(&text[bracket..], b':').map(|at| bracket + at),
         None if text.starts_with('[') => return Err(UriError::Host),
-        None => text.find(':'),
+        None => scan::position(text, b':'),
     };
     match colon {
         None => Ok((Host::parse(text)?, None)),
@@ -418,11 +431,14 @@ fn check_escaped(text: &str, legal: impl Fn(u8) -> bool) -> Result<(), Option<Ur
 }
 
 fn check_params(text: &str) -> Result<(), UriError> {
+    if text.is_empty() {
+        return Ok(());
+    }
     for (index, piece) in text.split(';').skip(1).enumerate() {
         if index == PARTS_MAX {
             return Err(UriError::TooMany);
         }
-        let (name, value) = piece.split_once('=').unwrap_or((piece, "-"));
+        let (name, value) = scan::cut(piece, b'=').unwrap_or((piece, "-"));
         if name.is_empty() || value.is_empty() {
             return Err(UriError::Parameter);
         }
@@ -508,6 +524,23 @@ mod tests {
         assert_eq!(sip("sips:example.com").port_or_default(), 5061);
         assert_eq!(sip("sip:example.com;transport=tls").port_or_default(), 5061);
         assert_eq!(sip("sip:example.com:7000").port_or_default(), 7000);
+    }
+
+    #[test]
+    fn hosts_are_names_or_addresses() {
+        for name in ["a", "a.b.", "x-1._y.example", "1.2.3.4.com", "3com"] {
+            assert_eq!(Host::parse(name), Ok(Host::Name(name)));
+        }
+        for bad in ["", ".", "..", "a..b", ".a", "1.2.3", "1.2.3.4.5", "300.1.1.1", "a b", "é", "[::1", "::1"]
+        {
+            assert_eq!(Host::parse(bad), Err(UriError::Host), "{bad}");
+        }
+        for (text, ip) in [("1.2.3.4", "1.2.3.4"), ("[::1]", "::1"), ("[a:::1.2.3.4]", "a::1.2.3.4")] {
+            assert_eq!(Host::parse(text).map(|host| host.ip()), Ok(Some(ip.parse().unwrap())));
+        }
+        for bad in ["[a:::b]", "[:::1.2.3.4:::1.2.3.4]", "[]", "[::1]x"] {
+            assert!(Host::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

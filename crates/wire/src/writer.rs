@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::edits::write_via_with_source;
 use crate::header_name::HeaderName;
+use crate::headers::NameAddr;
 use crate::message::Message;
 use crate::method::{Method, Status};
 use crate::scan::{LineText, ListValues, push_line_text};
@@ -68,10 +69,10 @@ impl Writer {
         }
         self.copy(request, HeaderName::From);
         for header in request.header_lines().filter(|header| header.name == HeaderName::To) {
-            let has_tag = crate::headers::NameAddr::parse(header.value).is_ok_and(|to| to.tag().is_some());
+            let has_tag = || NameAddr::parse(header.value).is_ok_and(|to| to.tag().is_some());
             self.out.extend_from_slice(b"To: ");
             self.out.extend_from_slice(header.value);
-            if let Some(tag) = to_tag.filter(|_| !has_tag) {
+            if let Some(tag) = to_tag.filter(|_| !has_tag()) {
                 let _ = write!(LineText(&mut self.out), ";tag={tag}");
             }
             self.out.extend_from_slice(b"\r\n");

@@ -38,7 +38,7 @@ impl<'a> NameAddr<'a> {
     /// [`Fault`] says what was expected.
     pub fn parse(value: &'a [u8]) -> Result<NameAddr<'a>, Fault> {
         let text = utf8(value)?;
-        match find_outside(text.as_bytes(), false, |byte| byte == b'<') {
+        match find_outside(text.as_bytes(), false, b'<') {
             Some(open) => Self::parse_bracketed(text, open),
             None if text.starts_with('"') => Err(DISPLAY_NAME),
             None => Self::parse_bare(text),
@@ -46,11 +46,11 @@ impl<'a> NameAddr<'a> {
     }
 
     fn parse_bracketed(text: &'a str, open: usize) -> Result<NameAddr<'a>, Fault> {
-        let display = text[..open].trim_matches(|c: char| c.is_ascii_whitespace());
+        let display = text[..open].trim_ascii();
         if !is_display_name(display) {
             return Err(DISPLAY_NAME);
         }
-        let length = text[open..].find('>').ok_or(Fault::Expected("> after the URI"))?;
+        let length = scan::position(&text[open..], b'>').ok_or(Fault::Expected("> after the URI"))?;
         let uri_text = &text[open + 1..open + length];
         let (before, params) = split_params(&text[open + length + 1..])?;
         if !before.is_empty() {

@@ -34,15 +34,14 @@ impl<'a> TypedHeader<'a> for Via<'a> {
     fn parse(value: &'a [u8]) -> Result<Via<'a>, Fault> {
         const EXPECTED: Fault = Fault::Expected("SIP/2.0/TRANSPORT host[:port][;parameters]");
         let (protocol, params) = split_params(utf8(value)?)?;
-        let mut parts = protocol.splitn(3, '/');
-        let (name, version, rest) =
-            (parts.next().ok_or(EXPECTED)?, parts.next().ok_or(EXPECTED)?, parts.next().ok_or(EXPECTED)?);
-        if !name.trim().eq_ignore_ascii_case("SIP") || version.trim() != "2.0" {
+        let (name, rest) = scan::cut(protocol, b'/').ok_or(EXPECTED)?;
+        let (version, rest) = scan::cut(rest, b'/').ok_or(EXPECTED)?;
+        if !name.trim_ascii().eq_ignore_ascii_case("SIP") || version.trim_ascii() != "2.0" {
             return Err(EXPECTED);
         }
-        let rest = rest.trim_start();
-        let end = rest.find(|c: char| c.is_ascii_whitespace()).ok_or(EXPECTED)?;
-        let (transport, sent_by) = (&rest[..end], rest[end..].trim());
+        let rest = rest.trim_ascii_start();
+        let end = rest.bytes().position(scan::is_space).ok_or(EXPECTED)?;
+        let (transport, sent_by) = (&rest[..end], rest[end..].trim_ascii());
         if !scan::is_token_text(transport.as_bytes()) {
             return Err(EXPECTED);
         }
