@@ -54,7 +54,10 @@ fn wrong_password_unknown_user_and_foreign_domain_are_refused() {
         assert_eq!(response.status, 403, "{response:?}");
         // Alice herself is not locked out by any of it.
         assert_eq!(client.register(&alice, Some(60)).status, 200);
-        server.stop();
+        let counters = server.stop();
+        for name in ["wrong_password", "unknown_user", "foreign", "challenges", "registrations"] {
+            assert!(count(&counters, name) >= 1, "`{name}` in {counters}");
+        }
     });
 }
 
@@ -92,11 +95,13 @@ fn garbage_is_counted_and_does_no_harm() {
         assert!(client.is_answered());
         assert_registered(&mut client, &alice);
         let counters = server.stop();
+        // Noise is dropped and counted; of what is nearly a request, some is answered and counted as malformed.
         assert!(
-            some_counter_is_at_least(&counters, garbage.len() as u64 / 2),
+            count(&counters, "garbage") >= 200,
             "{} datagrams of garbage, but: {counters}",
             garbage.len()
         );
+        assert!(count(&counters, "malformed") >= 1, "{counters}");
     });
 }
 
@@ -111,11 +116,13 @@ fn a_datagram_full_of_headers_is_refused_and_the_next_one_served() {
         let empty = client.text(&request(String::new())).len() + 4;
         let many = "X-Filler: 0123456789\r\n".repeat((65_507 - empty) / 22);
         let long = format!("X-Filler: {}\r\n", "x".repeat(65_507 - empty - 12));
-        for more in [many, long] {
+        let refusals = [400, 413, 431, 513];
+        // One long header is well-formed: a server that takes it goes on to the challenge.
+        for (more, statuses) in [(many, &refusals[..]), (long, &[400, 407, 413, 431, 513])] {
             let text = client.text(&request(more));
             assert!((65_000..=65_507).contains(&text.len()), "{}", text.len());
             let response = client.ask_raw(text.as_bytes()).expect("a refusal in words, not silence");
-            assert!([400, 413, 431, 513].contains(&response.status), "{response:?}");
+            assert!(statuses.contains(&response.status), "{response:?}");
             assert!(client.is_answered());
         }
         server.stop();
@@ -132,13 +139,15 @@ fn a_hundred_thousand_calls_without_follow_up_leave_memory_bounded() {
         // From a socket of its own, at which the server's retransmissions may pile up.
         flood(&mut Client::new(server.address));
         let after_first = server.resident_bytes();
-        assert!(client.is_answered(), "right after the flood");
+        // Full is a choice of ours: 503, in words and not in silence (RFC 3261 §21.5.4).
         let end = Instant::now() + UNTIL_ALL_HAS_ENDED;
         while Instant::now() < end {
-            assert!(client.is_answered(), "while what the flood began is still there");
-            // Nothing more is coming: this is how the test waits.
-            assert_eq!(client.receive(Duration::from_secs(1)), None);
+            assert!([200, 503].contains(&client.options()), "while what the flood began is still there");
+            // Nothing is to come: this is how the test waits.
+            let _ = client.receive(Duration::from_secs(1));
         }
+        assert!(client.is_answered(), "when all that the flood began has ended");
+        assert_registered(&mut client, &alice);
         flood(&mut Client::new(server.address));
         let after_second = server.resident_bytes();
         println!(
@@ -147,10 +156,10 @@ fn a_hundred_thousand_calls_without_follow_up_leave_memory_bounded() {
         assert!(after_first < RESIDENT_BYTES_MAX, "{after_first} bytes");
         let growth = after_second.saturating_sub(after_first);
         assert!(growth < GROWTH_BYTES_MAX, "the second flood added {growth} bytes");
-        assert!(client.is_answered());
-        assert_registered(&mut client, &alice);
         let counters = server.stop();
-        assert!(some_counter_is_at_least(&counters, u64::from(FLOOD)), "{counters}");
+        // Some datagrams of a flood are lost in the socket's buffer before anybody can count them.
+        assert!(count(&counters, "packets") >= u64::from(FLOOD), "{counters}");
+        assert!(count(&counters, "challenges") > 0, "{counters}");
     });
 }
 
@@ -221,10 +230,6 @@ fn assert_registered(client: &mut Client, user: &User) {
     assert!(response.headers("Contact").any(|contact| contact.contains(&address)), "{response:?}");
 }
 
-fn some_counter_is_at_least(counters: &Value, least: u64) -> bool {
-    match counters {
-        Value::Object(map) => map.values().any(|value| some_counter_is_at_least(value, least)),
-        Value::Number(number) => number.as_u64().is_some_and(|number| number >= least),
-        _ => false,
-    }
+fn count(counters: &Value, name: &str) -> u64 {
+    counters[name].as_u64().unwrap_or_else(|| panic!("no counter `{name}` in {counters}"))
 }

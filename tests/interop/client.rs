@@ -134,10 +134,14 @@ impl Client {
 
     /// OPTIONS to the server itself: is it alive?
     pub(crate) fn is_answered(&mut self) -> bool {
+        self.options() == 200
+    }
+
+    /// The status with which the server answers OPTIONS to itself.
+    pub(crate) fn options(&mut self) -> u16 {
         let uri = format!("sip:{DOMAIN}");
         self.ask(&Request { method: "OPTIONS", uri: &uri, from: "anybody", to: &uri, more: String::new() })
             .status
-            == 200
     }
 
     /// REGISTER of a contact at our own address, or without one a question for the bindings.
