@@ -161,7 +161,8 @@ impl<'a> Edits<'a> {
         for (index, header) in message.header_lines().enumerate() {
             match header.name {
                 _ if self.is_removed(index, &header) => {}
-                HeaderName::Via if top_via => {
+                // Commas alone are no value: `Message::via` passes over such a line too.
+                HeaderName::Via if top_via && ListValues::new(header.value).next().is_some() => {
                     top_via = false;
                     self.write_top_via(&header, out);
                 }
@@ -414,6 +415,16 @@ mod tests {
                 ("c: text/plain\r\n\r\nbody", "X: 1  Evil: 2\r\nContent-Length: 0\r\n\r\n"),
             ],
         );
+    }
+
+    #[test]
+    fn a_via_line_without_value_does_not_count() {
+        let text = "BYE sip:a SIP/2.0\r\nVia: ,\r\nVia: ,SIP/2.0/UDP a, SIP/2.0/UDP b\r\n\r\n";
+        let message = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
+        let mut out = Vec::new();
+        Edits::new().pop_via().write(&message, &mut out);
+        let message = Message::parse(Bytes::from(out), &Limits::default()).unwrap();
+        assert_eq!(message.values(HeaderName::Via).collect::<Vec<_>>(), [b"SIP/2.0/UDP b"]);
     }
 
     #[test]

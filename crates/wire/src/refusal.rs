@@ -133,13 +133,20 @@ fn copy_headers<'a>(
         let at = out.len();
         out.extend_from_slice(value);
         blank_controls(&mut out[at..]);
-        let has_tag = NameAddr::parse(value).is_ok_and(|address| address.tag().is_some());
-        if name == HeaderName::To && !has_tag {
+        if name == HeaderName::To && !has_tag(value) {
             let _ = write!(out, ";tag={to_tag}");
         }
         out.extend_from_slice(b"\r\n");
     }
     destination.filter(|_| seen[3])
+}
+
+/// Whether To has a tag; where it can't be read, whether it looks as if it had one: there are never two.
+fn has_tag(to: &[u8]) -> bool {
+    match NameAddr::parse(to) {
+        Ok(address) => address.tag().is_some(),
+        Err(_) => to.windows(5).any(|window| window.eq_ignore_ascii_case(b";tag=")),
+    }
 }
 
 /// What broke the request must not break the answer: folds, bare line ends and NULs become spaces.
@@ -191,6 +198,14 @@ mod tests {
             response.status().unwrap().code()
         });
         assert_eq!(status, expected, "{text}");
+    }
+
+    #[test]
+    fn a_to_that_cannot_be_read_gets_no_second_tag() {
+        assert!(has_tag(b"< sip:a@b >;Tag=1"));
+        assert!(!has_tag(b"< sip:a@b >"));
+        assert!(has_tag(b"<sip:a@b> ; tag = 1"));
+        assert!(!has_tag(b"<sip:a@b;tag=1>"));
     }
 
     #[test]

@@ -57,7 +57,11 @@ impl Writer {
 
     fn copy_for_response(&mut self, request: &Message, source: Option<SocketAddr>, to_tag: Option<&str>) {
         let mut source = source;
+        let has_value = |value| ListValues::new(value).next().is_some();
         for header in request.header_lines().filter(|header| header.name == HeaderName::Via) {
+            if !has_value(header.value) {
+                continue;
+            }
             self.out.extend_from_slice(b"Via: ");
             for (index, value) in ListValues::new(header.value).enumerate() {
                 if index > 0 {
