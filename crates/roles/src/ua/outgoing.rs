@@ -130,6 +130,8 @@ impl Call {
     fn invite(&mut self, desk: &mut Desk, cx: &mut Context<'_>, to: UriBuf) -> Step {
         let draft = out_of_dialog(cx, Method::Invite, to.clone(), &format_smolstr!("<{to}>"));
         let draft = draft.header(HeaderName::Allow, ALLOW).header(HeaderName::Accept, SDP);
+        // RFC 3261 §13.2.1; §20.37: "If empty, it means that no extensions are supported."
+        let draft = draft.header(HeaderName::Supported, "");
         let Some(address) = cx.local_ip_for(draft.next_hop()) else {
             return Step::End(EndReason::TransportFailed);
         };

@@ -37,6 +37,7 @@ impl Refusal {
 
     /// Adds a Warning (RFC 3261 §20.43).
     pub(super) fn warning(self, settings: &Settings, code: u16, text: impl std::fmt::Display) -> Refusal {
+        let text = text.to_string().replace(['"', '\\'], "'");
         self.with(HeaderName::Warning, format_args!("{code} {} \"{text}\"", agent(settings)))
     }
 

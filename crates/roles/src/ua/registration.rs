@@ -111,7 +111,11 @@ impl Ua {
     /// Sends the REGISTER that is wanted now: to bind, to refresh, or to remove (RFC 3261 §10.2).
     fn send_register(&mut self, cx: &mut Context<'_>) {
         self.desk.deadlines.stop(Wake::Registration);
-        let Some(account) = cx.settings.account.clone() else { return };
+        let Some(account) = cx.settings.account.clone() else {
+            // There is nobody to register, now or later.
+            self.registration.wanted = false;
+            return self.registration_failed(cx, None, None);
+        };
         let Some(registrar) = registrar_of(&account) else {
             return self.registration_failed(cx, None, None);
         };
@@ -164,6 +168,7 @@ impl Ua {
             return self.answer_challenge(cx, sent, response, status, expires_s);
         }
         if status.code() == 423
+            && expires_s > 0
             && let Some(Ok(MinExpires(least_s))) = response.header::<MinExpires>()
             && least_s > expires_s
             && self.registration.intervals < INTERVALS_MAX

@@ -21,8 +21,10 @@ pub(super) struct Session {
     offer_answer: OfferAnswer,
     /// As it was before the answer of one branch of a fork was taken.
     before_answer: Option<Box<OfferAnswer>>,
-    /// Whether we put the peer on hold.
+    /// Whether our last offer puts the peer on hold.
     hold: bool,
+    /// Whether the peer has agreed to be on hold.
+    hold_agreed: bool,
     /// What the media plane was told last.
     applied: Option<Negotiated>,
 }
@@ -55,7 +57,14 @@ impl Session {
         let origin =
             LocalOrigin { session_id: cx.random_u64() >> 2, first_version: 1, address: lease.rtp.ip() };
         let offer_answer = OfferAnswer::new(origin, capabilities());
-        Some(Session { lease, offer_answer, before_answer: None, hold: false, applied: None })
+        Some(Session {
+            lease,
+            offer_answer,
+            before_answer: None,
+            hold: false,
+            hold_agreed: false,
+            applied: None,
+        })
     }
 
     /// Our offer: the first, or one that changes the session or puts the peer on hold (RFC 3264 §8.4).
@@ -79,6 +88,7 @@ impl Session {
     pub(super) fn take_answer(&mut self, answer: &[u8]) -> Result<(), Unusable> {
         let answer = parse(answer).inspect_err(|_| self.withdraw())?;
         self.offer_answer.handle_answer(&answer).map_err(Unusable::Content)?;
+        self.hold_agreed = self.hold;
         Ok(())
     }
 
@@ -115,7 +125,7 @@ impl Session {
             let closed = self.offer_answer.reject();
             debug_assert!(closed.is_ok(), "an open offer can be closed");
         }
-        self.hold = self.applied.as_ref().is_some_and(|applied| !applied.direction.receives());
+        self.hold = self.hold_agreed;
     }
 
     /// Whether an offer of ours is open.

@@ -1,4 +1,9 @@
 //! The user agent in a real engine, against a scripted peer or another phone, on virtual time.
 
 mod bench;
+mod callee;
+mod caller;
 mod calls;
+mod random;
+mod refusals;
+mod registering;

@@ -1,7 +1,5 @@
 //! One phone (or a server with a robot) whose peer is the test.
 
-#![allow(dead_code)]
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,10 +23,6 @@ pub(super) const PEER: &str = "192.0.2.9:5060";
 
 pub(super) fn uri(text: &str) -> UriBuf {
     UriBuf::parse(text).unwrap()
-}
-
-pub(super) fn message(text: &str) -> Message {
-    Message::parse(Bytes::copy_from_slice(text.as_bytes()), &MessageLimits::default()).unwrap()
 }
 
 pub(super) fn settings(user: &str, address: &str) -> Settings {

@@ -8,16 +8,16 @@ use dialtone_wire::{Limits as MessageLimits, Message, Status};
 use super::bench::{Bench, brief, settings, uri};
 use crate::io::{CallHandle, Command, Input, Play};
 
-struct Pair {
-    phones: [Bench; 2],
+pub(super) struct Pair {
+    pub(super) phones: [Bench; 2],
     ladder: Vec<String>,
 }
 
-const ALICE: usize = 0;
-const BOB: usize = 1;
+pub(super) const ALICE: usize = 0;
+pub(super) const BOB: usize = 1;
 
 impl Pair {
-    fn new() -> Pair {
+    pub(super) fn new() -> Pair {
         let alice = Bench::new(settings("alice", "192.0.2.1:5060"));
         let bob = Bench::new(settings("bob", "192.0.2.2:5060"));
         Pair { phones: [alice, bob], ladder: Vec::new() }
@@ -39,7 +39,7 @@ impl Pair {
         }
     }
 
-    fn deliver(&mut self, from: usize, transmit: Transmit) {
+    pub(super) fn deliver(&mut self, from: usize, transmit: Transmit) {
         let message = Message::parse(transmit.bytes.clone(), &MessageLimits::default()).unwrap();
         let arrow = if from == ALICE { ">" } else { "<" };
         self.ladder.push(format!("{arrow}{}", brief(&message)));
@@ -53,7 +53,7 @@ impl Pair {
         std::mem::take(&mut self.ladder).join(" ")
     }
 
-    fn wait(&mut self, duration: Duration) {
+    pub(super) fn wait(&mut self, duration: Duration) {
         let step = Duration::from_millis(10);
         let mut left = duration;
         while !left.is_zero() {

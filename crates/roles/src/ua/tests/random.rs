@@ -1,0 +1,149 @@
+//! Two phones, a bad network and owners who press buttons at random: whatever happens, each call ends once, each lease
+//! is given back once, and nothing is left.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dialtone_wire::Status;
+use dialtone_wire::net::Transmit;
+
+use super::bench::{Bench, uri};
+use super::calls::{ALICE, BOB, Pair};
+use crate::io::{CallHandle, Command, Event, Play};
+
+/// SplitMix64: small, and the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).unwrap()
+    }
+}
+
+struct Run {
+    pair: Pair,
+    random: Random,
+    /// On the way, with the phone that sent it.
+    network: Vec<(usize, Transmit)>,
+    /// For each call of each phone, how often it has ended.
+    ends: [BTreeMap<CallHandle, usize>; 2],
+    answered: usize,
+}
+
+impl Run {
+    fn collect(&mut self) {
+        for side in [ALICE, BOB] {
+            let phone = &mut self.pair.phones[side];
+            self.network.extend(phone.transmits.drain(..).map(|transmit| (side, transmit)));
+            for event in phone.events.drain(..) {
+                match event {
+                    Event::CallStarted { call, .. } | Event::Incoming { call, .. } => {
+                        assert_eq!(self.ends[side].insert(call, 0), None, "a handle names one call");
+                    }
+                    Event::Ended { call, .. } => *self.ends[side].get_mut(&call).expect("a call began") += 1,
+                    Event::Answered { .. } => self.answered += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// One message arrives, maybe not the oldest; or gets lost, or comes twice.
+    fn carry_one(&mut self) {
+        if self.network.is_empty() {
+            return;
+        }
+        let limit = self.network.len().min(3);
+        let (from, transmit) = self.network.remove(self.random.below(limit));
+        match self.random.below(10) {
+            0 => {}
+            1 => {
+                self.pair.deliver(from, transmit.clone());
+                self.pair.deliver(from, transmit);
+            }
+            _ => self.pair.deliver(from, transmit),
+        }
+    }
+
+    fn press(&mut self) {
+        let side = self.random.below(2);
+        let calls: Vec<CallHandle> = self.ends[side].keys().rev().take(2).copied().collect();
+        let call = (!calls.is_empty()).then(|| calls[self.random.below(calls.len())]);
+        let to = uri(if side == ALICE { "sip:bob@192.0.2.2" } else { "sip:alice@192.0.2.1" });
+        let command = match (self.random.below(12), call) {
+            (0 | 1, _) => Command::Call { token: 1, to, play: Play::Silence },
+            (2..=6, Some(call)) => Command::Answer { call, play: Play::Echo },
+            (7, Some(call)) => Command::Decline { call, status: Status::of(486) },
+            (8, Some(call)) => Command::Hangup { call },
+            (9, _) => Command::Options { token: 2, to },
+            (_, Some(call)) => Command::Reoffer { call, hold: self.random.below(2) == 0 },
+            (_, None) => return,
+        };
+        self.pair.phones[side].command(command);
+    }
+
+    fn wait(&mut self) {
+        const WAITS_MS: [u64; 6] = [1, 20, 200, 1000, 4000, 33_000];
+        let wait = Duration::from_millis(WAITS_MS[self.random.below(WAITS_MS.len())]);
+        self.pair.phones.iter_mut().for_each(|phone| phone.wait(wait));
+    }
+
+    /// Everybody hangs up, and the network is good until all is over.
+    fn finish(mut self) -> usize {
+        self.collect();
+        for side in [ALICE, BOB] {
+            let calls: Vec<CallHandle> = self.ends[side].keys().copied().collect();
+            calls.into_iter().for_each(|call| self.pair.phones[side].command(Command::Hangup { call }));
+        }
+        self.collect();
+        for (from, transmit) in std::mem::take(&mut self.network) {
+            self.pair.deliver(from, transmit);
+        }
+        for _ in 0..40 {
+            self.pair.wait(Duration::from_secs(3));
+            self.collect();
+            for side in [ALICE, BOB] {
+                // A call that came late is hung up too.
+                let open: Vec<CallHandle> =
+                    self.ends[side].iter().filter(|(_, ends)| **ends == 0).map(|(call, _)| *call).collect();
+                open.into_iter().for_each(|call| self.pair.phones[side].command(Command::Hangup { call }));
+            }
+        }
+        self.collect();
+        assert!(self.ends.iter().flat_map(BTreeMap::values).all(|ends| *ends == 1), "{:?}", self.ends);
+        self.pair.phones.iter_mut().for_each(Bench::assert_at_rest);
+        self.answered
+    }
+}
+
+#[test]
+fn each_call_ends_once_and_nothing_is_left_whatever_happens() {
+    let mut answered = 0;
+    for seed in 0..60 {
+        let mut run = Run {
+            pair: Pair::new(),
+            random: Random(seed),
+            network: Vec::new(),
+            ends: Default::default(),
+            answered: 0,
+        };
+        for _ in 0..150 {
+            match run.random.below(10) {
+                0 | 1 => run.press(),
+                2 => run.wait(),
+                _ => run.carry_one(),
+            }
+            run.collect();
+        }
+        answered += run.finish();
+    }
+    assert!(answered > 100, "calls are answered too: {answered}");
+}

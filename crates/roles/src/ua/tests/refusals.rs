@@ -1,0 +1,145 @@
+//! What the phone refuses, with which status and which headers.
+
+use dialtone_wire::HeaderName;
+
+use super::bench::{Bench, header, sdp, settings};
+use super::callee::request;
+
+/// Gives a request and compares the final response: its status and, if asked for, one header. A response has a To tag.
+fn check(text: &str, status: u16, expected: Option<(HeaderName, &str)>) {
+    let mut bench = Bench::phone();
+    bench.receive(text);
+    let response = bench.take();
+    assert_eq!(response.status().unwrap().code(), status, "{text}");
+    assert!(response.to().unwrap().tag().is_some());
+    if let Some((name, value)) = expected {
+        assert_eq!(header(&response, name), value, "{text}");
+    }
+    assert_eq!(bench.ended(), None);
+    bench.assert_at_rest();
+}
+
+#[test]
+fn methods_that_are_not_handled() {
+    let allow = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+    for method in
+        ["REGISTER", "SUBSCRIBE", "MESSAGE", "INFO", "UPDATE", "PRACK", "REFER", "NOTIFY", "PUBLISH"]
+    {
+        check(&request(method, 1, "", "", ""), 405, Some((HeaderName::Allow, allow)));
+    }
+    check(&request("FROB", 1, "", "", ""), 501, Some((HeaderName::Allow, allow)));
+}
+
+#[test]
+fn requests_of_dialogs_that_are_not_there() {
+    check(&request("BYE", 1, "", "", ""), 481, None);
+    for method in ["BYE", "INVITE", "OPTIONS", "UPDATE"] {
+        check(&request(method, 1, "gone", "", ""), 481, None);
+    }
+}
+
+#[test]
+fn what_is_required_and_not_understood_is_named() {
+    let expected = Some((HeaderName::Unsupported, "100rel, foo"));
+    for method in ["INVITE", "OPTIONS"] {
+        check(&request(method, 1, "", "Require: 100rel, foo\r\n", ""), 420, expected);
+    }
+}
+
+#[test]
+fn bodies_that_are_no_session_description() {
+    let invite = |kind: &str| {
+        request("INVITE", 1, "", "", &sdp(4000, "sendrecv")).replace("Content-Type: application/sdp", kind)
+    };
+    let accept = Some((HeaderName::Accept, "application/sdp"));
+    check(&invite("Content-Type: text/plain"), 415, accept);
+    check(&invite("X-Nothing: 1"), 415, accept);
+    check(&invite("Content-Type: multipart/mixed;boundary=x"), 415, accept);
+    check(
+        &invite("Content-Encoding: gzip\r\nContent-Type: application/sdp"),
+        415,
+        Some((HeaderName::AcceptEncoding, "identity")),
+    );
+    check(&invite("Content-Type: nonsense"), 400, None);
+}
+
+#[test]
+fn a_body_that_may_be_ignored_is_ignored() {
+    let mut bench = Bench::phone();
+    let disposition = "Content-Disposition: icon;handling=optional\r\n";
+    let invite = request("INVITE", 1, "", disposition, "png").replace("application/sdp", "image/png");
+    bench.receive(&invite);
+    assert_eq!(bench.take_all(), "180/INVITE");
+}
+
+#[test]
+fn session_descriptions_that_cannot_be_used() {
+    let broken = sdp(4000, "sendrecv").replace("m=audio 4000", "m=audio 99999");
+    let expected = "399 Test \"SDP line 6: expected a port from 0 to 65535\"";
+    check(&request("INVITE", 1, "", "", &broken), 400, Some((HeaderName::Warning, expected)));
+    let expected = Some((HeaderName::Warning, "305 Test \"Incompatible media format\""));
+    let codec = sdp(4000, "sendrecv").replace("AVP 0", "AVP 18").replace("0 PCMU", "18 G729");
+    check(&request("INVITE", 1, "", "", &codec), 488, expected);
+    check(&request("INVITE", 1, "", "", &sdp(4000, "sendrecv").replace("audio", "video")), 488, expected);
+}
+
+#[test]
+fn an_invite_without_contact() {
+    let invite = request("INVITE", 1, "", "", &sdp(4000, "sendrecv"));
+    check(&invite.replace("Contact: <sip:bob@192.0.2.9>\r\n", ""), 400, None);
+}
+
+#[test]
+fn an_invite_that_came_on_another_path_too() {
+    let mut bench = Bench::phone();
+    let invite = request("INVITE", 1, "", "", &sdp(4000, "sendrecv"));
+    bench.receive(&invite);
+    bench.receive(&invite.replace("z9hG4bKINVITE1", "z9hG4bKother"));
+    assert_eq!(bench.take_all(), "180/INVITE 482/INVITE");
+}
+
+#[test]
+fn more_calls_than_the_limit_and_calls_without_ports() {
+    let mut few = settings("alice", "192.0.2.1:5060");
+    few.limits.calls = 1;
+    let mut bench = Bench::new(few);
+    bench.receive(&request("INVITE", 1, "", "", &sdp(4000, "sendrecv")));
+    bench
+        .receive(&request("INVITE", 2, "", "", &sdp(4000, "sendrecv")).replace("Call-ID: c1", "Call-ID: c2"));
+    // RFC 3261 §11.2: OPTIONS is answered as an INVITE would be.
+    bench.receive(&request("OPTIONS", 3, "", "", "").replace("Call-ID: c1", "Call-ID: c3"));
+    assert_eq!(bench.take_all(), "180/INVITE 486/INVITE 486/OPTIONS");
+    bench.command(crate::io::Command::Call {
+        token: 9,
+        to: super::bench::uri("sip:bob@192.0.2.9"),
+        play: crate::io::Play::Silence,
+    });
+    assert_eq!(bench.take_all(), "");
+    assert_eq!(bench.ended().as_deref(), Some("Overload"));
+
+    let mut none = settings("alice", "192.0.2.1:5060");
+    none.limits.leases_ready = 0;
+    let mut bench = Bench::new(none);
+    bench.receive(&request("INVITE", 1, "", "", &sdp(4000, "sendrecv")));
+    let refused = bench.take();
+    assert_eq!(refused.status().unwrap().code(), 480);
+    assert_eq!(header(&refused, HeaderName::RetryAfter), "1");
+    bench.assert_at_rest();
+}
+
+#[test]
+fn options_say_what_the_phone_can_do() {
+    let mut bench = Bench::phone();
+    bench.receive(&request("OPTIONS", 1, "", "Accept: application/sdp;level=1\r\n", ""));
+    let ok = bench.take();
+    assert_eq!(ok.status().unwrap().code(), 200);
+    assert_eq!(header(&ok, HeaderName::Allow), "INVITE, ACK, CANCEL, BYE, OPTIONS");
+    assert_eq!(header(&ok, HeaderName::Accept), "application/sdp");
+    assert!(ok.has(HeaderName::Supported) && ok.has(HeaderName::AcceptLanguage));
+    assert!(ok.has(HeaderName::AcceptEncoding));
+    // RFC 3264 §9.
+    assert!(String::from_utf8_lossy(ok.body()).contains("m=audio 0 RTP/AVP 0 8\r\n"));
+    bench.receive(&request("OPTIONS", 2, "", "", ""));
+    assert!(bench.take().body().is_empty());
+    bench.assert_at_rest();
+}

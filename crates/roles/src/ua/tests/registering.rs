@@ -1,0 +1,150 @@
+//! The registration of the phone, and its OPTIONS, at a scripted server.
+
+use std::time::Duration;
+
+use dialtone_wire::HeaderName;
+
+use super::bench::{Bench, header, uri};
+use crate::io::Command;
+
+const CHALLENGE: &str = "WWW-Authenticate: Digest realm=\"example.com\", nonce=\"n1\", qop=\"auth\"";
+const BOUND: &str =
+    "Contact: <sip:alice@192.0.2.77>;expires=7\nContact: <sip:alice@192.0.2.1:5060>;expires=600";
+
+fn registered() -> Bench {
+    let mut bench = Bench::phone();
+    bench.command(Command::Register);
+    let first = bench.take();
+    assert_eq!(first.uri_text(), "sip:192.0.2.9");
+    assert_eq!(header(&first, HeaderName::Expires), "3600");
+    assert_eq!(header(&first, HeaderName::Contact), "<sip:alice@192.0.2.1:5060>");
+    bench.respond(&first, 401, "r", CHALLENGE, "");
+    let second = bench.take();
+    assert_eq!(second.call_id().unwrap(), first.call_id().unwrap());
+    assert_eq!(second.cseq().unwrap().number, first.cseq().unwrap().number + 1);
+    assert!(header(&second, HeaderName::Authorization).contains("uri=\"sip:192.0.2.9\""));
+    bench.respond(&second, 200, "r", BOUND, "");
+    assert_eq!(bench.events(), ["Registered { expires_s: 600 }"]);
+    bench
+}
+
+#[test]
+fn a_registration_is_refreshed_before_it_ends_and_taken_away_when_asked() {
+    let mut bench = registered();
+    bench.wait(Duration::from_millis(539_900));
+    assert_eq!(bench.take_all(), "");
+    bench.wait(Duration::from_millis(200));
+    let refresh = bench.take();
+    assert_eq!(refresh.cseq().unwrap().number, 3);
+    assert!(header(&refresh, HeaderName::Authorization).contains("nc=00000002"));
+    // While it is under way no other REGISTER goes out (RFC 3261 §10.2).
+    bench.command(Command::Unregister);
+    assert_eq!(bench.take_all(), "");
+    bench.respond(&refresh, 200, "r", BOUND, "");
+    let removal = bench.take();
+    assert_eq!(header(&removal, HeaderName::Expires), "0");
+    assert_eq!(removal.cseq().unwrap().number, 4);
+    bench.respond(&removal, 200, "r", "", "");
+    assert_eq!(bench.events(), ["Registered { expires_s: 600 }", "Unregistered"]);
+    bench.assert_at_rest();
+}
+
+#[test]
+fn a_wrong_password_is_tried_once() {
+    let mut bench = Bench::phone();
+    bench.command(Command::Register);
+    let first = bench.take();
+    bench.respond(&first, 401, "r", CHALLENGE, "");
+    let second = bench.take();
+    bench.respond(&second, 401, "r", &CHALLENGE.replace("n1", "n2"), "");
+    let events = bench.events();
+    assert_eq!(events, ["RegistrationFailed { status: Some(401 Unauthorized), wrong_password: true }"]);
+    bench.assert_at_rest();
+}
+
+#[test]
+fn a_stale_nonce_is_replaced_silently() {
+    let mut bench = Bench::phone();
+    bench.command(Command::Register);
+    let first = bench.take();
+    bench.respond(&first, 401, "r", CHALLENGE, "");
+    let second = bench.take();
+    bench.respond(&second, 401, "r", &CHALLENGE.replace("n1\"", "n2\", stale=true"), "");
+    let third = bench.take();
+    assert!(header(&third, HeaderName::Authorization).contains("nonce=\"n2\""));
+    bench.respond(&third, 200, "r", BOUND, "");
+    assert_eq!(bench.events(), ["Registered { expires_s: 600 }"]);
+}
+
+#[test]
+fn a_longer_time_is_asked_for_when_the_registrar_says_so() {
+    let mut bench = Bench::phone();
+    bench.command(Command::Register);
+    let first = bench.take();
+    bench.respond(&first, 423, "r", "Min-Expires: 7200", "");
+    let second = bench.take();
+    assert_eq!(header(&second, HeaderName::Expires), "7200");
+    // A registrar that never has enough counts as a failure.
+    bench.respond(&second, 423, "r", "Min-Expires: 7300", "");
+    let third = bench.take();
+    bench.respond(&third, 423, "r", "Min-Expires: 7400", "");
+    assert_eq!(bench.take_all(), "");
+    assert_eq!(bench.events().len(), 1);
+}
+
+#[test]
+fn failures_are_tried_again_with_growing_pauses() {
+    let mut bench = Bench::phone();
+    bench.command(Command::Register);
+    let mut request = bench.take();
+    for most_s in [30, 60, 120, 240, 480, 960, 1800, 1800] {
+        bench.respond(&request, 500, "r", "", "");
+        assert_eq!(
+            bench.events(),
+            ["RegistrationFailed { status: Some(500 Server Internal Error), wrong_password: false }"]
+        );
+        bench.wait(Duration::from_millis(most_s * 500 - 1));
+        assert_eq!(bench.take_all(), "");
+        let cseq = request.cseq().unwrap().number;
+        let last = bench.now + Duration::from_secs(most_s);
+        while bench.transmits.is_empty() && bench.now < last {
+            bench.wait(Duration::from_secs(1));
+        }
+        request = bench.take();
+        bench.transmits.clear();
+        assert_eq!(request.cseq().unwrap().number, cseq + 1);
+    }
+    bench.respond(&request, 503, "r", "Retry-After: 1799", "");
+    bench.command(Command::Unregister);
+    assert_eq!(bench.events().last().unwrap(), "Unregistered");
+    bench.assert_at_rest();
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_tried_again() {
+    let mut bench = Bench::phone();
+    bench.command(Command::Register);
+    bench.wait(Duration::from_secs(33));
+    assert_eq!(bench.events(), ["RegistrationFailed { status: None, wrong_password: false }"]);
+    bench.transmits.clear();
+    bench.wait(Duration::from_secs(30));
+    assert_eq!(bench.take().cseq().unwrap().number, 2);
+}
+
+#[test]
+fn options_ask_and_tell_what_came_back() {
+    let mut bench = Bench::phone();
+    bench.command(Command::Options { token: 5, to: uri("sip:192.0.2.9") });
+    let options = bench.take();
+    assert_eq!(header(&options, HeaderName::Accept), "application/sdp");
+    bench.respond(&options, 407, "o", &CHALLENGE.replace("WWW", "Proxy"), "");
+    let again = bench.take();
+    assert_eq!(again.cseq().unwrap().number, 2);
+    bench.respond(&again, 200, "o", "Allow: INVITE", "");
+    let events = bench.events();
+    assert!(events[0].starts_with("OptionsAnswered { token: 5, status: Some(200 OK)"), "{events:?}");
+    bench.command(Command::Options { token: 6, to: uri("sip:192.0.2.9") });
+    bench.wait(Duration::from_secs(33));
+    assert!(bench.events()[0].starts_with("OptionsAnswered { token: 6, status: None"));
+    bench.assert_at_rest();
+}
