@@ -113,7 +113,12 @@ impl Ua {
                 Failure::Transport | Failure::Unresolvable => EndReason::TransportFailed,
                 Failure::Overload => EndReason::Overload,
             }),
-            _ => Step::Stay,
+            Stage::Calling(_)
+            | Stage::Cancelling { .. }
+            | Stage::Ringing(_)
+            | Stage::Answered(_)
+            | Stage::Confirmed(_)
+            | Stage::Ending { .. } => Step::Stay,
         });
     }
 }
@@ -171,7 +176,12 @@ impl Call {
                 cx.cancel(request, None);
                 return Step::Stay;
             }
-            _ => return Step::Stay,
+            Stage::Calling(_)
+            | Stage::Cancelling { .. }
+            | Stage::Ringing(_)
+            | Stage::Answered(_)
+            | Stage::Confirmed(_)
+            | Stage::Ending { .. } => return Step::Stay,
         };
         if status.code() == 100 {
             return Step::Stay;
@@ -207,7 +217,9 @@ impl Call {
         let (mut early, answered_by, given_up) = match &mut self.stage {
             Stage::Calling(calling) => (std::mem::take(&mut calling.early), calling.answered_by.take(), None),
             Stage::Cancelling { reason, .. } => (Vec::new(), None, Some(*reason)),
-            _ => return Step::Stay,
+            Stage::Ringing(_) | Stage::Answered(_) | Stage::Confirmed(_) | Stage::Ending { .. } => {
+                return Step::Stay;
+            }
         };
         early.iter().for_each(|dialog| desk.forget_dialog(dialog));
         desk.deadlines.stop(Wake::Unanswered(self.handle));
@@ -276,7 +288,9 @@ impl Call {
         let calling = match &mut self.stage {
             Stage::Calling(calling) => calling,
             Stage::Cancelling { reason, .. } => return Step::End(*reason),
-            _ => return Step::Stay,
+            Stage::Ringing(_) | Stage::Answered(_) | Stage::Confirmed(_) | Stage::Ending { .. } => {
+                return Step::Stay;
+            }
         };
         // RFC 3261 §13.2.2.3: the early dialogs end with the INVITE.
         calling.early.drain(..).for_each(|dialog| desk.forget_dialog(&dialog));
