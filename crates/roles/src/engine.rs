@@ -21,6 +21,7 @@ use crate::io::{Answer, Input, MediaCommand, Output};
 use crate::location::Location;
 use crate::policy::Decision;
 use crate::proxy::Proxy;
+use crate::route_token::RouteTokens;
 use crate::settings::Settings;
 use crate::ua::{ServerEvent, Ua};
 
@@ -51,6 +52,7 @@ pub struct Engine {
     location: Location,
     proxy: Proxy,
     ua: Ua,
+    tokens: RouteTokens,
     /// Keys the tags of answers that keep no state.
     tag_seed: u64,
     /// The listeners' addresses have not been leased ports on yet.
@@ -85,6 +87,7 @@ impl Engine {
             location: Location::new(core.random.next_u64()),
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
+            tokens: RouteTokens::new(&settings.secret),
             tag_seed: core.random.next_u64(),
             leases_due: true,
             core,

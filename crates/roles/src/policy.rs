@@ -7,7 +7,7 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::auth::Side;
 use crate::proxy::Onward;
 use crate::registrar::canonical_aor;
-use crate::route_token;
+use crate::route_token::RouteTokens;
 use crate::settings::{Domain, Foreign, Settings};
 
 /// What is to be done with a request.
@@ -73,13 +73,18 @@ impl Decision {
 }
 
 /// Decides about a request that is not CANCEL. `is_our_dialog` says whether it belongs to a dialog of our user agent.
-pub(crate) fn decide(settings: &Settings, request: &Message, is_our_dialog: bool) -> Decision {
+pub(crate) fn decide(
+    settings: &Settings,
+    tokens: &RouteTokens,
+    request: &Message,
+    is_our_dialog: bool,
+) -> Decision {
     if is_our_dialog || settings.domains.is_empty() {
         return Decision::Ua;
     }
-    let own = own_routes(settings, request);
+    let own = own_routes(settings, tokens, request);
     let is_ack = request.method() == Some(&Method::Ack);
-    let decision = decide_target(settings, request, &own);
+    let decision = decide_target(settings, tokens, request, &own);
     let forwards = matches!(decision, Decision::User { .. } | Decision::Route { .. });
     if forwards && request.max_forwards().ok().flatten() == Some(0) {
         // RFC 3261 §16.3 step 3; §11: an OPTIONS that ends here may be answered.
@@ -93,9 +98,9 @@ pub(crate) fn decide(settings: &Settings, request: &Message, is_our_dialog: bool
     decision
 }
 
-fn decide_target(settings: &Settings, request: &Message, own: &OwnRoutes) -> Decision {
+fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, own: &OwnRoutes) -> Decision {
     let in_dialog = own.token_is_right;
-    let onward = || own.onward(settings, request);
+    let onward = || own.onward(tokens, request);
     let more_routes = request.values(HeaderName::Route).count() > own.count;
     if more_routes {
         return if in_dialog {
@@ -169,7 +174,7 @@ struct OwnRoutes {
     local: Option<std::net::SocketAddr>,
 }
 
-fn own_routes(settings: &Settings, request: &Message) -> OwnRoutes {
+fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> OwnRoutes {
     let mut own = OwnRoutes::default();
     for route in request.addresses(HeaderName::Route) {
         let Ok(route) = route else { break };
@@ -180,8 +185,7 @@ fn own_routes(settings: &Settings, request: &Message) -> OwnRoutes {
         own.count += 1;
         own.local = uri.host.ip().map(|ip| std::net::SocketAddr::new(ip, uri.port_or_default()));
         let call_id = request.call_id().unwrap_or("");
-        if uri.params.value("dt").is_some_and(|token| route_token::is_right(&settings.secret, call_id, token))
-        {
+        if uri.params.value("dt").is_some_and(|token| tokens.is_right(call_id, token)) {
             own.token_is_right = true;
         }
     }
@@ -189,16 +193,14 @@ fn own_routes(settings: &Settings, request: &Message) -> OwnRoutes {
 }
 
 impl OwnRoutes {
-    fn onward(&self, settings: &Settings, request: &Message) -> Onward {
+    fn onward(&self, tokens: &RouteTokens, request: &Message) -> Onward {
         let starts_dialog = matches!(
             request.method(),
             Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
         ) && (request.method() == Some(&Method::Invite)
             || request.to().is_ok_and(|to| to.tag().is_none()));
-        let record_route = starts_dialog
-            .then(|| request.call_id().ok())
-            .flatten()
-            .map(|call_id| route_token::make(&settings.secret, call_id));
+        let record_route =
+            starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id));
         Onward { own_routes: self.count, local: self.local, record_route, ..Onward::default() }
     }
 }

@@ -8,22 +8,39 @@ use subtle::ConstantTimeEq as _;
 
 use crate::settings::Secret;
 
-/// The token for a call.
-pub(crate) fn make(secret: &Secret, call_id: &str) -> SmolStr {
-    let mut mac = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
-    mac.update(b"record-route\0");
-    mac.update(call_id.as_bytes());
-    let hash = mac.finalize().into_bytes();
-    hash[..8]
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
-        .collect()
+/// Makes and checks tokens with one key.
+#[derive(Clone)]
+pub(crate) struct RouteTokens {
+    /// The key, hashed in already.
+    keyed: Hmac<Sha256>,
 }
 
-/// Whether a token belongs to a call.
-pub(crate) fn is_right(secret: &Secret, call_id: &str, token: &str) -> bool {
-    make(secret, call_id).as_bytes().ct_eq(token.as_bytes()).into()
+impl RouteTokens {
+    pub(crate) fn new(secret: &Secret) -> RouteTokens {
+        let mut keyed = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
+        keyed.update(b"record-route\0");
+        RouteTokens { keyed }
+    }
+
+    /// The token for a call.
+    pub(crate) fn make(&self, call_id: &str) -> SmolStr {
+        let mut mac = self.keyed.clone();
+        mac.update(call_id.as_bytes());
+        let hash = mac.finalize().into_bytes();
+        let digits = hash[..8].iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
+    }
+
+    /// Whether a token belongs to a call.
+    pub(crate) fn is_right(&self, call_id: &str, token: &str) -> bool {
+        self.make(call_id).as_bytes().ct_eq(token.as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for RouteTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RouteTokens(..)")
+    }
 }
 
 #[cfg(test)]
@@ -32,12 +49,12 @@ mod tests {
 
     #[test]
     fn a_token_fits_its_call_and_its_server_only() {
-        let (one, two) = (Secret([1; 32]), Secret([2; 32]));
-        let token = make(&one, "call");
+        let (one, two) = (RouteTokens::new(&Secret([1; 32])), RouteTokens::new(&Secret([2; 32])));
+        let token = one.make("call");
         assert_eq!(token.len(), 16);
-        assert!(is_right(&one, "call", &token));
-        assert!(!is_right(&one, "other", &token));
-        assert!(!is_right(&two, "call", &token));
-        assert!(!is_right(&one, "call", ""));
+        assert!(one.is_right("call", &token));
+        assert!(!one.is_right("other", &token));
+        assert!(!two.is_right("call", &token));
+        assert!(!one.is_right("call", ""));
     }
 }

@@ -243,9 +243,7 @@ impl Settings {
     /// for the first domain, any address that we listen on.
     pub fn domain_of(&self, host: &dialtone_wire::uri::Host<'_>, port: Option<u16>) -> Option<&Domain> {
         let named = self.domains.iter().find(|domain| {
-            std::iter::once(&domain.name)
-                .chain(&domain.aliases)
-                .any(|name| dialtone_wire::uri::Host::parse(name).is_ok_and(|own| own.equivalent(host)))
+            std::iter::once(&domain.name).chain(&domain.aliases).any(|name| is_host(name, host))
         });
         named.or_else(|| {
             let ip = host.ip()?;
@@ -284,6 +282,19 @@ impl Settings {
             .filter(|listener| listener.address.is_ipv4() == remote.is_ipv4())
             .rev()
             .max_by_key(rank)
+    }
+}
+
+/// Whether a configured name is the host of a URI: names in any case and without a closing dot, addresses by value.
+fn is_host(name: &str, host: &dialtone_wire::uri::Host<'_>) -> bool {
+    match host {
+        dialtone_wire::uri::Host::Name(host) => {
+            host.trim_end_matches('.').eq_ignore_ascii_case(name.trim_end_matches('.'))
+        }
+        dialtone_wire::uri::Host::Ip(ip) => {
+            name.starts_with(|first: char| first.is_ascii_hexdigit() || matches!(first, ':' | '['))
+                && name.trim_matches(['[', ']']).parse() == Ok(*ip)
+        }
     }
 }
 

@@ -56,7 +56,7 @@ impl Engine {
     /// Any request but ACK and CANCEL.
     fn request(&mut self, now: Instant, flow: Flow, request: Message) {
         self.core.counters.requests += 1;
-        let decision = decide(&self.settings, &request, self.ua.owns_dialog(&request));
+        let decision = decide(&self.settings, &self.tokens, &request, self.ua.owns_dialog(&request));
         match &decision {
             Decision::Refuse(status) => {
                 let status = *status;
@@ -170,7 +170,7 @@ impl Engine {
         if ua.handle_ack(&mut cx, &ack) {
             return;
         }
-        match decide(&self.settings, &ack, false) {
+        match decide(&self.settings, &self.tokens, &ack, false) {
             Decision::Route { onward, authenticate: false } => {
                 let mut cx = self.context(now);
                 let sent = forward::forward_ack(&mut cx, &ack, flow, &onward);
