@@ -5,19 +5,22 @@
 //!   credentials -> stored credential? -> right? -> nonce count new? (asked of the issuing shard) -> go on
 //! ```
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dialtone_dialog::digest::{
     DigestServer, NonceSettings, NonceUse, NonceVerdict, PresentedRequest, ServerSettings, StoredCredential,
     Verdict,
 };
-use dialtone_wire::auth::{Credentials, DigestCredentials};
+use dialtone_wire::auth::{Algorithm, Credentials, DigestChallenge, DigestCredentials};
 use dialtone_wire::{HeaderName, Message, Status, Writer};
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use crate::context::Context;
 use crate::engine::Arrived;
 use crate::io::{Notice, Output, Query};
+use crate::old_phones::OldPhones;
 use crate::queries::Waiting;
 use crate::settings::{Domain, Settings};
 
@@ -31,14 +34,14 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    const fn status(self) -> Status {
+    pub(crate) const fn status(self) -> Status {
         match self {
             Side::Server => Status::of(401),
             Side::Proxy => Status::of(407),
         }
     }
 
-    const fn challenge(self) -> HeaderName {
+    pub(crate) const fn challenge(self) -> HeaderName {
         match self {
             Side::Server => HeaderName::WwwAuthenticate,
             Side::Proxy => HeaderName::ProxyAuthenticate,
@@ -75,10 +78,11 @@ pub(crate) enum Checked {
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     digest: DigestServer,
+    old_phones: OldPhones,
 }
 
 impl Authenticator {
-    pub(crate) fn new(shard: u16, epoch: u32, settings: &Settings) -> Authenticator {
+    pub(crate) fn new(shard: u16, epoch: u32, seed: u64, settings: &Settings) -> Authenticator {
         let nonces = NonceSettings {
             shard,
             epoch,
@@ -86,46 +90,40 @@ impl Authenticator {
             remembered_max: settings.digest.nonces_max,
         };
         let server = ServerSettings { nonces, ..ServerSettings::default() };
-        Authenticator { digest: DigestServer::new(server, &settings.secret.0) }
+        let digest = DigestServer::new(server, &settings.secret.0);
+        Authenticator { digest, old_phones: OldPhones::new(seed) }
     }
 
-    /// Adds the challenges for a realm to a response that has no transaction.
-    pub(crate) fn write_challenges(
-        &self,
+    /// The challenges for a request, the preferred first.
+    pub(crate) fn challenges(
+        &mut self,
         cx: &mut Context<'_>,
-        side: Side,
+        request: &Message,
+        source: SocketAddr,
         realm: &str,
         stale: bool,
-        writer: &mut Writer,
-    ) {
+    ) -> SmallVec<[DigestChallenge; 3]> {
         cx.core.counters.challenges += 1;
         let random = cx.random_u64();
-        for challenge in self.digest.challenges(cx.now, realm, stale, random) {
-            writer.header(side.challenge(), challenge);
+        let mut challenges = self.digest.challenges(cx.now, realm, stale, random);
+        if self.old_phones.wants_md5(cx.now, request, source) {
+            challenges.retain(|challenge| challenge.known_algorithm() == Some(Algorithm::Md5));
         }
+        challenges
     }
 
     /// Challenges within a server transaction.
-    fn challenge(&self, cx: &mut Context<'_>, presented: &Presented, stale: bool) {
-        let mut challenges = Vec::new();
-        cx.core.counters.challenges += 1;
-        let random = cx.random_u64();
-        challenges.extend(self.digest.challenges(cx.now, &presented.domain.name, stale, random));
-        let tag = cx.token();
+    fn challenge(&mut self, cx: &mut Context<'_>, presented: &Presented, stale: bool) {
+        let Arrived { server, request, flow, .. } = &presented.arrived;
         let side = presented.side;
+        let challenges = self.challenges(cx, request, flow.remote, &presented.domain.name, stale);
+        let tag = cx.token();
         let extra = |writer: &mut Writer| {
             for challenge in &challenges {
                 writer.header(side.challenge(), challenge);
             }
         };
-        cx.respond(
-            presented.arrived.server,
-            &presented.arrived.request,
-            side.status(),
-            Some(&tag),
-            extra,
-            None,
-        );
+        cx.respond(*server, request, side.status(), Some(&tag), extra, None);
     }
 
     /// Asks for the credential of the user that is named; the check goes on in [`Authenticator::credential_is`].
@@ -156,6 +154,7 @@ impl Authenticator {
         };
         let stored = stored.map(|stored| &**stored);
         let realm = presented.domain.name.clone();
+        self.old_phones.answered(presented.arrived.flow.remote);
         let verdict = self.digest.verify(cx.now, &shown, &realm, &presented.credentials, stored);
         self.settle(cx, presented, verdict)
     }

@@ -83,7 +83,7 @@ impl Engine {
         let mut core = Core::new(shard, seed, &settings);
         let epoch = (settings.unix_start_s & u64::from(u32::MAX)) as u32;
         Engine {
-            authenticator: Authenticator::new(shard, epoch, &settings),
+            authenticator: Authenticator::new(shard, epoch, core.random.next_u64(), &settings),
             location: Location::new(core.random.next_u64()),
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),

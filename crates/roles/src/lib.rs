@@ -10,6 +10,7 @@ mod engine;
 pub mod io;
 mod leases;
 mod location;
+mod old_phones;
 mod policy;
 mod proxy;
 mod queries;

@@ -56,13 +56,12 @@ impl Engine {
     ) {
         let Ok(via) = request.via() else { return };
         let tag = self.stateless_tag(request);
-        let status = match side {
-            Side::Server => Status::of(401),
-            Side::Proxy => Status::of(407),
-        };
-        let mut writer = Writer::response_to(request, status, flow.remote, Some(&tag));
         let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
-        self.authenticator.write_challenges(&mut cx, side, &domain.name, false, &mut writer);
+        let challenges = self.authenticator.challenges(&mut cx, request, flow.remote, &domain.name, false);
+        let mut writer = Writer::response_to(request, side.status(), flow.remote, Some(&tag));
+        for challenge in &challenges {
+            writer.header(side.challenge(), challenge);
+        }
         let flow = response_flow(flow, via.response_address(flow.remote));
         self.core.transmit(Transmit { flow, bytes: writer.finish() });
     }
