@@ -26,3 +26,7 @@ pub use engine::{Engine, turn};
 pub use location::Binding;
 pub use settings::Settings;
 pub use steer::{shard_of_aor, steer};
+
+/// What the door speaks of and lower layers define.
+pub use dialtone_dialog::digest::StoredCredential;
+pub use dialtone_transaction::{Edge, EdgeCounts, Timers};

@@ -157,9 +157,14 @@ impl Ua {
     /// What became of a server transaction.
     pub(crate) fn handle_server_event(&mut self, cx: &mut Context<'_>, server: ServerId, event: ServerEvent) {
         match event {
-            // RFC 6026 §8.8 keeps the transaction; the call that rings nowhere is over. An answer that could not be
-            // sent is repeated by its call.
-            ServerEvent::TransportFailed | ServerEvent::Terminated => {
+            // RFC 6026 §8.8 keeps the transaction, and so do we: over UDP the next copy of the INVITE fetches the 180
+            // again. Where no copy will come the call is over, and its transaction gets its final response. An
+            // answer that could not be sent is repeated by its call.
+            ServerEvent::TransportFailed => {
+                let Some(&handle) = self.desk.servers.get(&server) else { return };
+                self.with_call(cx, handle, |call, _, cx| call.not_told(cx));
+            }
+            ServerEvent::Terminated => {
                 let Some(&handle) = self.desk.servers.get(&server) else { return };
                 self.with_call(cx, handle, |_, _, _| Step::End(EndReason::TransportFailed));
             }

@@ -184,6 +184,16 @@ impl Call {
         Step::End(reason)
     }
 
+    /// The caller could not be told that it rings.
+    pub(super) fn not_told(&mut self, cx: &mut Context<'_>) -> Step {
+        match &self.stage {
+            Stage::Ringing(ringing) if ringing.flow.transport.is_reliable() => {
+                self.refuse(cx, Status::of(500), EndReason::TransportFailed)
+            }
+            _ => Step::Stay,
+        }
+    }
+
     /// Starts the timers of a 2xx that has just been sent.
     pub(super) fn start_repeating(&mut self, desk: &mut Desk, cx: &Context<'_>) {
         let timers = &cx.settings.timers;
