@@ -1,0 +1,114 @@
+//! Requests and their answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dialtone_wire::Method;
+use dialtone_wire::time::Instant;
+use smol_str::SmolStr;
+
+use super::Verdict;
+use super::traffic::{Traffic, Unit};
+use crate::history::History;
+use crate::world::HostId;
+
+/// 64·T1 of the default timers.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(32);
+/// T2 of the default timers.
+const T2: Duration = Duration::from_secs(4);
+/// Timers of two engines never fire in the same nanosecond.
+const SLACK: Duration = Duration::from_millis(10);
+
+/// One INVITE, as the host that it came to sees it: the life of the host, sender, branch and, for those without
+/// branch, the Call-ID.
+type ServerKey<'a> = (HostId, u32, SocketAddr, &'a SmolStr, &'a SmolStr);
+
+/// B11 of the users' wishes and RFC 3261 §17.2.1: one non-2xx, or 2xx (several only by forking), never both, and
+/// never none.
+pub(super) fn one_final_answer(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
+    let mut arrived: BTreeMap<ServerKey<'_>, &Unit> = BTreeMap::new();
+    for invite in traffic.requests(&Method::Invite) {
+        let Some(host) = invite.receiver else { continue };
+        for arrival in &invite.arrivals {
+            let life = history.life_at(host, *arrival);
+            arrived.entry((host, life, invite.from, &invite.branch, &invite.call_id)).or_insert(invite);
+        }
+    }
+    let mut answers: BTreeMap<ServerKey<'_>, BTreeSet<(u16, &SmolStr)>> = BTreeMap::new();
+    for answer in traffic.units.iter().filter(|unit| unit.is_final() && unit.method == Method::Invite) {
+        let (Some((host, life)), Some(status)) = (answer.sender, answer.status) else { continue };
+        answers
+            .entry((host, life, answer.to, &answer.branch, &answer.call_id))
+            .or_default()
+            .insert((status, &answer.to_tag));
+    }
+    for (key, invite) in arrived {
+        let (host, life, ..) = key;
+        let none = BTreeSet::new();
+        let given = answers.get(&key).unwrap_or(&none);
+        let successes = given.iter().filter(|(status, _)| *status < 300).count();
+        let refusals = given.len() - successes;
+        // Who goes down answers nothing more.
+        let went_down = history.downs(host).count() as u32 > life;
+        let enough = successes + refusals > 0 || went_down;
+        let forks = !history.hosts[host.0].is_phone;
+        let at_most_one = refusals <= 1 && (refusals == 0 || successes == 0) && (successes <= 1 || forks);
+        verdict.judge(enough && at_most_one, || {
+            format!("{} got {given:?} from {}", invite.brief(), history.hosts[host.0].name)
+        });
+    }
+}
+
+/// B11: "502 sent in answer to an ACK".
+pub(super) fn no_answer_to_an_ack(_: &History, traffic: &Traffic, verdict: &mut Verdict) {
+    for answer in traffic.units.iter().filter(|unit| !unit.is_request() && unit.sender.is_some()) {
+        verdict.judge(answer.method != Method::Ack, || answer.brief());
+    }
+}
+
+/// B11: "200 sent once and never resent". RFC 3261 §13.3.1.4: the UAS repeats its 2xx, at intervals that grow from
+/// T1 to T2, until the ACK comes or 64·T1 have passed.
+pub(super) fn success_is_repeated(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
+    type Key<'a> = (HostId, u32, &'a SmolStr, &'a SmolStr, u32);
+    let mut answers: BTreeMap<Key<'_>, Vec<&Unit>> = BTreeMap::new();
+    for unit in traffic.units.iter().filter(|unit| unit.is_success() && unit.method == Method::Invite) {
+        let Some((host, life)) = unit.sender.filter(|(host, _)| history.hosts[host.0].is_phone) else {
+            continue;
+        };
+        answers.entry((host, life, &unit.call_id, &unit.to_tag, unit.cseq)).or_default().push(unit);
+    }
+    for ((host, life, call_id, to_tag, cseq), sent) in answers {
+        if sent.iter().any(|unit| unit.refused) {
+            continue;
+        }
+        let first = sent[0];
+        let acks = traffic.requests(&Method::Ack).filter(|ack| {
+            ack.receiver == Some(host) && ack.call_id == *call_id && ack.to_tag == *to_tag && ack.cseq == cseq
+        });
+        // RFC 5407 §3.1.4: a later INVITE of the caller says as well that the 2xx has come.
+        let later = traffic.requests(&Method::Invite).filter(|invite| {
+            invite.receiver == Some(host)
+                && invite.call_id == *call_id
+                && invite.to_tag == *to_tag
+                && invite.cseq > cseq
+        });
+        let acked = acks.chain(later).flat_map(|ack| ack.arrivals.iter().copied()).min();
+        let down = history.downs(host).nth(life as usize);
+        let end = [acked, down, over(traffic, host, first), Some(first.sent + TIMEOUT)];
+        let end = end.into_iter().flatten().min().unwrap_or(first.sent);
+        let times = sent.iter().map(|unit| unit.sent).chain([end]);
+        let gaps: Vec<(Instant, Instant)> = times.clone().zip(times.skip(1)).collect();
+        let too_long = gaps.iter().find(|(from, to)| to.since(*from) > T2 + SLACK);
+        verdict.judge(too_long.is_none(), || format!("{} was not repeated: {too_long:?}", first.brief()));
+    }
+}
+
+/// When the call of a 2xx was over by a BYE: the peer's may come before the ACK; ours may go before the ACK of a
+/// re-INVITE.
+fn over(traffic: &Traffic, host: HostId, answer: &Unit) -> Option<Instant> {
+    let byes = traffic.requests(&Method::Bye).filter(|bye| bye.call_id == answer.call_id);
+    let came = |bye: &Unit| bye.arrivals.iter().copied().filter(|_| bye.receiver == Some(host)).min();
+    let went = |bye: &Unit| bye.sender.filter(|(sender, _)| *sender == host).map(|_| bye.sent);
+    byes.flat_map(|bye| came(bye).into_iter().chain(went(bye))).min()
+}

@@ -1,0 +1,137 @@
+//! The datagrams of a run, read.
+
+use std::net::SocketAddr;
+
+use dialtone_wire::time::Instant;
+use dialtone_wire::{Limits, Message, Method};
+use smol_str::{SmolStr, ToSmolStr as _};
+
+use crate::history::History;
+use crate::network::{Fate, Packet};
+use crate::world::HostId;
+
+/// A datagram that is a whole SIP message.
+#[derive(Clone, Debug)]
+pub struct Unit {
+    /// Its index in the capture.
+    pub index: usize,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When it came, if it did.
+    pub arrivals: Vec<Instant>,
+    /// Whether the sender's network refused it.
+    pub refused: bool,
+    /// The sender.
+    pub from: SocketAddr,
+    /// The receiver.
+    pub to: SocketAddr,
+    /// The host that sent it, if it is one of ours, and in which life.
+    pub sender: Option<(HostId, u32)>,
+    /// The host that it was sent to, if it is one of ours.
+    pub receiver: Option<HostId>,
+    /// The method of a request; of a response that in CSeq.
+    pub method: Method,
+    /// The status of a response.
+    pub status: Option<u16>,
+    /// The number in CSeq.
+    pub cseq: u32,
+    /// The branch of the topmost Via.
+    pub branch: SmolStr,
+    /// How many Via values it has.
+    pub vias: usize,
+    /// The Call-ID.
+    pub call_id: SmolStr,
+    /// The tag in From.
+    pub from_tag: SmolStr,
+    /// The tag in To.
+    pub to_tag: SmolStr,
+    /// The RTP address in its session description.
+    pub media: Option<SocketAddr>,
+}
+
+/// All datagrams of a run that are SIP messages.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    /// In the order of sending.
+    pub units: Vec<Unit>,
+}
+
+impl Traffic {
+    /// Reads a history. What an agent mutilated is left out: nobody promises anything about it.
+    pub fn of(history: &History) -> Traffic {
+        let units = history.packets.iter().enumerate();
+        Traffic { units: units.filter_map(|(index, packet)| read(history, index, packet)).collect() }
+    }
+
+    /// The requests of a method.
+    pub fn requests<'a>(&'a self, method: &'a Method) -> impl Iterator<Item = &'a Unit> {
+        self.units.iter().filter(move |unit| unit.status.is_none() && unit.method == *method)
+    }
+}
+
+impl Unit {
+    /// Whether it is a request.
+    pub const fn is_request(&self) -> bool {
+        self.status.is_none()
+    }
+
+    /// Whether it is a 2xx.
+    pub fn is_success(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+
+    /// Whether it is a final response.
+    pub fn is_final(&self) -> bool {
+        self.status.is_some_and(|status| status >= 200)
+    }
+
+    /// In a few words.
+    pub fn brief(&self) -> String {
+        let what = match self.status {
+            Some(status) => format!("{status} to {}", self.method),
+            None => self.method.to_string(),
+        };
+        format!(
+            "#{} at {:?}: {what} {} -> {}, branch {}, Call-ID {}",
+            self.index, self.sent, self.from, self.to, self.branch, self.call_id
+        )
+    }
+}
+
+fn read(history: &History, index: usize, packet: &Packet) -> Option<Unit> {
+    if !history.is_honest(packet.from) || !history.is_honest(packet.to) {
+        return None;
+    }
+    let message = Message::parse(packet.bytes.clone(), &Limits::default()).ok()?;
+    let cseq = message.cseq().ok()?;
+    let via = message.via().ok()?;
+    let sender = history.host_at(packet.from).map(|host| (host, history.life_at(host, packet.sent)));
+    Some(Unit {
+        index,
+        sent: packet.sent,
+        arrivals: packet.arrivals.to_vec(),
+        refused: packet.fate == Fate::Refused,
+        from: packet.from,
+        to: packet.to,
+        sender,
+        receiver: history.host_at(packet.to),
+        method: cseq.method.clone(),
+        status: message.status().map(|status| status.code()),
+        cseq: cseq.number,
+        branch: via.branch().unwrap_or_default().to_smolstr(),
+        vias: message.values(dialtone_wire::HeaderName::Via).count(),
+        call_id: message.call_id().ok()?.to_smolstr(),
+        from_tag: message.from().ok()?.tag().unwrap_or_default().to_smolstr(),
+        to_tag: message.to().ok()?.tag().unwrap_or_default().to_smolstr(),
+        media: media_of(message.body()),
+    })
+}
+
+/// The RTP address of the first stream.
+fn media_of(body: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(body).ok()?;
+    let value = |start: &str| text.lines().find_map(|line| line.strip_prefix(start));
+    let ip = value("c=IN IP4 ").or_else(|| value("c=IN IP6 "))?.trim().parse().ok()?;
+    let port = value("m=audio ")?.split(' ').next()?.parse().ok()?;
+    Some(SocketAddr::new(ip, port))
+}

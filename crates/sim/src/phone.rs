@@ -1,0 +1,98 @@
+//! What the person at a phone does: a few habits, carried out when something happens.
+
+use std::time::Duration;
+
+use dialtone_roles::io::{CallHandle, Command, Event, Play};
+use dialtone_wire::Status;
+
+use crate::random::Random;
+
+/// The habits of a person. Shares are in thousandths; a span of time is its shortest and its longest.
+#[derive(Clone, Debug)]
+pub struct Habits {
+    /// Answers after this time; `None` leaves it ringing.
+    pub answer_after: Option<(Duration, Duration)>,
+    /// Declines instead.
+    pub decline: u32,
+    /// Lets it ring.
+    pub ignore: u32,
+    /// Hangs up after this time of talking; `None` never.
+    pub talk: Option<(Duration, Duration)>,
+    /// Gives up calling after this time; `None` never.
+    pub patience: Option<(Duration, Duration)>,
+    /// Puts the other side on hold and takes it back during a call.
+    pub hold: u32,
+}
+
+impl Habits {
+    /// Does nothing by itself: the test gives every command.
+    pub const NONE: Habits =
+        Habits { answer_after: None, decline: 0, ignore: 0, talk: None, patience: None, hold: 0 };
+}
+
+/// A person at a phone.
+#[derive(Debug)]
+pub(crate) struct Person {
+    pub(crate) habits: Habits,
+    random: Random,
+    /// Calls that exist, each at its shard.
+    pub(crate) calls: Vec<(u16, CallHandle)>,
+}
+
+impl Person {
+    pub(crate) const fn new(habits: Habits, random: Random) -> Person {
+        Person { habits, random, calls: Vec::new() }
+    }
+
+    /// What the person does about an event: commands, each after some time.
+    pub(crate) fn handle(&mut self, shard: u16, event: &Event) -> Vec<(Duration, Command)> {
+        match event {
+            Event::CallStarted { call, .. } => {
+                self.calls.push((shard, *call));
+                let patience = self.habits.patience.map(|span| self.pick(span));
+                patience.map(|wait| (wait, Command::Hangup { call: *call })).into_iter().collect()
+            }
+            Event::Incoming { call, .. } => {
+                self.calls.push((shard, *call));
+                self.ring(*call)
+            }
+            Event::Answered { call } => self.talk(*call),
+            Event::Ended { call, .. } => {
+                self.calls.retain(|own| *own != (shard, *call));
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn ring(&mut self, call: CallHandle) -> Vec<(Duration, Command)> {
+        let Some(span) = self.habits.answer_after else { return Vec::new() };
+        let wait = self.pick(span);
+        if self.random.chance(self.habits.ignore) {
+            return Vec::new();
+        }
+        if self.random.chance(self.habits.decline) {
+            let status = if self.random.chance(500) { 486 } else { 603 };
+            return vec![(wait, Command::Decline { call, status: Status::of(status) })];
+        }
+        vec![(wait, Command::Answer { call, play: Play::Silence })]
+    }
+
+    fn talk(&mut self, call: CallHandle) -> Vec<(Duration, Command)> {
+        let mut acts = Vec::new();
+        if self.random.chance(self.habits.hold) {
+            let (hold, back) = (Duration::from_secs(2), Duration::from_secs(3));
+            let wait = self.random.between(Duration::ZERO, hold);
+            acts.push((wait, Command::Reoffer { call, hold: true }));
+            acts.push((wait + back, Command::Reoffer { call, hold: false }));
+        }
+        if let Some(span) = self.habits.talk {
+            acts.push((self.pick(span), Command::Hangup { call }));
+        }
+        acts
+    }
+
+    fn pick(&mut self, (shortest, longest): (Duration, Duration)) -> Duration {
+        self.random.between(shortest, longest)
+    }
+}
