@@ -53,6 +53,9 @@ pub enum ParseError {
     /// Content-Length is no number, or stands twice with different values.
     #[error("Content-Length is not one number")]
     ContentLength,
+    /// A message of a stream has no Content-Length, without which its end is not known (RFC 3261 §18.3).
+    #[error("a message of a stream has no Content-Length")]
+    ContentLengthMissing,
     /// Content-Length is larger than the body that came.
     #[error("Content-Length says {said} and the body has {came} bytes")]
     BodyTooShort {

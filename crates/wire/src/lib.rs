@@ -7,6 +7,7 @@
 pub mod auth;
 mod edits;
 mod error;
+pub mod framing;
 mod header_name;
 pub mod headers;
 pub mod ladder;

@@ -20,7 +20,7 @@ use crate::method::{Method, Status};
 use crate::scan::{self, ListValues, trim};
 
 impl Message {
-    /// Reads one datagram. Line ends before the message are passed over (RFC 3261 §7.5), bytes after the body
+    /// Reads one datagram, or one message of a stream that [`crate::framing`] has cut out. Line ends before the message are passed over (RFC 3261 §7.5), bytes after the body
     /// are cut off (§18.3).
     ///
     /// # Errors
@@ -30,11 +30,8 @@ impl Message {
         message.cut_body(body_start)
     }
 
-    /// Reads the header only and says where the body begins. A stream transport calls this to frame a message.
-    ///
-    /// # Errors
-    /// As [`Message::parse`], but for the length of the body.
-    pub(crate) fn parse_head(mut bytes: Bytes, limits: &Limits) -> Result<(Message, usize), ParseError> {
+    /// Reads the header only and says where the body begins.
+    fn parse_head(mut bytes: Bytes, limits: &Limits) -> Result<(Message, usize), ParseError> {
         if bytes.len() > limits.message_bytes {
             return Err(ParseError::TooLong { limit: limits.message_bytes });
         }
@@ -53,7 +50,7 @@ impl Message {
     ///
     /// # Errors
     /// When it is no number, or stands twice with different values.
-    pub(crate) fn content_length(&self) -> Result<Option<usize>, ParseError> {
+    fn content_length(&self) -> Result<Option<usize>, ParseError> {
         let mut length = None;
         for line in self.headers.iter().filter(|line| line.name == HeaderName::ContentLength) {
             let value = scan::decimal(trim(line.value.of(&self.bytes))).ok_or(ParseError::ContentLength)?;
