@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "a build tool reads the clock to say how long its steps took")]
 
 mod fuzz;
+mod instructions;
 mod packages;
 mod pending;
 mod run;
@@ -16,6 +17,7 @@ usage: cargo xtask <task>
   test [--only STEP]              everything that CI runs, in order; stops at the first failure
   tidy                            the invariants of ARCHITECTURE.md and the states of docs/deck.md
   fuzz [--runs N] [TARGET]        the fuzz targets, each for N inputs
+  instructions [--bless]          instructions of each operation against the figures that landed
   interop [NAME] ...              the tests against foreign programs, or those whose names hold NAME
   sim [--seeds N] [--seed S] ...  the simulator's swarm: N seeds, or the one seed S
 ";
@@ -40,6 +42,7 @@ fn dispatch(task: &str, rest: &[String]) -> Result<(), String> {
         "test" => steps::test(rest),
         "tidy" => steps::tidy().map(drop),
         "fuzz" => fuzz::command(rest),
+        "instructions" => instructions::command(rest).map(drop),
         "interop" => steps::interop(rest).map(drop),
         "sim" => steps::sim(rest).map(drop),
         "help" | "--help" | "-h" => {

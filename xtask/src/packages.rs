@@ -13,6 +13,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("nftables", "nft"),
     ("iproute2", "ip"),
     ("util-linux", "unshare"),
+    ("valgrind", "valgrind"),
 ];
 
 /// Installs what is missing when run as root; otherwise says what is missing and how to get it.

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::run::{cargo, root, run};
-use crate::{fuzz, packages, pending};
+use crate::{fuzz, instructions, packages, pending};
 
 /// Seeds of the simulator's swarm in `cargo xtask test`.
 const SEEDS_IN_TEST: &str = "2000";
@@ -31,6 +31,11 @@ const STEPS: &[Step] = &[
         name: "fuzz",
         what: "fuzz targets, a fixed number of inputs each",
         run: || fuzz::all(fuzz::RUNS_IN_TEST, None),
+    },
+    Step {
+        name: "counts",
+        what: "instructions of each operation, by callgrind",
+        run: || instructions::command(&[]),
     },
     Step {
         name: "sim",
@@ -152,14 +157,18 @@ pub(crate) fn interop(names: &[String]) -> Result<u64, String> {
     run(&mut command)
 }
 
-/// Where `cargo build --release` puts the program: cargo says so itself.
-fn binary() -> Result<PathBuf, String> {
+/// Where `cargo build --release` puts the programs: cargo says so itself.
+pub(crate) fn release_folder() -> Result<PathBuf, String> {
     let mut command = cargo(["metadata", "--no-deps", "--format-version", "1", "--offline"]);
     let output =
         Command::output(&mut command).map_err(|error| format!("cannot run cargo metadata: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let folder = text.split_once("\"target_directory\":\"").and_then(|(_, rest)| rest.split_once('"'));
     let folder = folder.map(|(folder, _)| PathBuf::from(folder)).unwrap_or_else(|| root().join("target"));
-    let binary = folder.join("release/dialtone");
+    Ok(folder.join("release"))
+}
+
+fn binary() -> Result<PathBuf, String> {
+    let binary = release_folder()?.join("dialtone");
     if binary.is_file() { Ok(binary) } else { Err(format!("there is no {}", binary.display())) }
 }
