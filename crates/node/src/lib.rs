@@ -1,1 +1,33 @@
-//! See ARCHITECTURE.md.
+//! The node: shards on sockets and threads, the clock, the media thread, storage, and on top of them a [`Server`] and
+//! a [`Phone`]. The only crate that waits, reads the time, or opens a file.
+//!
+//! Not here: what a message means (roles and below), and how arguments are written (the command line).
+
+mod clock;
+mod counters;
+pub mod demo;
+mod inbox;
+pub mod listen;
+mod media;
+mod phone;
+mod random;
+mod resolver;
+mod running;
+mod server;
+mod shard;
+pub mod store;
+mod tap;
+mod users;
+
+pub use clock::{now, unix_start_s};
+pub use counters::Counters;
+pub use dialtone_roles::io::{CallHandle, Command, EndReason, Event, Play};
+pub use dialtone_roles::settings::{Account, Listener, Password};
+pub use dialtone_transport::sys::{Signal, Signals};
+pub use dialtone_wire::uri::UriBuf;
+pub use media::{MediaReport, MediaSettings};
+pub use phone::{Busy, Phone, PhoneConfig, PhoneEvent};
+pub use random::password;
+pub use running::StartError;
+pub use server::{Data, ECHO_USER, FIRST_USERS, NewUser, Server, ServerConfig};
+pub use tap::{Tap, Tapped, Way};

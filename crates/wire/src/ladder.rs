@@ -6,7 +6,7 @@
 //!     |                 |--- F2 INVITE -->|
 //!     |                 |<-- F3 200 OK ---|
 //!     |<-- F4 200 OK ---|                 |
-//!     |<======= RTP, 150 and 149 ========>|
+//!     |======= RTP, 150 of 150 ==========>|
 //! ```
 
 use std::fmt::Write as _;
@@ -38,8 +38,10 @@ pub enum ArrowKind {
     Message,
     /// A message that never arrived: numbered too, and drawn without its head.
     Lost,
-    /// A stream both ways, drawn double and not numbered.
+    /// A stream of media, drawn double and not numbered.
     Stream,
+    /// A stream of which nothing arrived.
+    LostStream,
 }
 
 impl Arrow {
@@ -59,7 +61,7 @@ pub fn draw(participants: &[&str], arrows: &[Arrow]) -> String {
     let mut number = 0;
     for arrow in arrows {
         let text = match arrow.kind {
-            ArrowKind::Stream => arrow.text.clone(),
+            ArrowKind::Stream | ArrowKind::LostStream => arrow.text.clone(),
             ArrowKind::Message | ArrowKind::Lost => {
                 number += 1;
                 format!("F{number} {}", arrow.text)
@@ -77,7 +79,7 @@ fn columns(participants: &[&str], arrows: &[Arrow]) -> Vec<usize> {
     let gaps = participants.len().saturating_sub(1).max(1);
     let room = LADDER_WIDTH_MAX.saturating_sub(first + last) / gaps;
     let wanted = |arrow: &Arrow| {
-        let number = if arrow.kind == ArrowKind::Stream { 0 } else { 4 };
+        let number = 4; // "F12 "
         (arrow.text.chars().count() + number + AROUND_TEXT) / arrow.from.abs_diff(arrow.to).max(1)
     };
     let names = participants.iter().map(|name| name.chars().count() + 2);
@@ -109,15 +111,15 @@ fn arrow_line(columns: &[usize], arrow: &Arrow, text: &str) -> Vec<char> {
     if left == right {
         return note(&line, text);
     }
-    let (body, tail, head) = match arrow.kind {
-        ArrowKind::Message => ('-', '-', if from < to { '>' } else { '<' }),
-        ArrowKind::Lost => ('-', '-', 'x'),
-        ArrowKind::Stream => ('=', if from < to { '<' } else { '>' }, if from < to { '>' } else { '<' }),
+    let head = if from < to { '>' } else { '<' };
+    let (body, head) = match arrow.kind {
+        ArrowKind::Message => ('-', head),
+        ArrowKind::Lost => ('-', 'x'),
+        ArrowKind::Stream => ('=', head),
+        ArrowKind::LostStream => ('=', 'x'),
     };
     line[left + 1..right].fill(body);
-    let (tail_at, head_at) = if from < to { (left + 1, right - 1) } else { (right - 1, left + 1) };
-    line[tail_at] = tail;
-    line[head_at] = head;
+    line[if from < to { right - 1 } else { left + 1 }] = head;
     let room = (right - left - 1).saturating_sub(AROUND_TEXT - 2);
     let text = cut(text, room);
     let start = left + 1 + (right - left - 1 - text.len()) / 2;
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn messages_are_numbered_and_streams_cross_the_lines_between() {
-        let stream = Arrow { kind: ArrowKind::Stream, ..Arrow::message(0, 2, "RTP, 150 and 149") };
+        let stream = Arrow { kind: ArrowKind::Stream, ..Arrow::message(0, 2, "RTP, 150 of 150") };
         let arrows = [
             Arrow::message(0, 1, "INVITE"),
             Arrow::message(1, 2, "INVITE"),
@@ -173,7 +175,7 @@ mod tests {
                 "    |                 |--- F2 INVITE -->|",
                 "    |                 |<-- F3 200 OK ---|",
                 "    |<-- F4 200 OK ---|                 |",
-                "    |<======= RTP, 150 and 149 ========>|",
+                "    |========= RTP, 150 of 150 ========>|",
             ],
         );
     }

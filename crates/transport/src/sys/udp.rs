@@ -147,6 +147,22 @@ impl UdpSocket {
         }
     }
 
+    /// Sends one datagram. For callers that have nothing to batch.
+    ///
+    /// # Errors
+    /// Those of the system; reports of earlier datagrams are passed over.
+    pub fn send_one(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let to = to.into();
+        for _ in 0..BATCH_MAX {
+            match self.socket.send_to_with_flags(bytes, &to, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted || is_report(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::ConnectionRefused))
+    }
+
     fn send_headers(
         &self,
         headers: &mut [libc::mmsghdr],
@@ -240,6 +256,13 @@ impl ReceiveBatch {
     /// How many datagrams fit.
     pub const fn slots(&self) -> usize {
         self.slots
+    }
+
+    /// One datagram of the last [`UdpSocket::receive`] with its sender, counted from 0; `None` for a truncated one.
+    pub fn datagram(&self, slot: usize) -> Option<(SocketAddr, &[u8])> {
+        let (from, length) = *self.received.get(slot)?;
+        let start = slot * self.size;
+        Some((from?, &self.room[start..start + length]))
     }
 
     /// The datagrams of the last [`UdpSocket::receive`] with their senders, without truncated ones.

@@ -1,0 +1,113 @@
+//! `dialtone demo`.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use dialtone_node::demo::{DemoConfig, DemoReport, run};
+use serde::Serialize;
+
+use crate::Outcome;
+use crate::exit::Exit;
+
+/// The arguments of `dialtone demo`.
+///
+/// No phone and no file is needed. The server and both phones have sockets of their own and share nothing but the wire.
+/// Exit code 0 means that audio was measured both ways.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How long the two talk, in seconds (1 to 120).
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    /// The server's address; alice and bob have the next two.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: IpAddr,
+    /// How many shards the server has.
+    #[arg(long, default_value_t = 1, hide = true)]
+    shards: u16,
+    /// Prints one JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    schema: u32,
+    ok: bool,
+    verdict: &'a str,
+    directions: Vec<Direction<'a>>,
+    ladder: Vec<Step<'a>>,
+}
+
+#[derive(Serialize)]
+struct Direction<'a> {
+    from: &'a str,
+    to: &'a str,
+    packets_sent: u64,
+    packets_received: u64,
+    lost: u64,
+    loss_percent: f64,
+    jitter_ms: f64,
+    level_dbfs: f64,
+    tone_hz: f64,
+    speech_correlation: f64,
+    heard: bool,
+}
+
+#[derive(Serialize)]
+struct Step<'a> {
+    number: &'a str,
+    time_ms: f64,
+    from: &'a str,
+    to: &'a str,
+    message: &'a str,
+    arrived: bool,
+}
+
+impl Demo {
+    pub(crate) fn run(&self) -> Outcome {
+        if !self.json {
+            println!("A server and two phones on loopback sockets; alice calls bob.\n");
+        }
+        let config = DemoConfig { seconds: self.seconds, address: self.address, shards: self.shards };
+        let report = run(&config)?;
+        if self.json {
+            println!("{}", json(&report));
+        } else {
+            print!("{report}");
+        }
+        Ok(if report.ok { Exit::Success } else { Exit::Failed })
+    }
+}
+
+fn json(report: &DemoReport) -> String {
+    let round = |value: f64, places: i32| (value * 10_f64.powi(places)).round() / 10_f64.powi(places);
+    let directions = report.directions.iter().map(|direction| Direction {
+        from: direction.from,
+        to: direction.to,
+        packets_sent: direction.packets_sent,
+        packets_received: direction.packets_received,
+        lost: direction.lost,
+        loss_percent: round(direction.loss_percent, 2),
+        jitter_ms: round(direction.jitter_ms, 3),
+        level_dbfs: round(direction.level_dbfs, 2),
+        tone_hz: round(direction.tone_hz, 2),
+        speech_correlation: round(direction.speech_correlation, 4),
+        heard: direction.heard,
+    });
+    let ladder = report.ladder.iter().map(|step| Step {
+        number: &step.number,
+        time_ms: round(step.time_ms, 3),
+        from: &step.from,
+        to: &step.to,
+        message: &step.message,
+        arrived: step.arrived,
+    });
+    let report = Report {
+        schema: 1,
+        ok: report.ok,
+        verdict: &report.verdict,
+        directions: directions.collect(),
+        ladder: ladder.collect(),
+    };
+    serde_json::to_string(&report).expect("plain numbers and texts are JSON")
+}

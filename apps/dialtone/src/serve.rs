@@ -1,0 +1,153 @@
+//! `dialtone serve`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dialtone_node::listen::ListenAddress;
+use dialtone_node::{Counters, Data, ECHO_USER, Listener, Server, ServerConfig, Signal, Signals};
+use serde_json::{Map, Value, json};
+
+use crate::Outcome;
+use crate::exit::Exit;
+
+/// The arguments of `dialtone serve`.
+///
+/// On an empty folder it makes the users alice and bob, and shows their passwords once. It listens on the loopback and on
+/// private addresses only, unless told otherwise.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The folder that all data is kept in.
+    #[arg(long, value_name = "DIR", default_value = "dialtone-data")]
+    data: PathBuf,
+    /// A domain that this server is responsible for; by default the name of this machine.
+    #[arg(long, value_name = "NAME")]
+    domain: Vec<String>,
+    /// Where to listen, as udp:ADDRESS:PORT; port 0 takes any free one. By default udp port 5060 on the loopback and on
+    /// all private addresses.
+    #[arg(long, value_name = "udp:ADDRESS:PORT")]
+    listen: Vec<ListenAddress>,
+    /// Allows addresses that others can reach.
+    #[arg(long)]
+    public: bool,
+    /// Asks nobody for a password and forwards to any domain. For closed networks and tests.
+    #[arg(long)]
+    open: bool,
+    /// How many threads share the work.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    shards: u16,
+    /// Prints JSON objects, one a line, instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Outcome {
+        // Before any thread starts, so that none of them takes the signals.
+        let signals = Signals::block()?;
+        let server = Server::start(ServerConfig {
+            domains: self.domain,
+            listen: self.listen,
+            public: self.public,
+            open: self.open,
+            shards: self.shards,
+            ..ServerConfig::new(Data::Folder(self.data.clone()))
+        })?;
+        if self.json {
+            println!("{}", ready_json(&server));
+        } else {
+            print!("{}", ready_text(&server, &self.data.display().to_string(), self.open));
+        }
+        while signals.wait() != Signal::Stop {
+            tracing::warn!("there is nothing to read again yet: SIGHUP does nothing");
+        }
+        let counters = server.stop();
+        if self.json {
+            println!("{}", json!({"schema": 1, "event": "stopped", "counters": counters_json(&counters)}));
+        } else {
+            print!("{}", counters_text(&counters));
+        }
+        Ok(Exit::Success)
+    }
+}
+
+fn listen_text(listener: &Listener) -> String {
+    format!("{}:{}", listener.transport.token().to_ascii_lowercase(), listener.address)
+}
+
+fn ready_json(server: &Server) -> Value {
+    let listen: Vec<String> = server.listeners().iter().map(listen_text).collect();
+    let users: Vec<Value> = server
+        .user_names()
+        .iter()
+        .map(|name| {
+            let new = server.new_users().iter().find(|user| user.name == *name);
+            match new {
+                Some(user) => json!({"name": name.as_str(), "password": user.password.as_str()}),
+                None => json!({"name": name.as_str()}),
+            }
+        })
+        .collect();
+    json!({"schema": 1, "event": "ready", "domain": server.domain(), "listen": listen, "users": users})
+}
+
+fn ready_text(server: &Server, data: &str, open: bool) -> String {
+    let mut out = format!("dialtone is ready: domain {}\n\n", server.domain());
+    for listener in server.listeners() {
+        out.push_str(&format!("  listening on {}\n", listen_text(listener)));
+    }
+    out.push('\n');
+    if open {
+        out.push_str(
+            "  OPEN: nobody is asked for a password, and anybody may call any domain through it.\n\n",
+        );
+    }
+    if server.new_users().is_empty() {
+        let count = server.user_names().len();
+        out.push_str(&format!("  {count} users. Their passwords were shown when they were made.\n"));
+        out.push_str(&format!("  To begin anew with new users and passwords, stop this and remove {data}\n"));
+    } else {
+        out.push_str(
+            "  Type this into any SIP phone. The passwords are shown this once and kept nowhere.\n\n",
+        );
+        let server_address = best_listener(server).map(|listener| listener.address.to_string());
+        for user in server.new_users() {
+            out.push_str(&format!("    User name   {}\n", user.name));
+            out.push_str(&format!("    Password    {}\n", user.password));
+            out.push_str(&format!("    Domain      {}   (also called realm)\n", server.domain()));
+            out.push_str(&format!(
+                "    Server      {}   (also called proxy or registrar)\n",
+                server_address.as_deref().unwrap_or("?")
+            ));
+            out.push_str("    Transport   UDP\n\n");
+        }
+    }
+    out.push_str(&format!("  Then call alice, bob, or {ECHO_USER}: it sends back what it hears.\n"));
+    out.push_str("  Ctrl-C ends it.\n");
+    out
+}
+
+/// The address that most phones can reach: not the loopback, where there is another.
+fn best_listener(server: &Server) -> Option<&Listener> {
+    let listeners = server.listeners();
+    listeners.iter().find(|listener| !listener.address.ip().is_loopback()).or(listeners.first())
+}
+
+fn counters_json(counters: &Counters) -> Value {
+    let group = |numbers: &[(&'static str, u64)]| {
+        Value::Object(numbers.iter().map(|(name, number)| ((*name).to_owned(), json!(number))).collect())
+    };
+    Value::Object(
+        counters.groups().map(|(name, numbers)| (name.to_owned(), group(numbers))).collect::<Map<_, _>>(),
+    )
+}
+
+/// All numbers that are not zero.
+fn counters_text(counters: &Counters) -> String {
+    let mut out = String::from("\ndialtone has stopped. What it counted:\n");
+    for (group, numbers) in counters.groups() {
+        for (name, number) in numbers.iter().filter(|(_, number)| *number > 0) {
+            out.push_str(&format!("  {group}.{name} {number}\n"));
+        }
+    }
+    out
+}

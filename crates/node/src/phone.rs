@@ -1,0 +1,122 @@
+//! A telephone: one account on a socket of its own, driven by commands and told of by events.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use dialtone_roles::io::{Command, Event};
+use dialtone_roles::settings::{Account, Listener, Secret, Settings};
+use dialtone_wire::net::Transport;
+
+use crate::counters::Counters;
+use crate::listen::{own_addresses, prefix_length};
+use crate::media::{MediaReport, MediaSettings};
+use crate::running::{NodeParts, Running, StartError};
+use crate::shard::DumpPlace;
+use crate::tap::Tap;
+use crate::users::Users;
+use crate::{clock, random};
+
+/// Events that wait for the owner at most; more are dropped and logged.
+const EVENTS_MAX: usize = 4_096;
+
+/// What a phone is started with.
+#[derive(Clone, Debug)]
+pub struct PhoneConfig {
+    /// Who it is.
+    pub account: Account,
+    /// Its own address.
+    pub ip: IpAddr,
+    /// Its own port; 0 for any.
+    pub port: u16,
+    /// What its media thread does.
+    pub media: MediaSettings,
+    /// Listens in on all messages.
+    pub tap: Option<Tap>,
+}
+
+/// What a phone tells its owner.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PhoneEvent {
+    /// What happened in the signalling.
+    Signalling(Event),
+    /// How the audio of a call was: after its end.
+    Audio(Box<MediaReport>),
+}
+
+/// The phone has too much to do; the command was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the phone has too much to do")]
+pub struct Busy;
+
+/// A running phone.
+#[derive(Debug)]
+pub struct Phone {
+    running: Running,
+    events: Receiver<PhoneEvent>,
+}
+
+impl Phone {
+    /// Starts a phone. It does nothing until it is told to: [`Command::Register`] comes first.
+    ///
+    /// # Errors
+    /// When its address can't be bound.
+    pub fn start(config: PhoneConfig) -> Result<Phone, StartError> {
+        let own = own_addresses()?;
+        let listener = Listener {
+            transport: Transport::Udp,
+            address: SocketAddr::new(config.ip, config.port),
+            prefix_length: prefix_length(config.ip, &own),
+        };
+        let settings = Settings {
+            unix_start_s: clock::unix_start_s(),
+            listeners: vec![listener],
+            account: Some(config.account),
+            ..Settings::new(Secret(random::seed()))
+        };
+        let (events, waiting) = sync_channel(EVENTS_MAX);
+        let reports = events.clone();
+        let running = Running::start(NodeParts {
+            settings,
+            users: Users::default(),
+            media: config.media,
+            events: Arc::new(move |_, event| tell(&events, PhoneEvent::Signalling(event))),
+            reports: Box::new(move |report| tell(&reports, PhoneEvent::Audio(Box::new(report)))),
+            tap: config.tap,
+            dumps: DumpPlace::default(),
+        })?;
+        Ok(Phone { running, events: waiting })
+    }
+
+    /// Its address, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.running.settings().listeners[0].address
+    }
+
+    /// Gives it a command.
+    ///
+    /// # Errors
+    /// When it has too much to do.
+    pub fn command(&self, command: Command) -> Result<(), Busy> {
+        if self.running.command(0, command) { Ok(()) } else { Err(Busy) }
+    }
+
+    /// The next event, or `None` when none comes within this time.
+    pub fn next(&self, patience: Duration) -> Option<PhoneEvent> {
+        self.events.recv_timeout(patience).ok()
+    }
+
+    /// Ends it and gives its counters. A registration stays at the registrar until it expires: send
+    /// [`Command::Unregister`] before.
+    pub fn stop(self) -> Counters {
+        self.running.stop()
+    }
+}
+
+fn tell(owner: &SyncSender<PhoneEvent>, event: PhoneEvent) {
+    if owner.try_send(event).is_err() {
+        tracing::warn!("an event was dropped: the owner of the phone does not take them");
+    }
+}

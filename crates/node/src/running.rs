@@ -1,0 +1,238 @@
+//! What a server and a phone have in common: sockets, shards, a media thread and a resolver, all running.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use dialtone_roles::io::Command;
+use dialtone_roles::settings::{Listener, Settings};
+use dialtone_transport::sys::{Poller, UdpOptions, UdpSocket};
+use thiserror::Error;
+
+use crate::counters::{Counters, ShardCounters};
+use crate::inbox::{Sender, inbox};
+use crate::listen::ListenError;
+use crate::media::{self, MediaSettings, MediaThread, ReportSink};
+use crate::resolver::Resolver;
+use crate::shard::{DumpPlace, EventSink, INBOX_LEN, Shard, ShardParts, Word};
+use crate::store::StoreError;
+use crate::tap::Tap;
+use crate::users::Users;
+
+/// Room for what waits in the sockets of a server: about ten thousand messages.
+const BUFFER_BYTES: usize = 8 * 1024 * 1024;
+/// How long the start waits for the first RTP ports.
+const READY_TIME: Duration = Duration::from_secs(2);
+/// How long a shard may take to tell its counters.
+const REPORT_TIME: Duration = Duration::from_secs(1);
+
+/// Why a server or a phone can't start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// There is nothing to listen on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// An address can't be bound.
+    #[error("udp:{address} can't be listened on: {source}{}", remedy(source))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A domain has a name that no URI can hold.
+    #[error("{0:?} is no domain name: expected something like example.com")]
+    Domain(String),
+    /// A server without passwords was to listen on an address that others can reach.
+    #[error(
+        "--open asks nobody for a password and goes with private addresses only, but {0} can be reached from outside"
+    )]
+    OpenToPublic(std::net::IpAddr),
+    /// More or fewer shards than there can be.
+    #[error("there can be 1 to {max} shards, not {asked}")]
+    Shards {
+        /// How many were asked for.
+        asked: u16,
+        /// How many there can be.
+        max: u16,
+    },
+    /// The system has no thread, memory or file descriptor left.
+    #[error("the system refused: {0}")]
+    System(#[from] io::Error),
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has the port: stop it, or choose another with --listen"
+        }
+        io::ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges",
+        _ => "",
+    }
+}
+
+/// The most shards of one node.
+pub(crate) const SHARDS_MAX: u16 = 64;
+
+/// What runs.
+pub(crate) struct NodeParts {
+    /// The listeners as asked for: a port may be 0.
+    pub(crate) settings: Settings,
+    pub(crate) users: Users,
+    pub(crate) media: MediaSettings,
+    pub(crate) events: EventSink,
+    pub(crate) reports: ReportSink,
+    pub(crate) tap: Option<Tap>,
+    pub(crate) dumps: DumpPlace,
+}
+
+/// Running threads. Dropping it leaves them running: [`Running::stop`] ends them.
+#[derive(Debug)]
+pub(crate) struct Running {
+    settings: Arc<Settings>,
+    shards: Vec<Sender<Word>>,
+    media: Sender<media::Word>,
+    shard_threads: Vec<JoinHandle<ShardCounters>>,
+    media_thread: JoinHandle<media::Counts>,
+}
+
+impl Running {
+    /// Binds all sockets, then starts the threads; when one can't be bound, none runs.
+    pub(crate) fn start(parts: NodeParts) -> Result<Running, StartError> {
+        let mut settings = parts.settings;
+        let count = settings.shards;
+        if !(1..=SHARDS_MAX).contains(&count) {
+            return Err(StartError::Shards { asked: count, max: SHARDS_MAX });
+        }
+        let mut sockets: Vec<Vec<UdpSocket>> = (0..count).map(|_| Vec::new()).collect();
+        for listener in &mut settings.listeners {
+            bind(listener, &mut sockets)?;
+        }
+        let settings = Arc::new(settings);
+        let users = Arc::new(parts.users);
+        let resolver = Resolver::start()?;
+        let (media, media_thread) = MediaThread::new(parts.media)?;
+        let mut pollers = Vec::new();
+        let (mut senders, mut inboxes) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let poller = Poller::new()?;
+            let (sender, inbox) = inbox(INBOX_LEN, poller.waker());
+            senders.push(sender);
+            inboxes.push(inbox);
+            pollers.push(poller);
+        }
+        let (ready, shards_ready) = sync_channel(usize::from(count));
+        let mut shards = Vec::new();
+        for (number, ((sockets, poller), inbox)) in
+            (0..count).zip(sockets.into_iter().zip(pollers).zip(inboxes))
+        {
+            shards.push(Shard::new(ShardParts {
+                number,
+                settings: settings.clone(),
+                sockets,
+                poller,
+                inbox,
+                shards: senders.clone(),
+                media: media.clone(),
+                resolver: resolver.clone(),
+                users: users.clone(),
+                events: parts.events.clone(),
+                tap: parts.tap.clone(),
+                dumps: parts.dumps.clone(),
+                ready: ready.clone(),
+            })?);
+        }
+        let (owners, reports) = (senders.clone(), parts.reports);
+        let media_thread =
+            Builder::new().name("media".into()).spawn(move || media_thread.run(&owners, &reports))?;
+        let mut shard_threads = Vec::new();
+        for (number, shard) in shards.into_iter().enumerate() {
+            shard_threads.push(Builder::new().name(format!("shard-{number}")).spawn(move || shard.run())?);
+        }
+        // A call in the first millisecond must find RTP ports.
+        for _ in 0..count {
+            if shards_ready.recv_timeout(READY_TIME).is_err() {
+                tracing::warn!("the RTP ports are not ready yet: first calls may be refused");
+                break;
+            }
+        }
+        Ok(Running { settings, shards: senders, media, shard_threads, media_thread })
+    }
+
+    /// The settings with the real addresses.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Gives a command to a shard; false when it has no room for it.
+    pub(crate) fn command(&self, shard: u16, command: Command) -> bool {
+        self.shards.get(usize::from(shard)).is_some_and(|shard| shard.send(Word::Command(command)).is_ok())
+    }
+
+    /// Makes new users known to all shards.
+    pub(crate) fn set_users(&self, users: Users) {
+        let users = Arc::new(users);
+        for shard in &self.shards {
+            // A shard that is gone needs no users.
+            let _ = shard.send_patiently(Word::Users(users.clone()));
+        }
+    }
+
+    /// Asks the shards for their counters. Those that do not answer within a second are left out.
+    pub(crate) fn counters(&self) -> Counters {
+        let reports: Vec<ShardCounters> = self
+            .shards
+            .iter()
+            .filter_map(|shard| {
+                let (to, from) = sync_channel(1);
+                shard.send(Word::Report(to)).ok()?;
+                from.recv_timeout(REPORT_TIME).ok()
+            })
+            .collect();
+        Counters::new(&reports, None)
+    }
+
+    /// Ends all threads and gives their last counters.
+    pub(crate) fn stop(self) -> Counters {
+        for shard in &self.shards {
+            // A thread that is gone has ended already.
+            let _ = shard.send_patiently(Word::Stop);
+        }
+        let shards: Vec<ShardCounters> = self
+            .shard_threads
+            .into_iter()
+            .filter_map(|thread| thread.join().inspect_err(|_| tracing::error!("a shard had died")).ok())
+            .collect();
+        let _ = self.media.send_patiently(media::Word::Stop);
+        let media =
+            self.media_thread.join().inspect_err(|_| tracing::error!("the media thread had died")).ok();
+        Counters::new(&shards, media.as_ref())
+    }
+}
+
+/// Binds one listener for all shards and writes its real port into it.
+fn bind(listener: &mut Listener, shards: &mut [Vec<UdpSocket>]) -> Result<(), StartError> {
+    let reuse_port = shards.len() > 1;
+    let options = UdpOptions { reuse_port, receive_bytes: BUFFER_BYTES, send_bytes: BUFFER_BYTES };
+    let bind = |address, options| {
+        UdpSocket::bind(address, options).map_err(|source| StartError::Bind { address, source })
+    };
+    if reuse_port {
+        // Alone first: sockets that share a port would share it with another server of the same user too.
+        listener.address = bind(listener.address, UdpOptions { reuse_port: false, ..options })?.local();
+    }
+    for sockets in shards {
+        let socket = bind(listener.address, options)?;
+        listener.address = socket.local();
+        sockets.push(socket);
+    }
+    Ok(())
+}

@@ -1,0 +1,401 @@
+//! One shard: one thread that owns one engine and its sockets, and waits for all of them at once.
+//!
+//! ```text
+//! sockets --recvmmsg--> classify -> steer -+- mine --> guard(turn(engine)) -> outputs
+//! inbox   --words---------------------------+                                  |
+//!    ^                                     +- another's -> its inbox           |
+//!    +-- answers, notices, media <---------- credentials, names, media --------+--> Transmits --sendmmsg--> sockets
+//! ```
+//!
+//! The loop waits in epoll and is not a tokio runtime: everything that it waits for is a file descriptor or a
+//! deadline, a batch must be read and sent as one, and nothing in it is `async`.
+
+mod guard;
+mod redact;
+mod sockets;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialtone_roles::io::{
+    Answer, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output, Query, QueryId,
+};
+use dialtone_roles::settings::Settings;
+use dialtone_roles::{Engine, steer, turn};
+use dialtone_transport::datagram::{Datagram, classify};
+use dialtone_transport::sys::{Poller, Readiness, UdpSocket};
+use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::time::Instant;
+
+use crate::counters::ShardCounters;
+use crate::inbox::{Inbox, Sender};
+use crate::media;
+use crate::resolver::{PATIENCE, Question, Resolver};
+use crate::tap::{Tap, Tapped, Way};
+use crate::users::Users;
+use crate::{clock, random};
+use guard::Guard;
+use sockets::Sockets;
+
+pub(crate) use guard::DumpPlace;
+
+/// A word to a shard from another thread.
+#[derive(Debug)]
+pub(crate) enum Word {
+    /// A datagram that another shard's socket received.
+    Packet { flow: Flow, bytes: Bytes },
+    /// Word from another shard.
+    Notice(Notice),
+    /// Word from the media plane.
+    Media(MediaEvent),
+    /// The answer to a question.
+    Answer(QueryId, Answer),
+    /// What the owner wants done.
+    Command(Command),
+    /// The users have changed.
+    Users(Arc<Users>),
+    /// Tell the counters.
+    Report(SyncSender<ShardCounters>),
+    /// End.
+    Stop,
+}
+
+/// Words that wait for a shard at most.
+pub(crate) const INBOX_LEN: usize = 16_384;
+/// Words that are taken before the sockets have their turn.
+const WORDS_MAX: usize = 256;
+/// System calls on one socket before the others have their turn.
+const ROUNDS_MAX: usize = 4;
+/// Room for messages that wait to be sent; it grows with what one round produces.
+const TRANSMITS: usize = 256;
+
+/// Where events go.
+pub(crate) type EventSink = Arc<dyn Fn(u16, Event) + Send + Sync>;
+
+/// What a shard is made of, before its thread runs.
+pub(crate) struct ShardParts {
+    pub(crate) number: u16,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) sockets: Vec<UdpSocket>,
+    pub(crate) poller: Poller,
+    pub(crate) inbox: Inbox<Word>,
+    /// All shards, this one among them.
+    pub(crate) shards: Vec<Sender<Word>>,
+    pub(crate) media: Sender<media::Word>,
+    pub(crate) resolver: Resolver,
+    pub(crate) users: Arc<Users>,
+    pub(crate) events: EventSink,
+    pub(crate) tap: Option<Tap>,
+    pub(crate) dumps: DumpPlace,
+    /// Is told when the first RTP ports are there.
+    pub(crate) ready: SyncSender<()>,
+}
+
+/// One shard.
+pub(crate) struct Shard {
+    number: u16,
+    settings: Arc<Settings>,
+    engine: Engine,
+    sockets: Sockets,
+    poller: Poller,
+    inbox: Inbox<Word>,
+    shards: Vec<Sender<Word>>,
+    media: Sender<media::Word>,
+    resolver: Resolver,
+    users: Arc<Users>,
+    events: EventSink,
+    tap: Option<Tap>,
+    guard: Guard,
+    /// What the engine puts out in one turn.
+    outputs: Vec<Output>,
+    /// What follows from outputs: it goes in before anything from outside.
+    follow_up: VecDeque<Input>,
+    transmits: Vec<Transmit>,
+    deadline: Option<Instant>,
+    counters: ShardCounters,
+    /// Who is told when the first RTP ports are there, and the addresses that have none yet.
+    starting: Option<(SyncSender<()>, Vec<IpAddr>)>,
+}
+
+impl Shard {
+    /// Puts a shard together.
+    ///
+    /// # Errors
+    /// When its sockets can't be added to the poller.
+    pub(crate) fn new(parts: ShardParts) -> std::io::Result<Shard> {
+        let sockets = Sockets::new(parts.sockets, &parts.poller)?;
+        Ok(Shard {
+            engine: Engine::new(parts.number, random::seed(), parts.settings.clone()),
+            guard: Guard::new(parts.number, parts.dumps),
+            number: parts.number,
+            settings: parts.settings,
+            sockets,
+            poller: parts.poller,
+            inbox: parts.inbox,
+            shards: parts.shards,
+            media: parts.media,
+            resolver: parts.resolver,
+            users: parts.users,
+            events: parts.events,
+            tap: parts.tap,
+            outputs: Vec::new(),
+            follow_up: VecDeque::new(),
+            transmits: Vec::with_capacity(TRANSMITS),
+            deadline: None,
+            counters: ShardCounters::default(),
+            starting: Some((parts.ready, Vec::new())),
+        })
+    }
+
+    /// Runs until [`Word::Stop`].
+    pub(crate) fn run(mut self) -> ShardCounters {
+        // The first turn orders the RTP ports, so that they are there before the first call.
+        self.feed(clock::now(), Input::Timeout);
+        self.note_ports(None);
+        let mut ready: Vec<(u64, Readiness)> = Vec::new();
+        loop {
+            for _ in 0..WORDS_MAX {
+                match self.inbox.take() {
+                    Some(Word::Stop) => {
+                        self.flush();
+                        return self.report();
+                    }
+                    Some(word) => self.handle_word(word),
+                    None => break,
+                }
+            }
+            let now = clock::now();
+            if self.deadline.is_some_and(|deadline| deadline <= now) {
+                self.feed(now, Input::Timeout);
+            }
+            self.flush();
+            self.wait(&mut ready);
+            for (token, readiness) in ready.drain(..) {
+                self.handle_ready(token, readiness);
+            }
+        }
+    }
+
+    fn wait(&mut self, ready: &mut Vec<(u64, Readiness)>) {
+        let timeout = if !self.inbox.may_sleep() {
+            Some(Duration::ZERO)
+        } else {
+            self.deadline.map(|deadline| deadline.since(clock::now()))
+        };
+        if let Err(error) = self.poller.wait(timeout, |token, readiness| ready.push((token, readiness))) {
+            tracing::error!(%error, "waiting for sockets failed");
+            clock::rest(Duration::from_millis(10));
+        }
+        self.inbox.is_awake();
+    }
+
+    fn handle_word(&mut self, word: Word) {
+        let now = clock::now();
+        match word {
+            Word::Packet { flow, bytes } => self.feed_packet(now, flow, bytes),
+            Word::Notice(notice) => self.feed(now, Input::Notice(notice)),
+            Word::Media(event) => {
+                self.note_ports(Some(&event));
+                self.feed(now, Input::Media(event));
+            }
+            Word::Answer(id, answer) => self.feed(now, Input::Answer(id, answer)),
+            Word::Command(command) => self.feed(now, Input::Command(command)),
+            Word::Users(users) => self.users = users,
+            Word::Report(to) => drop(to.try_send(self.report())),
+            // The loop has taken it.
+            Word::Stop => {}
+        }
+    }
+
+    /// Tells the one who started us that we are ready, when each address has its first ports or can have none.
+    fn note_ports(&mut self, event: Option<&MediaEvent>) {
+        let Some((ready, awaited)) = &mut self.starting else { return };
+        match event {
+            Some(MediaEvent::Leased(leases)) => {
+                awaited.retain(|ip| leases.iter().all(|lease| lease.rtp.ip() != *ip));
+            }
+            Some(MediaEvent::Exhausted(ip)) => awaited.retain(|awaited| awaited != ip),
+            _ => {}
+        }
+        if awaited.is_empty() {
+            // Nobody waits any more when this took too long.
+            let _ = ready.try_send(());
+            self.starting = None;
+        }
+    }
+
+    fn handle_ready(&mut self, token: u64, readiness: Readiness) {
+        let Ok(index) = usize::try_from(token) else { return };
+        if readiness.error {
+            for flow in self.sockets.take_unreachable(index) {
+                self.counters.unreachable += 1;
+                self.feed(clock::now(), Input::TransmitFailed(flow));
+            }
+        }
+        for _ in 0..ROUNDS_MAX {
+            let (count, is_last) = self.sockets.receive(index);
+            if count > 0 {
+                self.counters.receive_calls += 1;
+                let now = clock::now();
+                for slot in 0..count {
+                    if let Some((flow, bytes)) = self.sockets.received(index, slot) {
+                        self.handle_datagram(now, flow, bytes);
+                    }
+                }
+                self.flush();
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn handle_datagram(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.counters.datagrams += 1;
+        match classify(&bytes) {
+            Datagram::Sip => {}
+            Datagram::KeepAlive => return self.counters.keep_alives += 1,
+            // No STUN server yet; the rest of the kinds are for ports of their own.
+            _ => return self.counters.not_sip += 1,
+        }
+        if let Some(tap) = &self.tap {
+            tap.heard(Tapped { at: now, way: Way::In, flow, bytes: bytes.clone() });
+        }
+        if self.shards.len() == 1 {
+            return self.feed_packet(now, flow, bytes);
+        }
+        let settings = &self.settings;
+        let owner = self.guard.run(|| steer(settings, &bytes)).unwrap_or(self.number);
+        if owner == self.number {
+            self.feed_packet(now, flow, bytes);
+        } else if let Some(shard) = self.shards.get(usize::from(owner)) {
+            match shard.send(Word::Packet { flow, bytes }) {
+                Ok(()) => self.counters.hand_offs += 1,
+                // As if the network had lost it: the sender retransmits.
+                Err(_) => self.counters.hand_offs_refused += 1,
+            }
+        }
+    }
+
+    fn feed_packet(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        if self.guard.is_poison(now, &bytes) {
+            self.counters.poison_kept_out += 1;
+            return;
+        }
+        self.feed(now, Input::Packet { flow, bytes });
+    }
+
+    /// One input and all that follows from it at once.
+    fn feed(&mut self, now: Instant, input: Input) {
+        self.turn(now, input);
+        while let Some(input) = self.follow_up.pop_front() {
+            self.turn(now, input);
+        }
+    }
+
+    fn turn(&mut self, now: Instant, input: Input) {
+        self.guard.note(now, &input);
+        self.counters.turns += 1;
+        let (engine, outputs) = (&mut self.engine, &mut self.outputs);
+        let deadline = self.guard.run(|| turn(engine, now, input, |output| outputs.push(output)));
+        match deadline {
+            Some(deadline) => self.deadline = deadline.map(|(at, _)| at),
+            None => return self.begin_anew(now),
+        }
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            self.carry_out(now, output);
+        }
+        self.outputs = outputs;
+    }
+
+    /// After a panic of the engine: what it held is lost, its media is given back, and a new one takes its place.
+    fn begin_anew(&mut self, now: Instant) {
+        self.counters.add_engine(&self.engine);
+        self.counters.panics += 1;
+        self.outputs.clear();
+        self.follow_up.clear();
+        let pause = self.guard.after_panic(now);
+        if self.media.send(media::Word::ShardLost { shard: self.number }).is_err() {
+            self.counters.media_refused += 1;
+        }
+        clock::rest(pause);
+        self.engine = Engine::new(self.number, random::seed(), self.settings.clone());
+        self.follow_up.push_back(Input::Timeout);
+    }
+
+    fn carry_out(&mut self, now: Instant, output: Output) {
+        match output {
+            Output::Transmit(transmit) => self.transmits.push(transmit),
+            Output::Query(id, query) => self.ask(now, id, query),
+            Output::Notice { to, notice } if to == self.number => {
+                self.follow_up.push_back(Input::Notice(notice))
+            }
+            Output::Notice { to, notice } => {
+                let sent = self
+                    .shards
+                    .get(usize::from(to))
+                    .is_some_and(|shard| shard.send(Word::Notice(notice)).is_ok());
+                // The question that it carries has a deadline.
+                self.counters.notices_refused += u64::from(!sent);
+            }
+            Output::Media(command) => {
+                if let (Some((_, awaited)), MediaCommand::Lease { address, .. }) =
+                    (&mut self.starting, &command)
+                {
+                    awaited.push(*address);
+                }
+                let word = media::Word::Command { shard: self.number, command };
+                self.counters.media_refused += u64::from(self.media.send(word).is_err());
+            }
+            Output::Event(event) => (self.events)(self.number, event),
+            // Output may grow; a question that is not known would be answered by its deadline.
+            _ => {}
+        }
+    }
+
+    fn ask(&mut self, now: Instant, id: QueryId, query: Query) {
+        let answer = match query {
+            Query::Credential { domain, user } => Some(Answer::Credential(self.users.find(&domain, &user))),
+            Query::Resolve { host } => {
+                let asker = self.shards[usize::from(self.number)].clone();
+                let question = Question { id, host, asker, deadline: now + PATIENCE };
+                let asked = self.resolver.ask(question);
+                (!asked).then_some(Answer::Failed)
+            }
+            _ => Some(Answer::Failed),
+        };
+        if let Some(answer) = answer {
+            self.follow_up.push_back(Input::Answer(id, answer));
+        }
+    }
+
+    /// Sends what waits; what could not be sent goes back in, and what follows is sent too.
+    fn flush(&mut self) {
+        while !self.transmits.is_empty() {
+            let now = clock::now();
+            if let Some(tap) = &self.tap {
+                for Transmit { flow, bytes } in &self.transmits {
+                    tap.heard(Tapped { at: now, way: Way::Out, flow: *flow, bytes: bytes.clone() });
+                }
+            }
+            let mut transmits = std::mem::take(&mut self.transmits);
+            let failed = self.sockets.send(&transmits, &mut self.counters);
+            transmits.clear();
+            self.transmits = transmits;
+            for flow in failed {
+                self.feed(now, Input::TransmitFailed(flow));
+            }
+        }
+    }
+
+    fn report(&self) -> ShardCounters {
+        let mut counters = self.counters.clone();
+        counters.add_engine(&self.engine);
+        counters
+    }
+}

@@ -1,0 +1,71 @@
+//! What outlives a process: a trait, and two engines behind it.
+
+mod folder;
+mod memory;
+mod sqlite;
+
+use std::path::PathBuf;
+
+use dialtone_dialog::digest::StoredCredential;
+use thiserror::Error;
+
+pub use folder::{DATABASE_NAME, Folder};
+pub use memory::MemoryStore;
+pub use sqlite::{SCHEMA_VERSION, SqliteStore};
+
+/// Why the store could not do what was asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Another process has the folder.
+    #[error("{} is used by another dialtone: stop it, or choose another folder with --data", .0.display())]
+    Locked(PathBuf),
+    /// The data was written by a newer version.
+    #[error("{} was written by a newer dialtone (data version {found}, this one knows {known}): run that one, or choose another folder with --data", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version that this program knows.
+        known: u32,
+    },
+    /// The file is no database of ours, or is damaged.
+    #[error("{} is no data file of dialtone or is damaged: bring it back from a copy, or choose another folder with --data", .0.display())]
+    Damaged(PathBuf),
+    /// A file or folder can't be made, read or written.
+    #[error("{} can't be used: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The database refused.
+    #[error("the database refused: {0}")]
+    Database(#[from] rusqlite::Error),
+}
+
+/// Keeps what must outlive a process. Calls may block: shards never make them, they have snapshots.
+pub trait Store: Send {
+    /// All users of all domains, in the order of domain and name.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    fn users(&self) -> Result<Vec<StoredCredential>, StoreError>;
+
+    /// Adds a user, or replaces the one of the same name and domain. True when it was there before.
+    ///
+    /// # Errors
+    /// When the engine fails; nothing changes then.
+    fn put_user(&mut self, credential: &StoredCredential) -> Result<bool, StoreError>;
+
+    /// Removes a user. False when there was none.
+    ///
+    /// # Errors
+    /// When the engine fails; nothing changes then.
+    fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError>;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! The data folder: nobody else may read it, and one process has it at a time.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::StoreError;
+
+/// The name of the database in the folder.
+pub const DATABASE_NAME: &str = "dialtone.db";
+/// The name of the file whose lock says that the folder is in use.
+const LOCK_NAME: &str = "lock";
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// The permissions of others than the owner.
+const OTHERS: u32 = 0o077;
+
+/// A data folder that this process has for itself until this is dropped. The system frees the lock when the process
+/// ends in any way.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes the folder, and makes it where there is none (mode 0700).
+    ///
+    /// # Errors
+    /// When another process has it, or it can't be made or written.
+    pub fn take(path: &Path) -> Result<Folder, StoreError> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(FOLDER_MODE)
+            .create(path)
+            .map_err(|source| fault(path, source))?;
+        let mode = path.metadata().map_err(|source| fault(path, source))?.mode();
+        if mode & OTHERS != 0 {
+            tracing::warn!(
+                mode = format_args!("{:o}", mode & 0o777),
+                "others may look into the data folder: chmod 700 it"
+            );
+        }
+        let lock_path = path.join(LOCK_NAME);
+        let lock = open_private(&lock_path)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { path: path.to_path_buf(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::Locked(path.to_path_buf())),
+            Err(TryLockError::Error(source)) => Err(fault(&lock_path, source)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of the database, which exists from now on and is readable for the owner only. What SQLite writes beside
+    /// it has the same mode.
+    pub(crate) fn database(&self) -> Result<PathBuf, StoreError> {
+        let path = self.path.join(DATABASE_NAME);
+        open_private(&path)?;
+        Ok(path)
+    }
+}
+
+fn open_private(path: &Path) -> Result<File, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    options.open(path).map_err(|source| fault(path, source))
+}
+
+fn fault(path: &Path, source: std::io::Error) -> StoreError {
+    StoreError::File { path: path.to_path_buf(), source }
+}

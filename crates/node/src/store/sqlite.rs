@@ -1,0 +1,170 @@
+//! The store that is kept in one SQLite file.
+
+use std::path::PathBuf;
+
+use dialtone_dialog::digest::{Ha1, HashFunction, StoredCredential, UserForm};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+
+use super::folder::Folder;
+use super::{Store, StoreError};
+use crate::clock;
+
+/// One step for each version of the data: step N makes version N + 1 of version N. Steps are added, never changed.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE users (
+        domain TEXT NOT NULL,
+        name TEXT NOT NULL,
+        realm TEXT NOT NULL,
+        -- HA1 of NAME and of NAME@DOMAIN, never a password (RFC 7616 §3.4.2, RFC 8760)
+        bare_sha512_256 BLOB NOT NULL,
+        bare_sha256 BLOB NOT NULL,
+        bare_md5 BLOB NOT NULL,
+        qualified_sha512_256 BLOB NOT NULL,
+        qualified_sha256 BLOB NOT NULL,
+        qualified_md5 BLOB NOT NULL,
+        changed_unix_s INTEGER NOT NULL,
+        PRIMARY KEY (domain, name)
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The version of the data that this program writes.
+pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Marks the file as ours ("DIAL"), for `file` and for the refusal of others.
+const APPLICATION_ID: i32 = 0x4449_414c;
+
+/// Keeps everything in `dialtone.db` of a data folder.
+#[derive(Debug)]
+pub struct SqliteStore {
+    connection: Connection,
+    path: PathBuf,
+    folder: Folder,
+}
+
+impl SqliteStore {
+    /// Opens the database of the folder, makes it where there is none, and brings older data to this version.
+    ///
+    /// # Errors
+    /// When the data is of a newer version, is damaged or not ours, or can't be written.
+    pub fn open(folder: Folder) -> Result<SqliteStore, StoreError> {
+        let path = folder.database()?;
+        let connection = Connection::open(&path).map_err(|error| damaged(error, &path))?;
+        // Looked at before anything is written: a file of somebody else, or of a newer version, stays as it is.
+        match version(&connection).map_err(|error| damaged(error, &path))? {
+            None => return Err(StoreError::Damaged(path)),
+            Some(found) if found > SCHEMA_VERSION => {
+                return Err(StoreError::Newer { path, found, known: SCHEMA_VERSION });
+            }
+            Some(_) => {}
+        }
+        let mut store = SqliteStore { connection, path, folder };
+        store.prepare().map_err(|error| damaged(error, &store.path))?;
+        Ok(store)
+    }
+
+    /// The data folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    fn prepare(&mut self) -> rusqlite::Result<()> {
+        // WAL: readers and the writer do not wait for each other. FULL: what is committed survives a loss of power.
+        self.connection.pragma_update(None, "journal_mode", "WAL")?;
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        self.connection.pragma_update(None, "foreign_keys", true)?;
+        let transaction = self.connection.transaction()?;
+        let version = version(&transaction)?.unwrap_or(0);
+        for step in MIGRATIONS.iter().skip(version as usize) {
+            transaction.execute_batch(step)?;
+        }
+        if version < SCHEMA_VERSION {
+            transaction.execute_batch(
+                "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT;
+                 DELETE FROM schema_version;",
+            )?;
+            transaction.execute("INSERT INTO schema_version (version) VALUES (?1)", [SCHEMA_VERSION])?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        transaction.commit()
+    }
+}
+
+/// The version of the data: 0 for an empty file, `None` for a database that is not ours.
+fn version(connection: &Connection) -> rusqlite::Result<Option<u32>> {
+    let id: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if id != APPLICATION_ID {
+        return Ok((tables == 0).then_some(0));
+    }
+    connection.query_row("SELECT version FROM schema_version", [], |row| row.get(0)).optional()
+}
+
+impl Store for SqliteStore {
+    fn users(&self) -> Result<Vec<StoredCredential>, StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT domain, name, realm, bare_sha512_256, bare_sha256, bare_md5,
+                    qualified_sha512_256, qualified_sha256, qualified_md5
+             FROM users ORDER BY domain, name",
+        )?;
+        let rows = statement.query_map([], |row| Ok(credential(row)))?;
+        rows.map(|row| row??.ok_or_else(|| StoreError::Damaged(self.path.clone()))).collect()
+    }
+
+    fn put_user(&mut self, credential: &StoredCredential) -> Result<bool, StoreError> {
+        let transaction = self.connection.transaction()?;
+        let key = params![credential.domain(), credential.user()];
+        let replaced = transaction.execute("DELETE FROM users WHERE domain = ?1 AND name = ?2", key)? > 0;
+        let ha1 = |form, function| credential.ha1(form, function).as_bytes();
+        transaction.execute(
+            "INSERT INTO users (domain, name, realm, bare_sha512_256, bare_sha256, bare_md5,
+                                qualified_sha512_256, qualified_sha256, qualified_md5, changed_unix_s)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            params![
+                credential.domain(),
+                credential.user(),
+                credential.realm(),
+                ha1(UserForm::Bare, HashFunction::Sha512_256),
+                ha1(UserForm::Bare, HashFunction::Sha256),
+                ha1(UserForm::Bare, HashFunction::Md5),
+                ha1(UserForm::Qualified, HashFunction::Sha512_256),
+                ha1(UserForm::Qualified, HashFunction::Sha256),
+                ha1(UserForm::Qualified, HashFunction::Md5),
+                i64::try_from(clock::unix_now_s()).unwrap_or(i64::MAX),
+            ],
+        )?;
+        transaction.commit()?;
+        Ok(replaced)
+    }
+
+    fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError> {
+        let sql = "DELETE FROM users WHERE domain = ?1 AND name = ?2";
+        Ok(self.connection.execute(sql, params![domain, user])? > 0)
+    }
+}
+
+/// Reads a row; `None` inside when a digest has not the length of its function.
+fn credential(row: &Row<'_>) -> rusqlite::Result<Option<StoredCredential>> {
+    let text = |index| row.get::<_, String>(index);
+    let blob = |index| row.get::<_, Vec<u8>>(index);
+    let (domain, user, realm) = (text(0)?, text(1)?, text(2)?);
+    let bytes = [blob(3)?, blob(4)?, blob(5)?, blob(6)?, blob(7)?, blob(8)?];
+    // The columns are in the order of `HashFunction::BEST_FIRST`.
+    let ha1 = |index: usize| Ha1::from_bytes(HashFunction::BEST_FIRST[index % 3], &bytes[index]);
+    let all = (ha1(0), ha1(1), ha1(2), ha1(3), ha1(4), ha1(5));
+    let (Some(a), Some(b), Some(c), Some(d), Some(e), Some(f)) = all else { return Ok(None) };
+    Ok(Some(StoredCredential::from_stored(&user, &domain, &realm, [a, b, c], [d, e, f])))
+}
+
+fn damaged(error: rusqlite::Error, path: &std::path::Path) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged(path.to_path_buf()),
+        _ => StoreError::Database(error),
+    }
+}
+
+#[cfg(test)]
+impl SqliteStore {
+    pub(super) fn connection_for_tests(&self) -> &Connection {
+        &self.connection
+    }
+}
