@@ -6,7 +6,6 @@ use dialtone_wire::framing::StreamLimits;
 
 /// The limits and times of stream connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct StreamSettings {
     /// How long a message may be.
     pub message: StreamLimits,

@@ -16,6 +16,8 @@ const WAKER: u64 = u64::MAX;
 pub struct Readiness {
     /// Something can be received.
     pub read: bool,
+    /// There is room for something to be sent; told only to those who asked for it.
+    pub write: bool,
     /// There is an error to be taken.
     pub error: bool,
 }
@@ -42,7 +44,7 @@ impl Poller {
         // SAFETY: the call takes no memory.
         let wake = owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
         let poller = Poller { epoll, wake: Arc::new(wake) };
-        poller.control(libc::EPOLL_CTL_ADD, poller.wake.as_raw_fd(), WAKER)?;
+        poller.control(libc::EPOLL_CTL_ADD, poller.wake.as_raw_fd(), WAKER, false)?;
         Ok(poller)
     }
 
@@ -57,11 +59,34 @@ impl Poller {
     /// # Errors
     /// When the socket is in the poller already, or the system has no memory for it.
     pub fn add(&self, socket: &impl AsFd, token: u64) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, socket.as_fd().as_raw_fd(), token)
+        self.control(libc::EPOLL_CTL_ADD, socket.as_fd().as_raw_fd(), token, false)
     }
 
-    fn control(&self, operation: libc::c_int, descriptor: libc::c_int, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
+    /// As [`Poller::add`], and asks for room to send too.
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    pub fn add_for_writing(&self, socket: &impl AsFd, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, socket.as_fd().as_raw_fd(), token, true)
+    }
+
+    /// Asks for room to send, or no longer: as long as there is room, each wait ends at once.
+    ///
+    /// # Errors
+    /// When the socket is not in the poller.
+    pub fn ask_for_room(&self, socket: &impl AsFd, token: u64, asked: bool) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, socket.as_fd().as_raw_fd(), token, asked)
+    }
+
+    fn control(
+        &self,
+        operation: libc::c_int,
+        descriptor: libc::c_int,
+        token: u64,
+        write: bool,
+    ) -> io::Result<()> {
+        let events = libc::EPOLLIN | if write { libc::EPOLLOUT } else { 0 };
+        let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: the event is on this stack, and both descriptors are open: their owners are borrowed.
         let result = unsafe { libc::epoll_ctl(self.epoll.as_raw_fd(), operation, descriptor, &mut event) };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -98,7 +123,14 @@ impl Poller {
                 continue;
             }
             let has = |flags: libc::c_int| bits & flags as u32 != 0;
-            ready(token, Readiness { read: has(libc::EPOLLIN), error: has(libc::EPOLLERR | libc::EPOLLHUP) });
+            ready(
+                token,
+                Readiness {
+                    read: has(libc::EPOLLIN),
+                    write: has(libc::EPOLLOUT),
+                    error: has(libc::EPOLLERR | libc::EPOLLHUP),
+                },
+            );
         }
         Ok(())
     }
