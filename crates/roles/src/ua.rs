@@ -143,6 +143,9 @@ impl Ua {
 
     /// An ACK that no server transaction took: that for a 2xx. Says whether it belongs to a dialog of ours.
     pub(crate) fn handle_ack(&mut self, cx: &mut Context<'_>, ack: &Message) -> bool {
+        if self.desk.dialogs.is_empty() {
+            return false;
+        }
         let Ok(id) = DialogId::of_request(ack) else { return false };
         let Some(&handle) = self.desk.dialogs.get(&id) else { return false };
         self.with_call(cx, handle, |call, desk, cx| call.handle_ack(desk, cx, ack));
@@ -175,7 +178,8 @@ impl Ua {
 
     /// Whether a request belongs to a dialog of ours.
     pub(crate) fn owns_dialog(&self, request: &Message) -> bool {
-        DialogId::of_request(request).is_ok_and(|id| self.desk.dialogs.contains_key(&id))
+        !self.desk.dialogs.is_empty()
+            && DialogId::of_request(request).is_ok_and(|id| self.desk.dialogs.contains_key(&id))
     }
 
     /// Lets every timer fire that is due.
