@@ -22,6 +22,7 @@ mod network;
 mod phone;
 mod population;
 mod random;
+pub mod scene;
 mod store;
 pub mod swarm;
 mod world;

@@ -190,6 +190,8 @@ pub struct Network {
     pub weather: Weather,
     /// Faults for single datagrams, by number.
     pub plan: BTreeMap<usize, Planned>,
+    /// Datagrams that are always lost, by what is in them.
+    pub swallows: Option<fn(&[u8]) -> bool>,
     /// Who is cut off.
     pub partitions: Vec<Partition>,
     random: Random,
@@ -202,6 +204,7 @@ impl Network {
         Network {
             weather: Weather::CALM,
             plan: BTreeMap::new(),
+            swallows: None,
             partitions: Vec::new(),
             random,
             in_order: BTreeMap::new(),
@@ -213,8 +216,8 @@ impl Network {
         &mut self,
         now: Instant,
         number: usize,
-        from: SocketAddr,
-        to: SocketAddr,
+        (from, to): (SocketAddr, SocketAddr),
+        bytes: &[u8],
         counts: &mut FaultCounts,
     ) -> Fate {
         let weather = self.weather;
@@ -230,7 +233,7 @@ impl Network {
             counts.partitioned += 1;
             return Fate::Lost(Loss::Partition);
         }
-        if planned == Some(Planned::Lose) {
+        if planned == Some(Planned::Lose) || self.swallows.is_some_and(|swallows| swallows(bytes)) {
             counts.lost += 1;
             return Fate::Lost(Loss::Planned);
         }

@@ -25,7 +25,11 @@ use crate::world::{HostId, World};
 /// From so many seeds on, everything that can happen must have happened.
 pub const COVERING_SEEDS: u64 = 500;
 /// One seed in so many is run twice, to see that it is the same run.
-const TWICE: u64 = 20;
+pub const TWICE: u64 = 20;
+/// What is judged beside the checkers: of each seed, and of one in [`TWICE`].
+pub const NO_PANIC: &str = "nothing panics";
+/// See [`NO_PANIC`].
+pub const SAME_RUN: &str = "the same seed is the same run";
 /// How long a world may take to come to rest.
 const REST: Duration = Duration::from_secs(7_200);
 /// The users of each domain.
@@ -70,10 +74,15 @@ pub struct Outcome {
 
 /// Runs a seed and judges it; a panic is a finding.
 pub fn judge(seed: u64) -> Outcome {
+    judge_run(seed, run)
+}
+
+/// Judges what `run` makes of a seed.
+pub fn judge_run(seed: u64, run: fn(u64) -> History) -> Outcome {
     let Ok(history) = catch_unwind(|| run(seed)) else {
         return Outcome {
             seed,
-            findings: vec![("nothing panics", "an engine panicked".to_owned())],
+            findings: vec![(NO_PANIC, "the run ended in a panic".to_owned())],
             judged: vec![0; CHECKERS.len()],
             faults: FaultCounts::default(),
             edges: None,
@@ -82,7 +91,7 @@ pub fn judge(seed: u64) -> Outcome {
     };
     let mut outcome = judge_history(seed, &history);
     if seed.is_multiple_of(TWICE) && run(seed).fingerprint() != history.fingerprint() {
-        outcome.findings.push(("the same seed is the same run", "two runs differ".to_owned()));
+        outcome.findings.push((SAME_RUN, "two runs differ".to_owned()));
     }
     outcome
 }

@@ -558,7 +558,7 @@ impl World {
     /// Whether the sender's network took it.
     fn put_on_wire(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) -> bool {
         let number = self.packets.len();
-        let mut fate = self.network.fate(self.now, number, from, to, &mut self.counts);
+        let mut fate = self.network.fate(self.now, number, (from, to), &bytes, &mut self.counts);
         if matches!(fate, Fate::Arrives(_)) && !self.owners.contains_key(&to) {
             fate = Fate::Lost(Loss::Nobody);
         }

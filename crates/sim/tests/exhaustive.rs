@@ -1,0 +1,170 @@
+//! Every single packet of the basic call and of a registration is lost once, doubled once and refused once.
+
+use std::time::Duration;
+
+use dialtone_sim::roles::io::{Command, EndReason, Event};
+use dialtone_sim::scene::{CallOutcome, Scene, findings};
+use dialtone_sim::{History, Planned, What};
+
+/// A basic call with these faults.
+fn call(shards: u16, faults: &[(usize, Planned)]) -> (History, CallOutcome) {
+    let mut scene = Scene::new(1, shards);
+    scene.world.network.plan.extend(faults.iter().copied());
+    scene.basic_call();
+    scene.finish()
+}
+
+fn check_same_call(shards: u16, faults: &[(usize, Planned)]) {
+    let (history, outcome) = call(shards, faults);
+    assert_eq!(outcome, CallOutcome::good(), "{faults:?}");
+    assert_eq!(findings(&history), Vec::<String>::new(), "{faults:?}");
+}
+
+/// The number of packets of an undisturbed call.
+fn packets(shards: u16) -> usize {
+    let (history, outcome) = call(shards, &[]);
+    assert_eq!(outcome, CallOutcome::good());
+    // Two registrations of 4, INVITE with 407 and ACK, INVITE to ACK of 9, BYE of 4, two removals of 2.
+    assert_eq!(history.packets.len(), 28);
+    history.packets.len()
+}
+
+#[test]
+fn the_call_is_the_same_whichever_packet_is_lost() {
+    for shards in [1, 2] {
+        for number in 0..packets(shards) {
+            check_same_call(shards, &[(number, Planned::Lose)]);
+        }
+    }
+}
+
+#[test]
+fn the_call_is_the_same_whichever_packet_comes_twice() {
+    for shards in [1, 2] {
+        for number in 0..packets(shards) {
+            for after in [0, 1, 30, 700, 3_000] {
+                check_same_call(shards, &[(number, Planned::Double(Duration::from_millis(after)))]);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_call_is_the_same_whichever_two_packets_are_lost() {
+    // Also those that are sent only because the first was lost.
+    let count = packets(1) + 4;
+    for first in 0..count {
+        for second in first + 1..count {
+            check_same_call(1, &[(first, Planned::Lose), (second, Planned::Lose)]);
+        }
+    }
+}
+
+#[test]
+fn whichever_packet_is_refused_by_the_sender_the_call_ends_and_leaves_nothing() {
+    let mut good = 0;
+    for number in 0..packets(1) {
+        let (history, outcome) = call_or_none(&[(number, Planned::Refuse)]);
+        assert_eq!(findings(&history), Vec::<String>::new(), "packet {number}");
+        good += u32::from(outcome == CallOutcome::good());
+    }
+    // What only answers or repeats may fail; a request that can't be sent ends its call (RFC 3261 §8.1.3.1).
+    assert!(good > 10, "only {good} calls were not disturbed");
+}
+
+/// As [`call`], where it may be that bob's phone never rings.
+fn call_or_none(faults: &[(usize, Planned)]) -> (History, CallOutcome) {
+    let mut scene = Scene::new(1, 1);
+    scene.world.network.plan.extend(faults.iter().copied());
+    let (alice, bob) = (scene.alice, scene.bob);
+    scene.register(alice);
+    scene.register(bob);
+    let to = dialtone_wire::uri::UriBuf::parse("sip:bob@example.com").unwrap();
+    let play = dialtone_sim::roles::io::Play::Silence;
+    scene.world.command(alice, Command::Call { token: 1, to, play: play.clone() });
+    scene.world.run_for(Duration::from_secs(1));
+    for call in scene.world.calls(bob) {
+        scene.world.command(bob, Command::Answer { call, play: play.clone() });
+    }
+    scene.world.run_for(Duration::from_secs(3));
+    scene.world.hang_up_all(bob);
+    scene.world.run_for(Duration::from_secs(70));
+    scene.world.hang_up_all(alice);
+    scene.world.run_for(Duration::from_secs(70));
+    scene.finish()
+}
+
+#[test]
+fn a_refused_180_does_not_end_the_call() {
+    let (clean, _) = call(1, &[]);
+    let ringing = clean.packets.iter().position(|packet| packet.title().starts_with("180")).unwrap();
+    let (history, outcome) = call(1, &[(ringing, Planned::Refuse)]);
+    assert_eq!(outcome, CallOutcome::good());
+    assert_eq!(findings(&history), Vec::<String>::new());
+}
+
+/// Registers, refreshes once and unregisters.
+fn registration(faults: &[(usize, Planned)]) -> (History, Vec<&'static str>) {
+    let mut scene = Scene::new(2, 2);
+    scene.world.network.plan.extend(faults.iter().copied());
+    let alice = scene.alice;
+    scene.register(alice);
+    // Long enough for the refresh of a registration of 600 s.
+    scene.world.run_for(Duration::from_secs(620));
+    scene.world.command(alice, Command::Unregister);
+    scene.world.run_for(Duration::from_secs(40));
+    let events = scene.world.events(alice).map(name).collect();
+    (scene.finish().0, events)
+}
+
+fn name(event: &Event) -> &'static str {
+    match event {
+        Event::Registered { .. } => "registered",
+        Event::Unregistered => "unregistered",
+        Event::RegistrationFailed { .. } => "failed",
+        _ => "other",
+    }
+}
+
+#[test]
+fn the_registration_is_the_same_whichever_packet_is_lost_or_comes_twice() {
+    let (clean, events) = registration(&[]);
+    assert_eq!(events, ["registered", "registered", "unregistered"]);
+    let count = clean.packets.len();
+    assert!(count >= 8, "challenge, refresh and removal: {count}");
+    for number in 0..count {
+        for fault in [Planned::Lose, Planned::Double(Duration::ZERO), Planned::Double(Duration::from_secs(2))]
+        {
+            let (history, found) = registration(&[(number, fault)]);
+            assert_eq!(found, events, "{number} {fault:?}");
+            assert_eq!(findings(&history), Vec::<String>::new(), "{number} {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_caller_that_gives_up_leaves_nothing_whichever_packet_is_lost() {
+    let run = |fault: Option<usize>| {
+        let mut scene = Scene::new(3, 1);
+        scene.world.network.plan.extend(fault.map(|number| (number, Planned::Lose)));
+        let (alice, bob) = (scene.alice, scene.bob);
+        scene.register(alice);
+        scene.register(bob);
+        let (at_alice, _) = scene.ring();
+        scene.world.run_for(Duration::from_secs(2));
+        scene.world.command(alice, Command::Hangup { call: at_alice });
+        scene.ended(alice);
+        scene.ended(bob);
+        scene.finish()
+    };
+    let (clean, outcome) = run(None);
+    let expected =
+        CallOutcome { alice: (0, vec![EndReason::LocalHangup]), bob: (0, vec![EndReason::Cancelled]) };
+    assert_eq!(outcome, expected);
+    assert!(clean.notes.iter().any(|note| matches!(note.what, What::Command(Command::Hangup { .. }))));
+    for number in 0..clean.packets.len() {
+        let (history, outcome) = run(Some(number));
+        assert_eq!(outcome, expected, "{number}");
+        assert_eq!(findings(&history), Vec::<String>::new(), "{number}");
+    }
+}
