@@ -67,6 +67,8 @@ struct ResponseContext {
     answered: bool,
     /// The caller has given up.
     cancelled: bool,
+    /// The server transaction has ended.
+    server_gone: bool,
     best: Option<Best>,
     timer_c: Instant,
 }
@@ -173,6 +175,7 @@ impl Proxy {
             resolving: 0,
             answered: false,
             cancelled: false,
+            server_gone: false,
             best: None,
             timer_c,
         };
@@ -274,11 +277,24 @@ impl Proxy {
         }
     }
 
-    /// The server transaction is gone: so is the context.
+    /// The server transaction is gone: nothing can go back any more. Branches that still wait are cancelled, and the
+    /// context stays until the last of them has ended.
     pub(crate) fn server_terminated(&mut self, cx: &mut Context<'_>, id: ContextId) {
-        let Some(mut context) = self.contexts.remove(&id) else { return };
-        self.timers_c.remove(&(context.timer_c, id));
+        let Some(context) = self.contexts.get_mut(&id) else { return };
+        context.server_gone = true;
+        context.answered = true;
         context.cancel_branches(cx, CancelReason::None);
+        if context.is_open() {
+            self.bound_cancelled(cx, id);
+        } else {
+            self.remove(id);
+        }
+    }
+
+    fn remove(&mut self, id: ContextId) {
+        if let Some(context) = self.contexts.remove(&id) {
+            self.timers_c.remove(&(context.timer_c, id));
+        }
     }
 }
 

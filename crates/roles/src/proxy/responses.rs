@@ -39,7 +39,7 @@ impl Proxy {
                 context.cancel_branches(cx, CancelReason::AnsweredElsewhere);
                 self.bound_cancelled(cx, id);
             }
-            return;
+            return self.finish_if_done(cx, id);
         }
         if status.class() == 6 && !context.answered && context.is_open() {
             context.note(Best::Received(Box::new(response)));
@@ -74,6 +74,10 @@ impl Proxy {
             return;
         }
         self.timers_c.remove(&(context.timer_c, id));
+        if context.server_gone {
+            self.contexts.remove(&id);
+            return;
+        }
         if std::mem::replace(&mut context.answered, true) {
             return;
         }
