@@ -231,5 +231,5 @@ fn assert_registered(client: &mut Client, user: &User) {
 }
 
 fn count(counters: &Value, name: &str) -> u64 {
-    counters[name].as_u64().unwrap_or_else(|| panic!("no counter `{name}` in {counters}"))
+    counters["engine"][name].as_u64().unwrap_or_else(|| panic!("no counter `engine.{name}` in {counters}"))
 }

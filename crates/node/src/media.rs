@@ -9,6 +9,8 @@
 mod plane;
 mod ports;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use dialtone_wire::net::Transport;
 use crate::counters::Counters;
 use crate::listen::{own_addresses, prefix_length};
 use crate::media::{MediaReport, MediaSettings};
-use crate::running::{NodeParts, Running, StartError};
+use crate::running::{ENGINE_TURN, NodeParts, Running, StartError};
 use crate::shard::DumpPlace;
 use crate::tap::Tap;
 use crate::users::Users;
@@ -86,6 +86,7 @@ impl Phone {
             reports: Box::new(move |report| tell(&reports, PhoneEvent::Audio(Box::new(report)))),
             tap: config.tap,
             dumps: DumpPlace::default(),
+            turn: ENGINE_TURN,
         })?;
         Ok(Phone { running, events: waiting })
     }

@@ -17,7 +17,7 @@ use crate::inbox::{Sender, inbox};
 use crate::listen::ListenError;
 use crate::media::{self, MediaSettings, MediaThread, ReportSink};
 use crate::resolver::Resolver;
-use crate::shard::{DumpPlace, EventSink, INBOX_LEN, Shard, ShardParts, Word};
+use crate::shard::{DumpPlace, EventSink, INBOX_LEN, Shard, ShardParts, Turn, Word};
 use crate::store::StoreError;
 use crate::tap::Tap;
 use crate::users::Users;
@@ -92,7 +92,12 @@ pub(crate) struct NodeParts {
     pub(crate) reports: ReportSink,
     pub(crate) tap: Option<Tap>,
     pub(crate) dumps: DumpPlace,
+    pub(crate) turn: Turn,
 }
+
+/// What production passes as [`NodeParts::turn`].
+pub(crate) const ENGINE_TURN: Turn =
+    |engine, now, input, outputs| dialtone_roles::turn(engine, now, input, |output| outputs.push(output));
 
 /// Running threads. Dropping it leaves them running: [`Running::stop`] ends them.
 #[derive(Debug)]
@@ -147,6 +152,7 @@ impl Running {
                 events: parts.events.clone(),
                 tap: parts.tap.clone(),
                 dumps: parts.dumps.clone(),
+                turn: parts.turn,
                 ready: ready.clone(),
             })?);
         }

@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 use crate::counters::Counters;
 use crate::listen::{ListenAddress, is_public, listeners, own_addresses};
 use crate::media::{MediaReport, MediaSettings};
-use crate::running::{NodeParts, Running, StartError};
+use crate::running::{ENGINE_TURN, NodeParts, Running, StartError};
 use crate::shard::DumpPlace;
 use crate::store::{Folder, MemoryStore, SqliteStore, Store};
 use crate::tap::Tap;
@@ -143,6 +143,7 @@ impl Server {
             reports: Box::new(|report| log_report(&report)),
             tap: config.tap,
             dumps,
+            turn: ENGINE_TURN,
         })?;
         Ok(Server { running, store, new_users, user_names })
     }

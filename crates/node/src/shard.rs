@@ -13,6 +13,8 @@
 mod guard;
 mod redact;
 mod sockets;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -25,7 +27,7 @@ use dialtone_roles::io::{
     Answer, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output, Query, QueryId,
 };
 use dialtone_roles::settings::Settings;
-use dialtone_roles::{Engine, steer, turn};
+use dialtone_roles::{Engine, steer};
 use dialtone_transport::datagram::{Datagram, classify};
 use dialtone_transport::sys::{Poller, Readiness, UdpSocket};
 use dialtone_wire::net::{Flow, Transmit};
@@ -70,11 +72,16 @@ pub(crate) const INBOX_LEN: usize = 16_384;
 const WORDS_MAX: usize = 256;
 /// System calls on one socket before the others have their turn.
 const ROUNDS_MAX: usize = 4;
+/// How often what follows from failures is sent before it is dropped.
+const FLUSHES_MAX: usize = 8;
 /// Room for messages that wait to be sent; it grows with what one round produces.
 const TRANSMITS: usize = 256;
 
 /// Where events go.
 pub(crate) type EventSink = Arc<dyn Fn(u16, Event) + Send + Sync>;
+
+/// The one loop of the engine, [`dialtone_roles::turn`]; a test puts one in its place that panics.
+pub(crate) type Turn = fn(&mut Engine, Instant, Input, &mut Vec<Output>) -> Option<(Instant, &'static str)>;
 
 /// What a shard is made of, before its thread runs.
 pub(crate) struct ShardParts {
@@ -91,6 +98,7 @@ pub(crate) struct ShardParts {
     pub(crate) events: EventSink,
     pub(crate) tap: Option<Tap>,
     pub(crate) dumps: DumpPlace,
+    pub(crate) turn: Turn,
     /// Is told when the first RTP ports are there.
     pub(crate) ready: SyncSender<()>,
 }
@@ -100,6 +108,7 @@ pub(crate) struct Shard {
     number: u16,
     settings: Arc<Settings>,
     engine: Engine,
+    engine_turn: Turn,
     sockets: Sockets,
     poller: Poller,
     inbox: Inbox<Word>,
@@ -130,6 +139,7 @@ impl Shard {
         let sockets = Sockets::new(parts.sockets, &parts.poller)?;
         Ok(Shard {
             engine: Engine::new(parts.number, random::seed(), parts.settings.clone()),
+            engine_turn: parts.turn,
             guard: Guard::new(parts.number, parts.dumps),
             number: parts.number,
             settings: parts.settings,
@@ -300,8 +310,8 @@ impl Shard {
     fn turn(&mut self, now: Instant, input: Input) {
         self.guard.note(now, &input);
         self.counters.turns += 1;
-        let (engine, outputs) = (&mut self.engine, &mut self.outputs);
-        let deadline = self.guard.run(|| turn(engine, now, input, |output| outputs.push(output)));
+        let (turn, engine, outputs) = (self.engine_turn, &mut self.engine, &mut self.outputs);
+        let deadline = self.guard.run(|| turn(engine, now, input, outputs));
         match deadline {
             Some(deadline) => self.deadline = deadline.map(|(at, _)| at),
             None => return self.begin_anew(now),
@@ -376,7 +386,10 @@ impl Shard {
 
     /// Sends what waits; what could not be sent goes back in, and what follows is sent too.
     fn flush(&mut self) {
-        while !self.transmits.is_empty() {
+        for _ in 0..FLUSHES_MAX {
+            if self.transmits.is_empty() {
+                return;
+            }
             let now = clock::now();
             if let Some(tap) = &self.tap {
                 for Transmit { flow, bytes } in &self.transmits {
@@ -391,6 +404,9 @@ impl Shard {
                 self.feed(now, Input::TransmitFailed(flow));
             }
         }
+        // Whatever is tried fails: timers will try again.
+        self.counters.send_failures += self.transmits.len() as u64;
+        self.transmits.clear();
     }
 
     fn report(&self) -> ShardCounters {
