@@ -13,6 +13,7 @@ use dialtone_dialog::digest::{
     Verdict,
 };
 use dialtone_wire::auth::{Algorithm, Credentials, DigestChallenge, DigestCredentials};
+use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Status, Writer};
 use smallvec::SmallVec;
 use smol_str::SmolStr;
@@ -22,7 +23,7 @@ use crate::engine::Arrived;
 use crate::io::{Notice, Output, Query};
 use crate::old_phones::OldPhones;
 use crate::queries::Waiting;
-use crate::settings::{Domain, Settings};
+use crate::settings::Settings;
 
 /// Whether we ask as a registrar or user agent (401) or as a proxy (407).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Side {
 pub(crate) struct Presented {
     pub(crate) arrived: Arrived,
     pub(crate) side: Side,
-    pub(crate) domain: Domain,
+    pub(crate) domain: SmolStr,
     pub(crate) credentials: DigestCredentials,
 }
 
@@ -112,31 +113,39 @@ impl Authenticator {
         challenges
     }
 
-    /// Challenges within a server transaction.
+    /// Whether credentials use a nonce that some shard of ours gave, and that is not too old. If not, no store and no
+    /// shard need be asked: they can't be right (RFC 7616 §3.3, "stale").
+    pub(crate) fn has_live_nonce(&self, now: Instant, credentials: &DigestCredentials) -> bool {
+        self.digest.is_nonce_live(now, credentials)
+    }
+
+    /// Challenges, and forgets the transaction: whoever sent this has proven nothing, not even that he is where his
+    /// packet says, so that he gets one answer and no retransmission (RFC 3261 §26.3.2.4).
     fn challenge(&mut self, cx: &mut Context<'_>, presented: &Presented, stale: bool) {
         let Arrived { server, request, flow, .. } = &presented.arrived;
         let side = presented.side;
-        let challenges = self.challenges(cx, request, flow.remote, &presented.domain.name, stale);
+        let challenges = self.challenges(cx, request, flow.remote, &presented.domain, stale);
         let tag = cx.token();
         let extra = |writer: &mut Writer| {
             for challenge in &challenges {
                 writer.header(side.challenge(), challenge);
             }
         };
-        cx.respond(*server, request, side.status(), Some(&tag), extra, None);
+        cx.respond_and_forget(*server, request, side.status(), &tag, extra);
     }
 
     /// Asks for the credential of the user that is named; the check goes on in [`Authenticator::credential_is`].
     pub(crate) fn begin(&self, cx: &mut Context<'_>, presented: Presented) {
-        let user = DigestServer::user_of(&presented.credentials, &presented.domain.name);
-        let query = Query::Credential { domain: presented.domain.name.clone(), user: SmolStr::new(user) };
+        let user = DigestServer::user_of(&presented.credentials, &presented.domain);
+        let query = Query::Credential { domain: presented.domain.clone(), user: SmolStr::new(user) };
         let (server, request) = (presented.arrived.server, presented.arrived.request.clone());
         if cx.ask(query, Waiting::Credential(Box::new(presented))).is_none() {
             cx.core.counters.overload += 1;
             let retry = |writer: &mut Writer| {
                 writer.header(HeaderName::RetryAfter, 5);
             };
-            cx.respond(server, &request, Status::of(500), None, retry, None);
+            let tag = cx.token();
+            cx.respond_and_forget(server, &request, Status::of(500), &tag, retry);
         }
     }
 
@@ -153,7 +162,7 @@ impl Authenticator {
             body: request.body(),
         };
         let stored = stored.map(|stored| &**stored);
-        let realm = presented.domain.name.clone();
+        let realm = presented.domain.clone();
         self.old_phones.answered(presented.arrived.flow.remote);
         let verdict = self.digest.verify(cx.now, &shown, &realm, &presented.credentials, stored);
         self.settle(cx, presented, verdict)
@@ -182,7 +191,7 @@ impl Authenticator {
                 return Checked::User(user, presented);
             }
             Verdict::AskShard { shard, nonce } => {
-                let user = DigestServer::user_of(&presented.credentials, &presented.domain.name);
+                let user = DigestServer::user_of(&presented.credentials, &presented.domain);
                 let user = SmolStr::new(user);
                 let from = cx.core.shard;
                 if let Some(query) = cx.wait(Waiting::NonceUse(presented, user)) {
@@ -208,7 +217,7 @@ impl Authenticator {
             Verdict::Malformed(_) => {
                 let tag = cx.token();
                 let arrived = &presented.arrived;
-                cx.respond(arrived.server, &arrived.request, Status::of(400), Some(&tag), |_| (), None);
+                cx.respond_and_forget(arrived.server, &arrived.request, Status::of(400), &tag, |_| ());
             }
         }
         Checked::Settled

@@ -282,6 +282,25 @@ impl Context<'_> {
         Some(Transmit { flow, bytes })
     }
 
+    /// Responds once and forgets the transaction: nothing is kept and nothing sent again. For those who have proven
+    /// nothing yet.
+    pub(crate) fn respond_and_forget(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        status: Status,
+        to_tag: &str,
+        extra: impl FnOnce(&mut Writer),
+    ) {
+        let record = self.core.servers.remove(&server);
+        if let (Some(record), Some(flow)) = (record, self.core.transactions.server_flow(server)) {
+            let mut writer = Writer::response_to(request, status, record.flow.remote, Some(to_tag));
+            extra(&mut writer);
+            self.transmit(Transmit { flow, bytes: writer.finish() });
+        }
+        self.core.transactions.abandon_server(server);
+    }
+
     /// The flow to a peer: from the listener that it can reach.
     pub(crate) fn flow_to(
         &self,

@@ -40,7 +40,16 @@ pub(crate) struct Arrived {
     /// The header line that holds the credentials that we have checked.
     pub(crate) credentials: Option<usize>,
     /// Who sent it, once that is known.
-    pub(crate) user: Option<SmolStr>,
+    pub(crate) caller: Option<Caller>,
+}
+
+/// A user of ours who has shown a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The user part, unescaped.
+    pub(crate) user: SmolStr,
+    /// The name of the domain.
+    pub(crate) domain: SmolStr,
 }
 
 /// One shard.

@@ -1,6 +1,6 @@
 //! What is to be done with a request: a pure function of the request and the settings. The engine carries it out.
 
-use dialtone_wire::uri::{Host, SipUri, Uri};
+use dialtone_wire::uri::{SipUri, Uri};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
@@ -8,7 +8,7 @@ use crate::auth::Side;
 use crate::proxy::Onward;
 use crate::registrar::canonical_aor;
 use crate::route_token::RouteTokens;
-use crate::settings::{Domain, Foreign, Settings};
+use crate::settings::{Domain, Foreign, Robot, Settings};
 
 /// What is to be done with a request.
 #[derive(Clone, Debug)]
@@ -23,20 +23,20 @@ pub(crate) enum Decision {
     ServerItself,
     /// A REGISTER for this domain.
     Register {
-        /// Index into [`Settings::domains`].
-        domain: usize,
+        /// The name of the domain.
+        domain: SmolStr,
     },
     /// For a robot.
     Robot {
-        /// Index into [`Settings::domains`].
-        domain: usize,
-        /// Index into [`Settings::robots`].
-        robot: usize,
+        /// The name of the domain that it was called in.
+        domain: SmolStr,
+        /// The robot, as it was when the request came: the settings may change before a password is checked.
+        robot: Robot,
     },
     /// For a user of ours: goes to the contacts of the address-of-record.
     User {
-        /// Index into [`Settings::domains`].
-        domain: usize,
+        /// The name of the domain.
+        domain: SmolStr,
         /// The canonical address-of-record.
         aor: SmolStr,
         /// How it goes on.
@@ -52,17 +52,22 @@ pub(crate) enum Decision {
 }
 
 impl Decision {
-    /// The domain whose users may send this, and how they are asked; `None` when everybody may.
-    pub(crate) fn asks<'a>(&self, settings: &'a Settings) -> Option<(Side, &'a Domain)> {
+    /// The realm whose users may send this, and how they are asked; `None` when everybody may. A caller is asked for
+    /// the password of the domain that he says he is from, whichever domain of ours he calls.
+    pub(crate) fn asks(&self, settings: &Settings, request: &Message) -> Option<(Side, SmolStr)> {
         if !settings.authenticate {
             return None;
         }
         match self {
-            Decision::Register { domain } => Some((Side::Server, settings.domains.get(*domain)?)),
+            Decision::Register { domain } => Some((Side::Server, domain.clone())),
             Decision::Robot { domain, .. } | Decision::User { domain, .. } => {
-                Some((Side::Proxy, settings.domains.get(*domain)?))
+                let own = callers_domain(settings, request);
+                Some((Side::Proxy, own.unwrap_or_else(|| domain.clone())))
             }
-            Decision::Route { authenticate: true, .. } => Some((Side::Proxy, settings.domains.first()?)),
+            Decision::Route { authenticate: true, .. } => {
+                let first = || settings.domains.first().map(|domain| domain.name.clone());
+                Some((Side::Proxy, callers_domain(settings, request).or_else(first)?))
+            }
             Decision::Route { .. }
             | Decision::Ua
             | Decision::Refuse(_)
@@ -70,6 +75,13 @@ impl Decision {
             | Decision::ServerItself => None,
         }
     }
+}
+
+/// The domain of ours that From names.
+fn callers_domain(settings: &Settings, request: &Message) -> Option<SmolStr> {
+    let from = request.from().ok()?;
+    let uri = from.uri.as_sip()?;
+    Some(settings.domain_of(&uri.host, uri.port)?.name.clone())
 }
 
 /// Decides about a request that is not CANCEL. `is_our_dialog` says whether it belongs to a dialog of our user agent.
@@ -99,7 +111,8 @@ pub(crate) fn decide(
 }
 
 fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, own: &OwnRoutes) -> Decision {
-    let in_dialog = own.token_is_right;
+    // The other side of a call has its token too: it opens that dialog, and nothing that begins outside of one.
+    let in_dialog = own.token_is_right && request.to().is_ok_and(|to| to.tag().is_some());
     let onward = || own.onward(tokens, request);
     let more_routes = request.values(HeaderName::Route).count() > own.count;
     if more_routes {
@@ -110,14 +123,17 @@ fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, o
         };
     }
     let (user, domain, uri) = match request.uri() {
-        Ok(Uri::Sip(uri)) => match domain_index(settings, &uri.host, uri.port) {
+        Ok(Uri::Sip(uri)) => match settings.domain_of(&uri.host, uri.port) {
             Some(domain) => (uri.user_unescaped(), domain, Some(uri)),
             None if in_dialog => return Decision::Route { onward: onward(), authenticate: false },
             None if request.method() == Some(&Method::Register) => return Decision::Refuse(Status::of(404)),
             None => return foreign(settings, onward),
         },
         // A number is dialled as a user of our first domain; a local one needs its context (RFC 3966 §5.1.5).
-        Ok(Uri::Tel(tel)) if tel.is_complete() => (Some(SmolStr::from_iter(tel.digits())), 0, None),
+        Ok(Uri::Tel(tel)) if tel.is_complete() => match settings.domains.first() {
+            Some(domain) => (Some(SmolStr::from_iter(tel.digits())), domain, None),
+            None => return Decision::Refuse(Status::of(404)),
+        },
         Ok(Uri::Tel(_)) => return Decision::Refuse(Status::of(484)),
         Ok(_) => return Decision::Refuse(Status::of(416)),
         Err(_) => return Decision::Refuse(Status::of(400)),
@@ -130,7 +146,7 @@ fn decide_local(
     settings: &Settings,
     request: &Message,
     user: Option<SmolStr>,
-    domain: usize,
+    domain: &Domain,
     uri: Option<&SipUri<'_>>,
     onward: impl Fn() -> Onward,
 ) -> Decision {
@@ -138,23 +154,23 @@ fn decide_local(
         // RFC 3261 §10.3 step 5: the address-of-record must be of this domain.
         let to = request.to().ok().and_then(|to| {
             let uri = *to.uri.as_sip()?;
-            uri.user.and(domain_index(settings, &uri.host, uri.port))
+            uri.user.and(settings.domain_of(&uri.host, uri.port))
         });
         return match to {
-            Some(to) => Decision::Register { domain: to },
+            Some(to) => Decision::Register { domain: to.name.clone() },
             None => Decision::Refuse(Status::of(404)),
         };
     }
     let Some(user) = user else { return Decision::ServerItself };
-    if let Some(robot) = settings.robots.iter().position(|robot| robot.user == user) {
-        return Decision::Robot { domain, robot };
+    let name = &domain.name;
+    if let Some(robot) = settings.robots.iter().find(|robot| robot.user == user) {
+        return Decision::Robot { domain: name.clone(), robot: robot.clone() };
     }
-    let name = &settings.domains[domain].name;
     let aor = match uri {
         Some(uri) => canonical_aor(uri, name),
         None => format_smolstr!("sip:{}@{name}", dialtone_wire::uri::escape_user(&user)),
     };
-    Decision::User { domain, aor, onward: onward() }
+    Decision::User { domain: name.clone(), aor, onward: onward() }
 }
 
 fn foreign(settings: &Settings, onward: impl Fn() -> Onward) -> Decision {
@@ -179,7 +195,7 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> O
     for route in request.addresses(HeaderName::Route) {
         let Ok(route) = route else { break };
         let Some(uri) = route.uri.as_sip() else { break };
-        if domain_index(settings, &uri.host, uri.port).is_none() {
+        if settings.domain_of(&uri.host, uri.port).is_none() {
             break;
         }
         own.count += 1;
@@ -203,9 +219,4 @@ impl OwnRoutes {
             starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id));
         Onward { own_routes: self.count, local: self.local, record_route, ..Onward::default() }
     }
-}
-
-fn domain_index(settings: &Settings, host: &Host<'_>, port: Option<u16>) -> Option<usize> {
-    let domain = settings.domain_of(host, port)?;
-    settings.domains.iter().position(|own| std::ptr::eq(own, domain))
 }

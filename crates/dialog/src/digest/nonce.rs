@@ -131,13 +131,17 @@ impl Nonces {
         Reading::Issued { shard, nonce }
     }
 
+    /// Whether a nonce is not too old, by its own word.
+    pub(super) fn is_live(&self, now: Instant, nonce: NonceUse) -> bool {
+        nonce.issued_ms <= now.as_millis() && now < Instant::from_millis(nonce.issued_ms) + self.settings.life
+    }
+
     /// Judges a use of a nonce that this shard issued, and remembers it. To be asked only after the digest was
     /// found right, so that strangers cannot fill the memory.
     pub fn judge_use(&mut self, now: Instant, nonce: NonceUse) -> NonceVerdict {
         self.forget_expired(now);
         let id = (nonce.issued_ms, nonce.random);
-        let expires = Instant::from_millis(nonce.issued_ms) + self.settings.life;
-        if expires <= now || nonce.issued_ms > now.as_millis() {
+        if !self.is_live(now, nonce) {
             return NonceVerdict::Stale;
         }
         if let Some(window) = self.remembered.get_mut(&id) {

@@ -149,6 +149,15 @@ impl DigestServer {
         }
     }
 
+    /// Whether the nonce of credentials is one of this run, from any shard, and not too old. Needs no digest and no
+    /// memory, so that made-up credentials can be told apart at once.
+    pub fn is_nonce_live(&self, now: Instant, credentials: &DigestCredentials) -> bool {
+        match self.nonces.read(&credentials.nonce, &credentials.realm) {
+            Reading::Foreign => false,
+            Reading::Issued { nonce, .. } => self.nonces.is_live(now, nonce),
+        }
+    }
+
     /// Judges credentials for a realm. `stored` is what the store has for [`DigestServer::user_of`]; `None` when it
     /// has nothing.
     pub fn verify(

@@ -5,7 +5,7 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Status, Writer};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{Arrived, Engine};
+use super::{Arrived, Caller, Engine};
 use crate::context::ServerUse;
 use crate::date;
 use crate::io::{Event, Notice, Output, Query};
@@ -14,6 +14,7 @@ use crate::policy::Decision;
 use crate::proxy::{Onward, Target};
 use crate::queries::Waiting;
 use crate::registrar::{self, Registered, canonical_aor};
+use crate::settings::Robot;
 use crate::steer::shard_of_aor;
 
 impl Engine {
@@ -21,26 +22,16 @@ impl Engine {
     pub(super) fn act(&mut self, now: Instant, arrived: Arrived) {
         match &arrived.decision {
             Decision::Ua => self.give_to_ua(now, &arrived, None),
-            Decision::Robot { robot, .. } => {
-                let robot = *robot;
-                self.give_to_ua(now, &arrived, Some(robot));
+            Decision::Register { domain } => self.register(now, &arrived, domain),
+            _ if !self.caller_is_honest(&arrived) => {
+                self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
             }
-            Decision::Register { domain } => {
-                let domain = *domain;
-                self.register(now, &arrived, domain);
+            Decision::Robot { robot, .. } => self.give_to_ua(now, &arrived, Some(robot)),
+            Decision::User { aor, .. } => {
+                let aor = aor.clone();
+                self.call_user(now, arrived, &aor);
             }
-            Decision::User { domain, aor, .. } => {
-                let (domain, aor) = (*domain, aor.clone());
-                if self.caller_is_honest(&arrived, domain) {
-                    self.call_user(now, arrived, &aor);
-                } else {
-                    self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
-                }
-            }
-            Decision::Route { onward, authenticate } => {
-                if *authenticate && !self.caller_is_honest(&arrived, 0) {
-                    return self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
-                }
+            Decision::Route { onward, .. } => {
                 let onward = with_credentials(onward, &arrived);
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, &[Target { uri: None, flow: None }]);
@@ -64,31 +55,28 @@ impl Engine {
         self.context(now).respond(server, request, status, Some(&tag), extra, None);
     }
 
-    fn give_to_ua(&mut self, now: Instant, arrived: &Arrived, robot: Option<usize>) {
+    fn give_to_ua(&mut self, now: Instant, arrived: &Arrived, robot: Option<&Robot>) {
         if let Some(record) = self.core.servers.get_mut(&arrived.server) {
             record.used_by = ServerUse::Ua;
         }
-        let settings = self.settings.clone();
-        let robot = robot.and_then(|robot| settings.robots.get(robot));
         let (ua, mut cx) = self.ua_and_context(now);
         ua.handle_request(&mut cx, arrived.server, &arrived.request, arrived.flow, robot);
     }
 
     /// Whoever has shown the password of one user may not call as another user of the domain.
-    fn caller_is_honest(&self, arrived: &Arrived, domain: usize) -> bool {
-        let Some(user) = &arrived.user else { return true };
-        let name = &self.settings.domains[domain].name;
+    fn caller_is_honest(&self, arrived: &Arrived) -> bool {
+        let Some(Caller { user, domain }) = &arrived.caller else { return true };
         let from = arrived.request.from().ok();
         let from = from.as_ref().and_then(|from| from.uri.as_sip());
         from.is_some_and(|uri| {
-            self.settings.domain_of(&uri.host, uri.port).is_some_and(|own| own.name == *name)
+            self.settings.domain_of(&uri.host, uri.port).is_some_and(|own| own.name == *domain)
                 && uri.user_unescaped().as_ref() == Some(user)
         })
     }
 
     /// RFC 3261 §10.3.
-    fn register(&mut self, now: Instant, arrived: &Arrived, domain: usize) {
-        let Arrived { server, request, flow, user, .. } = arrived;
+    fn register(&mut self, now: Instant, arrived: &Arrived, name: &SmolStr) {
+        let Arrived { server, request, flow, caller, .. } = arrived;
         let (server, flow) = (*server, *flow);
         if request.has(HeaderName::Require) {
             return self.respond(now, server, request, Status::of(420), |writer| {
@@ -97,14 +85,13 @@ impl Engine {
                 }
             });
         }
-        let name = self.settings.domains[domain].name.clone();
         let to = request.to().ok();
         let Some(uri) = to.as_ref().and_then(|to| to.uri.as_sip()) else {
             return self.respond(now, server, request, Status::of(400), |_| ());
         };
-        let aor = canonical_aor(uri, &name);
+        let aor = canonical_aor(uri, name);
         // Step 4: nobody registers another user.
-        if user.as_ref().is_some_and(|user| uri.user_unescaped().as_ref() != Some(user)) {
+        if caller.as_ref().is_some_and(|caller| uri.user_unescaped().as_ref() != Some(&caller.user)) {
             return self.respond(now, server, request, Status::of(403), |_| ());
         }
         let settings = self.settings.clone();
@@ -181,7 +168,7 @@ impl Engine {
             return proxy.start(&mut cx, arrived, onward, &targets);
         }
         self.core.counters.not_found += 1;
-        let domain = self.settings.domains[*domain].name.clone();
+        let domain = domain.clone();
         let user =
             aor.strip_prefix("sip:").and_then(|rest| rest.rsplit_once('@')).map_or("", |(user, _)| user);
         let query = Query::Credential { domain, user: dialtone_wire::uri::unescape(user) };

@@ -6,7 +6,7 @@ use dialtone_wire::Status;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 
-use super::{Arrived, Engine};
+use super::{Arrived, Caller, Engine};
 use crate::auth::{Checked, Presented};
 use crate::context::{Context, Failure};
 use crate::io::{Answer, Notice, Output};
@@ -92,8 +92,8 @@ impl Engine {
 
     fn checked(&mut self, now: Instant, checked: Checked) {
         if let Checked::User(user, presented) = checked {
-            let Presented { arrived, .. } = *presented;
-            self.act(now, Arrived { user: Some(user), ..arrived });
+            let Presented { arrived, domain, .. } = *presented;
+            self.act(now, Arrived { caller: Some(Caller { user, domain }), ..arrived });
         }
     }
 

@@ -72,22 +72,23 @@ impl Engine {
             _ => {}
         }
         // Who must show a password and shows none is challenged before anything is kept of him.
-        let settings = self.settings.clone();
-        let asked = decision.asks(&settings);
-        let credentials = match asked {
+        let credentials = match decision.asks(&self.settings, &request) {
             None => None,
-            Some((side, domain)) => match credentials_for(&request, side, &domain.name) {
-                None => return self.challenge_stateless(now, &request, flow, side, domain),
+            Some((side, domain)) => match credentials_for(&request, side, &domain) {
+                None => return self.challenge_stateless(now, &request, flow, side, &domain, false),
+                Some((_, credentials)) if !self.authenticator.has_live_nonce(now, &credentials) => {
+                    return self.challenge_stateless(now, &request, flow, side, &domain, true);
+                }
                 Some(credentials) => Some((side, domain, credentials)),
             },
         };
         let Some(server) = self.begin(now, flow, &request) else { return };
-        let mut arrived = Arrived { server, request, flow, decision, credentials: None, user: None };
+        let mut arrived = Arrived { server, request, flow, decision, credentials: None, caller: None };
         match credentials {
             None => self.act(now, arrived),
             Some((side, domain, (line, credentials))) => {
                 arrived.credentials = Some(line);
-                let presented = Presented { arrived, side, domain: domain.clone(), credentials };
+                let presented = Presented { arrived, side, domain, credentials };
                 let mut cx = crate::context::Context { now, settings: &self.settings, core: &mut self.core };
                 self.authenticator.begin(&mut cx, presented);
             }

@@ -12,7 +12,6 @@ use smol_str::{SmolStr, format_smolstr};
 use super::Engine;
 use crate::auth::Side;
 use crate::context::Context;
-use crate::settings::Domain;
 
 /// Methods that the server as a whole takes.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER";
@@ -52,12 +51,13 @@ impl Engine {
         request: &Message,
         flow: Flow,
         side: Side,
-        domain: &Domain,
+        realm: &str,
+        stale: bool,
     ) {
         let Ok(via) = request.via() else { return };
         let tag = self.stateless_tag(request);
         let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
-        let challenges = self.authenticator.challenges(&mut cx, request, flow.remote, &domain.name, false);
+        let challenges = self.authenticator.challenges(&mut cx, request, flow.remote, realm, stale);
         let mut writer = Writer::response_to(request, side.status(), flow.remote, Some(&tag));
         for challenge in &challenges {
             writer.header(side.challenge(), challenge);
