@@ -4,6 +4,7 @@
 //! Not here: what a message means (roles and below), and how arguments are written (the command line).
 
 mod clock;
+pub mod config;
 mod counters;
 pub mod demo;
 mod inbox;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dialtone_transaction::Timers;
+pub use dialtone_transaction::Timers;
 use dialtone_wire::net::Transport;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;

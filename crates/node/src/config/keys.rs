@@ -1,0 +1,207 @@
+//! The one table of all keys.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use dialtone_roles::settings::{DigestSettings, Foreign, RegistrarSettings};
+
+use crate::listen::ListenAddress;
+
+use super::address::{HostName, HttpListen, UserName};
+use super::table::{Table, tables};
+use super::value::{FilePath, LogFormat, LogLevel, Setting, Size};
+
+/// What a running server does with a changed value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A reload takes it.
+    Reload,
+    /// It counts from the next start on.
+    Restart,
+}
+
+/// What is to be known about one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyInfo {
+    /// Its name within its table.
+    pub name: &'static str,
+    /// The name with its table.
+    pub path: &'static str,
+    /// What it means, one paragraph.
+    pub doc: String,
+    /// The type of its value.
+    pub kind: String,
+    /// The default, as TOML.
+    pub default: String,
+    /// Limits or choices; empty where there are none.
+    pub limits: String,
+    /// Whether a reload takes it.
+    pub change: Change,
+}
+
+/// What is to be known about one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it may stand several times, as `[[name]]`.
+    pub repeats: bool,
+    /// What it is about.
+    pub doc: String,
+    /// Its keys in the order of the manual.
+    pub keys: Vec<KeyInfo>,
+}
+
+/// Entries of a table that repeats.
+pub(super) const DOMAINS_MAX: usize = 256;
+
+const fn ms(least: u64, most: u64) -> RangeInclusive<Duration> {
+    Duration::from_millis(least)..=Duration::from_millis(most)
+}
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+fn roles() -> dialtone_roles::settings::Limits {
+    dialtone_roles::settings::Limits::default()
+}
+
+fn count(value: usize) -> u64 {
+    value as u64
+}
+
+tables! {
+    /// The server as a whole.
+    "server", server: Server {
+        /// Where SIP is received. Empty: UDP and TCP port 5060 of the loopback and of each private address, with
+        /// `public` of all addresses. `0.0.0.0` and `[::]` stand for all addresses of their family, port 0 for any
+        /// free port, which is printed. `--listen` on the command line replaces this list.
+        listen: Vec<ListenAddress> = Vec::new(), (), Restart;
+        /// Whether addresses may be listened on that can be reached from outside of this machine and its private
+        /// networks.
+        public: bool = false, (), Restart;
+        /// How many threads share the SIP work. One carries thousands of calls a second.
+        shards: u64 = 1, 1..=64, Restart;
+        /// How long a server that was asked to stop takes for the calls that still run.
+        drain: Duration = Duration::from_secs(30), ms(0, HOUR), Reload;
+    }
+    /// Digest authentication (RFC 7616, RFC 8760).
+    "digest", digest: Digest {
+        /// Whether requests of users need a password. `false` is for tests and closed networks: everybody can be
+        /// anybody.
+        required: bool = true, (), Reload;
+        /// How long a challenge is good; a phone that answers later is asked again, without a word to its user.
+        nonce_life: Duration = DigestSettings::default().nonce_life, ms(10 * SECOND, DAY), Restart;
+        /// Challenges whose use each shard follows, against replayed answers.
+        nonces_max: u64 = count(DigestSettings::default().nonces_max), 1_024..=16_777_216, Restart;
+    }
+    /// The registrar (RFC 3261 §10).
+    "registrar", registrar: Registrar {
+        /// Shorter registrations are refused with 423 and this time.
+        expires_min: Duration = seconds(RegistrarSettings::default().expires_min_s), ms(SECOND, DAY), Reload;
+        /// For phones that ask for no time.
+        expires_default: Duration =
+            seconds(RegistrarSettings::default().expires_default_s), ms(SECOND, 30 * DAY), Reload;
+        /// Longer registrations are cut to this.
+        expires_max: Duration =
+            seconds(RegistrarSettings::default().expires_max_s), ms(SECOND, 30 * DAY), Reload;
+        /// Phones that one address-of-record can be registered from at the same time.
+        bindings_per_aor: u64 = count(RegistrarSettings::default().bindings_per_aor), 1..=100, Reload;
+    }
+    /// The proxy (RFC 3261 §16).
+    "proxy", proxy: Proxy {
+        /// What happens to requests for domains that are not ours: refused with 403, forwarded for users of ours, or
+        /// forwarded for everybody (for closed networks).
+        foreign: Foreign = Foreign::Refuse, (), Reload;
+        /// Timer C: how long a called phone may ring. RFC 3261 §16.6 wants more than 3 minutes.
+        timer_c: Duration = Duration::from_secs(181), ms(181 * SECOND, DAY), Reload;
+    }
+    /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
+    "timers", timers: Timers {
+        /// T1, the estimate of the round-trip time: the first retransmission comes after it, giving up after 64 of it.
+        t1: Duration = dialtone_roles::settings::Timers::default().t1(), ms(10, MINUTE), Reload;
+        /// T2, the longest time between retransmissions.
+        t2: Duration = dialtone_roles::settings::Timers::default().t2(), ms(10, HOUR), Reload;
+        /// T4, the longest time that a message stays in the network.
+        t4: Duration = dialtone_roles::settings::Timers::default().t4(), ms(10, HOUR), Reload;
+    }
+    /// What one shard holds at most. What comes when a limit is reached is refused and counted.
+    "limits", limits: Limits {
+        /// Bytes of one message.
+        message_bytes: Size = Size(count(roles().message.message_bytes)), Size(KIB)..=Size(16 * MIB), Reload;
+        /// Header lines of one message.
+        headers: u64 = count(roles().message.headers), 32..=10_000, Reload;
+        /// Via values of one message: how many proxies it may have come through.
+        vias: u64 = count(roles().message.vias), 2..=255, Reload;
+        /// Server transactions.
+        server_transactions: u64 = count(roles().server_transactions), 100..=100_000_000, Reload;
+        /// Client transactions.
+        client_transactions: u64 = count(roles().client_transactions), 100..=100_000_000, Reload;
+        /// Bytes of the messages that are kept for retransmission and forwarding.
+        kept_bytes: Size = Size(count(roles().kept_bytes)), Size(16 * MIB)..=Size(1_024 * GIB), Reload;
+        /// Requests that wait for an answer of the store or of DNS.
+        queries: u64 = count(roles().queries), 100..=100_000_000, Reload;
+        /// How long they wait.
+        query_time: Duration = roles().query_time, ms(100, MINUTE), Reload;
+        /// Requests that are being forwarded.
+        proxy_contexts: u64 = count(roles().proxy_contexts), 100..=100_000_000, Reload;
+        /// Places that one request is forwarded to.
+        branches: u64 = count(roles().branches), 1..=100, Reload;
+        /// Calls in which the server itself takes part, those of robots.
+        calls: u64 = count(roles().calls), 1..=1_000_000, Reload;
+        /// Registered phones.
+        bindings: u64 = count(roles().bindings), 100..=1_000_000_000, Reload;
+        /// Media ports kept ready for the next calls at each local address.
+        leases_ready: u64 = u64::from(roles().leases_ready), 1..=1_000, Reload;
+    }
+    /// Users that the server plays itself.
+    "robots", robots: Robots {
+        /// Users that answer every call and send back what they hear.
+        echo: Vec<UserName> = vec![UserName("echo".into())], (), Reload;
+    }
+    /// The store in the data folder.
+    "store", store: Store {
+        /// Whether registrations are journalled, so that they are there again after a restart or a crash. `false`
+        /// keeps them in memory only.
+        journal: bool = true, (), Restart;
+        /// How long a registration waits for others, to be journalled and acknowledged together with them.
+        batch: Duration = Duration::from_millis(5), ms(0, SECOND), Restart;
+    }
+    /// The Unix socket that `dialtone user`, `status` and `reload` talk to.
+    "control", control: Control {
+        /// Its path; a relative one starts at the data folder.
+        socket: FilePath = FilePath("control.sock".into()), (), Restart;
+    }
+    /// HTTP for monitoring: `/metrics`, `/healthz`, `/registrations` and `/calls`.
+    "http", http: Http {
+        /// Where it listens. Only the loopback is possible: nobody is asked for a password.
+        listen: HttpListen = HttpListen(None), (), Restart;
+    }
+    /// The log, written to standard error.
+    "log", log: Log {
+        /// For people, or one JSON object a line.
+        format: LogFormat = LogFormat::Text, (), Restart;
+        /// The least important lines that are written. Below `info` they name users and addresses.
+        level: LogLevel = LogLevel::Info, (), Reload;
+    }
+    repeated
+    /// A domain that this server is responsible for. The first one also takes the requests that name only an address
+    /// of this server. Without any, there is one domain with a name found at the start. `--domain` on the command
+    /// line replaces the list; a domain of the file that it names keeps its aliases.
+    "domain", domain: DomainEntry {
+        /// The name: it stands behind the `@` of its users, and is the realm of its digest challenges. It must be
+        /// there.
+        name: HostName = HostName::default(), (), Reload;
+        /// Other names and addresses that mean the same domain.
+        aliases: Vec<HostName> = Vec::new(), (), Reload;
+    }
+}
+
+fn seconds(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
+}
