@@ -160,8 +160,12 @@ pub(crate) fn utf8(value: &[u8]) -> Result<&str, Fault> {
 /// Cuts `value;params` at the first semicolon outside quotes and brackets.
 pub(crate) fn split_params(text: &str) -> Result<(&str, Params<'_>), Fault> {
     let at = find_outside(text.as_bytes(), true, b';').unwrap_or(text.len());
-    let params = Params::parse(&text[at..]).ok_or(Fault::Expected("parameters as ;name or ;name=value"))?;
-    Ok((text[..at].trim_ascii(), params))
+    Ok((text[..at].trim_ascii(), params(&text[at..])?))
+}
+
+/// Reads the parameters of a header value.
+pub(crate) fn params(text: &str) -> Result<Params<'_>, Fault> {
+    Params::parse(text).ok_or(Fault::Expected("parameters as ;name or ;name=value"))
 }
 
 /// Reads a URI that is all of the text.

@@ -222,6 +222,23 @@ impl Message {
         self.single_address(HeaderName::To)
     }
 
+    /// The tag of the From header. Looks at its parameters only: its address may be malformed where the message was
+    /// not [screened](Message::screen).
+    ///
+    /// # Errors
+    /// When From is missing or repeated, or its parameters are malformed.
+    pub fn from_tag(&self) -> Result<Option<&str>, HeaderError> {
+        self.tag_of(HeaderName::From)
+    }
+
+    /// The tag of the To header, as [`Message::from_tag`].
+    ///
+    /// # Errors
+    /// When To is missing or repeated, or its parameters are malformed.
+    pub fn to_tag(&self) -> Result<Option<&str>, HeaderError> {
+        self.tag_of(HeaderName::To)
+    }
+
     /// The CSeq header.
     ///
     /// # Errors
@@ -273,6 +290,10 @@ impl Message {
 
     fn single_address(&self, name: HeaderName) -> Result<NameAddr<'_>, HeaderError> {
         NameAddr::parse(self.single(name)?).map_err(|fault| name.fault(fault))
+    }
+
+    fn tag_of(&self, name: HeaderName) -> Result<Option<&str>, HeaderError> {
+        NameAddr::tag_of(self.single(name)?).map_err(|fault| name.fault(fault))
     }
 
     /// The value of a header that stands once.

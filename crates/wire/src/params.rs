@@ -1,6 +1,6 @@
 //! Parameters: `;name`, `;name=token` and `;name="quoted"` of headers and URIs.
 
-use crate::scan::{self, find_outside, trim};
+use crate::scan::{self, find_outside, quoted_length, trim_text};
 use crate::uri::unescaped_bytes;
 
 /// The parameters behind a header value or a URI: text from the first `;` on, possibly empty.
@@ -20,12 +20,12 @@ impl<'a> Params<'a> {
     /// Reads the parameters of a header value; `None` when the text is not a run of `;name[=value]` whose names
     /// are tokens and whose values are tokens, hosts or quoted strings (RFC 3261 §25.1 `generic-param`).
     pub fn parse(text: &'a str) -> Option<Params<'a>> {
-        let text = std::str::from_utf8(trim(text.as_bytes())).ok()?;
-        if !text.is_empty() && !text.starts_with(';') {
-            return None;
+        let text = trim_text(text);
+        let mut at = 0;
+        while at < text.len() {
+            at = parameter_end(text.as_bytes(), at)?;
         }
-        let params = Params { text, escaped: false };
-        params.pieces().all(is_legal).then_some(params)
+        Some(Params { text, escaped: false })
     }
 
     /// The text with its first `;`, as it came.
@@ -37,9 +37,7 @@ impl<'a> Params<'a> {
     pub fn iter(self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> {
         self.pieces().map(|piece| {
             let (name, value) = split(piece);
-            let unquote =
-                |value: &'a str| value.strip_prefix('"').and_then(|inside| inside.strip_suffix('"'));
-            (name, value.map(|value| unquote(value).unwrap_or(value)))
+            (name, value.map(without_quotes))
         })
     }
 
@@ -59,7 +57,8 @@ impl<'a> Params<'a> {
 
     /// The value of a parameter, by its name in any case: `Some(None)` when it stands without a value.
     pub fn find(self, name: &str) -> Option<Option<&'a str>> {
-        self.iter().find(|(own, _)| self.is_named(own, name)).map(|(_, value)| value)
+        let mut named = self.pieces().map(split).filter(|(own, _)| self.is_named(own, name));
+        named.next().map(|(_, value)| value.map(without_quotes))
     }
 
     /// Whether `own`, a name as it is written here, is `name`; in a URI both may have escapes.
@@ -90,17 +89,58 @@ fn split(piece: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// A quoted value may hold anything; an unquoted one is a token, a host or an IPv6 reference. What is sent
-/// unquoted in practice (URIs, nothing at all) is let through, but no white space and no stray quote.
-fn is_legal(piece: &str) -> bool {
-    let (name, value) = split(piece);
-    let value_is_legal = match value {
-        None => true,
-        Some(value) if value.starts_with('"') => scan::is_quoted_string(value),
-        Some(value) => !value.bytes().any(|byte| byte <= b' ' || matches!(byte, b'"' | 0x7f)),
-    };
-    value_is_legal && scan::is_token_text(name.as_bytes())
+fn without_quotes(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')).unwrap_or(value)
 }
+
+/// Where the parameter ends that begins with the semicolon at `at`; `None` when it is malformed. A quoted value may
+/// hold anything; an unquoted one is a token, a host or an IPv6 reference. What is sent unquoted in practice (URIs,
+/// nothing at all) is let through, but no white space and no stray quote.
+fn parameter_end(text: &[u8], at: usize) -> Option<usize> {
+    let run =
+        |from: usize, class: u8| from + scan::run(text.get(from..).unwrap_or_default(), &CLASSES, class);
+    if text[at] != b';' {
+        return None;
+    }
+    let name = run(at + 1, SPACE);
+    let mut end = run(name, NAME);
+    if end == name {
+        return None;
+    }
+    end = run(end, SPACE);
+    if text.get(end) == Some(&b'=') {
+        let value = run(end + 1, SPACE);
+        end = match text.get(value) {
+            Some(b'"') => value + 1 + quoted_length(&text[value + 1..])?,
+            _ => run(value, VALUE),
+        };
+        end = run(end, SPACE);
+    }
+    matches!(text.get(end), None | Some(b';')).then_some(end)
+}
+
+const SPACE: u8 = 1;
+const NAME: u8 = 2;
+const VALUE: u8 = 4;
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        if byte.is_ascii_whitespace() {
+            classes[at] |= SPACE;
+        }
+        if scan::is_token(byte) {
+            classes[at] |= NAME;
+        }
+        if byte > b' ' && !matches!(byte, b'"' | b';' | 0x7f) {
+            classes[at] |= VALUE;
+        }
+        at += 1;
+    }
+    classes
+};
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 //! Inside a header value CR and LF only occur as part of a fold (the message parser has checked that), so they
 //! count as white space here.
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr2};
 
 /// Whether the byte may stand in a `token`.
 pub(crate) const fn is_token(byte: u8) -> bool {
@@ -39,6 +39,11 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     {
         text = rest;
     }
+    trim_end(text)
+}
+
+/// The text without white space at its end.
+pub(crate) fn trim_end(mut text: &[u8]) -> &[u8] {
     while let [rest @ .., last] = text
         && is_space(*last)
     {
@@ -47,13 +52,89 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
     text
 }
 
+/// The text without white space at either end.
+pub(crate) fn trim_text(text: &str) -> &str {
+    let inside = trim(text.as_bytes());
+    let start = inside.as_ptr() as usize - text.as_ptr() as usize;
+    // `trim` cuts at ASCII characters only.
+    if inside.is_empty() { "" } else { &text[start..start + inside.len()] }
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+const HIGH_BITS: u64 = ONES << 7;
+
+/// Sets the high bit of the first byte of the word that is `byte`, and perhaps bits behind it.
+const fn hits(word: u64, byte: u8) -> u64 {
+    let zeros = word ^ (ONES * byte as u64);
+    zeros.wrapping_sub(ONES) & !zeros & HIGH_BITS
+}
+
+/// Finds the first byte, a few words at a time: texts are short here, and a searcher for long ones takes longer to
+/// start than to search. `hits` gets eight bytes, the first of them lowest, and sets the high bit of the first byte
+/// that is looked for; it never hits 0xff.
+#[inline]
+fn find_word(bytes: &[u8], from: usize, hits: impl Fn(u64) -> u64) -> Option<usize> {
+    let text = bytes.get(from..)?;
+    let word = |bytes: &[u8; 8]| hits(u64::from_le_bytes(*bytes));
+    let place = |hits: u64| hits.trailing_zeros() as usize / 8;
+    let (blocks, rest) = text.as_chunks::<16>();
+    let mut at = from;
+    for block in blocks {
+        let [one, two] = block.as_chunks::<8>().0 else { break };
+        let (one, two) = (word(one), word(two));
+        if one | two != 0 {
+            return Some(if one != 0 { at + place(one) } else { at + 8 + place(two) });
+        }
+        at += 16;
+    }
+    if let Some(first) = rest.first_chunk::<8>() {
+        let hits = word(first);
+        if hits != 0 {
+            return Some(at + place(hits));
+        }
+    }
+    let (hits, at) = match text.last_chunk::<8>() {
+        // Of the last eight bytes those before the rest have been looked at: nothing is there.
+        Some(last) => (word(last), bytes.len() - 8),
+        None => (hits(rest.iter().rev().fold(u64::MAX, |word, byte| word << 8 | u64::from(*byte))), at),
+    };
+    (hits != 0).then(|| at + place(hits))
+}
+
+/// How many bytes at the beginning are of the class, by a table of classes.
+pub(crate) fn run(bytes: &[u8], classes: &[u8; 256], class: u8) -> usize {
+    bytes.iter().position(|byte| classes[usize::from(*byte)] & class == 0).unwrap_or(bytes.len())
+}
+
+/// Where an ASCII byte stands first.
+pub(crate) fn find(bytes: &[u8], byte: u8) -> Option<usize> {
+    find_from(bytes, 0, byte)
+}
+
+/// Where an ASCII byte stands first, at `from` or behind it.
+pub(crate) fn find_from(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
+    find_word(bytes, from, |word| hits(word, byte))
+}
+
+/// Where CR, LF or NUL stands first, at `from` or behind it.
+pub(crate) fn find_line_byte(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        at = find_word(bytes, at, |word| word.wrapping_sub(ONES * 14) & !word & HIGH_BITS)?;
+        if matches!(bytes[at], b'\r' | b'\n' | 0) {
+            return Some(at);
+        }
+        at += 1;
+    }
+}
+
 /// Finds the first `stop` outside quoted strings; angle brackets are opaque too where `brackets` is set. An
 /// unclosed quote or bracket runs to the end.
 pub(crate) fn find_outside(text: &[u8], brackets: bool, stop: u8) -> Option<usize> {
     let open = if brackets { b'<' } else { stop };
     let mut at = 0;
     loop {
-        at += memchr3(stop, b'"', open, text.get(at..)?)?;
+        at = find_word(text, at, |word| hits(word, stop) | hits(word, b'"') | hits(word, open))?;
         let byte = text[at];
         if byte == stop {
             return Some(at);
@@ -64,7 +145,7 @@ pub(crate) fn find_outside(text: &[u8], brackets: bool, stop: u8) -> Option<usiz
 }
 
 /// How long the rest of a quoted string is, with its closing quote.
-fn quoted_length(inside: &[u8]) -> Option<usize> {
+pub(crate) fn quoted_length(inside: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
         at += memchr2(b'"', b'\\', inside.get(at..)?)?;
@@ -82,9 +163,9 @@ pub(crate) fn cut(text: &str, byte: u8) -> Option<(&str, &str)> {
     Some((&text[..at], &text[at + 1..]))
 }
 
-/// Where a byte stands first. Texts are short here: a plain loop is faster than a searcher.
+/// Where an ASCII byte stands first.
 pub(crate) fn position(text: &str, byte: u8) -> Option<usize> {
-    text.bytes().position(|own| own == byte)
+    find(text.as_bytes(), byte)
 }
 
 /// Cuts a header value at the commas outside quotes and angle brackets. Each piece is trimmed; empty pieces are
@@ -107,7 +188,8 @@ impl<'a> Iterator for ListValues<'a> {
     fn next(&mut self) -> Option<&'a [u8]> {
         loop {
             let rest = self.rest?;
-            let piece = match find_outside(rest, true, b',') {
+            let comma = find(rest, b',').and_then(|_| find_outside(rest, true, b','));
+            let piece = match comma {
                 Some(comma) => {
                     self.rest = Some(&rest[comma + 1..]);
                     &rest[..comma]
@@ -163,7 +245,7 @@ pub(crate) fn is_quoted_string(text: &str) -> bool {
 /// them; folds and NUL in a quoted pair stay as they came.
 pub(crate) fn push_line_text(out: &mut Vec<u8>, text: &[u8]) {
     let mut rest = text;
-    while let Some(at) = memchr3(b'\r', b'\n', 0, rest) {
+    while let Some(at) = find_line_byte(rest, 0) {
         out.extend_from_slice(&rest[..at]);
         let is_quoted_nul = rest[at] == 0 && at > 0 && rest[at - 1] == b'\\';
         match rest[at..] {
@@ -175,7 +257,7 @@ pub(crate) fn push_line_text(out: &mut Vec<u8>, text: &[u8]) {
                 out.push(if is_quoted_nul { byte } else { b' ' });
                 rest = &rest[at + 1..];
             }
-            [] => unreachable!("memchr3 found a byte here"),
+            [] => unreachable!("a byte was found here"),
         }
     }
     out.extend_from_slice(rest);
@@ -196,10 +278,14 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u32> {
     if text.is_empty() || text.len() > 10 {
         return None;
     }
-    text.iter().try_fold(0u32, |sum, byte| {
-        let digit = byte.is_ascii_digit().then(|| u32::from(byte - b'0'))?;
-        sum.checked_mul(10)?.checked_add(digit)
-    })
+    let mut sum = 0;
+    for byte in text {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        sum = sum * 10 + u64::from(byte - b'0');
+    }
+    u32::try_from(sum).ok()
 }
 
 #[cfg(test)]

@@ -70,9 +70,16 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// [`UriError`] names the first part that is malformed.
     pub fn parse(text: &'a str) -> Result<Uri<'a>, UriError> {
-        if text.bytes().any(|byte| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f)) {
-            return Err(UriError::Character);
+        // Each part of a SIP or tel URI refuses these characters too, in its own words.
+        let forbidden = |byte: u8| byte <= b' ' || matches!(byte, b'<' | b'>' | b'"' | 0x7f);
+        match Self::parse_scheme(text) {
+            Ok(uri @ (Uri::Sip(_) | Uri::Tel(_))) => Ok(uri),
+            _ if text.bytes().any(forbidden) => Err(UriError::Character),
+            other => other,
         }
+    }
+
+    fn parse_scheme(text: &'a str) -> Result<Uri<'a>, UriError> {
         let (scheme, rest) = scan::cut(text, b':').ok_or(UriError::Scheme)?;
         if scheme.eq_ignore_ascii_case("sip") {
             return SipUri::parse_rest(false, rest).map(Uri::Sip);
@@ -128,23 +135,21 @@ impl<'a> SipUri<'a> {
             },
         };
         if let Some(user) = user {
-            check_escaped(user, is_user).map_err(|error| error.unwrap_or(UriError::User))?;
+            check_escaped(user, USER).map_err(|error| error.unwrap_or(UriError::User))?;
             if user.is_empty() {
                 return Err(UriError::User);
             }
         }
         if let Some(password) = password {
-            check_escaped(password, is_password).map_err(|error| error.unwrap_or(UriError::User))?;
+            check_escaped(password, PASSWORD).map_err(|error| error.unwrap_or(UriError::User))?;
         }
-        let (before_headers, headers) = match scan::position(hostpart, b'?') {
-            Some(at) => (&hostpart[..at], &hostpart[at + 1..]),
-            None => (hostpart, ""),
+        let (host, port, end) = leading_hostport(hostpart)?;
+        let (params, headers) = match hostpart.as_bytes().get(end) {
+            None => ("", ""),
+            Some(b';') => scan::cut(&hostpart[end..], b'?').unwrap_or((&hostpart[end..], "")),
+            Some(b'?') => ("", &hostpart[end + 1..]),
+            Some(_) => return Err(if port.is_some() { UriError::Port } else { UriError::Host }),
         };
-        let (hostport, params) = match scan::position(before_headers, b';') {
-            Some(at) => before_headers.split_at(at),
-            None => (before_headers, ""),
-        };
-        let (host, port) = parse_hostport(hostport)?;
         check_params(params)?;
         check_headers(headers)?;
         Ok(SipUri { secure, user, password, host, port, params: Params::of_uri(params), headers })
@@ -183,34 +188,10 @@ impl<'a> Host<'a> {
     /// # Errors
     /// [`UriError::Host`].
     pub fn parse(text: &'a str) -> Result<Host<'a>, UriError> {
-        if let Some(inside) = text.strip_prefix('[') {
-            let inside = inside.strip_suffix(']').ok_or(UriError::Host)?;
-            return parse_ipv6(inside).map(|ip| Host::Ip(ip.into())).ok_or(UriError::Host);
+        match leading_host(text)? {
+            (host, end) if end == text.len() => Ok(host),
+            _ => Err(UriError::Host),
         }
-        if text.starts_with(|first: char| first.is_ascii_digit())
-            && let Ok(ip) = text.parse::<Ipv4Addr>()
-        {
-            return Ok(Host::Ip(ip.into()));
-        }
-        // Labels of letters, digits, `-` and `_` with single dots between them and perhaps one at the end; not
-        // digits alone, which are a bad address.
-        let mut before = b'.';
-        let mut has_letter = false;
-        for byte in text.bytes() {
-            let legal = match byte {
-                b'.' => before != b'.',
-                b'0'..=b'9' => true,
-                other => {
-                    has_letter = true;
-                    other.is_ascii_alphabetic() || matches!(other, b'-' | b'_')
-                }
-            };
-            if !legal {
-                return Err(UriError::Host);
-            }
-            before = byte;
-        }
-        if has_letter { Ok(Host::Name(text)) } else { Err(UriError::Host) }
     }
 
     /// Whether both name the same host: addresses by value, names in any case and without a closing dot.
@@ -348,23 +329,76 @@ fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
     smol_str::format_smolstr!("{before}::{after}").parse().ok()
 }
 
-/// Reads `host[:port]`.
-pub(crate) fn parse_hostport(text: &str) -> Result<(Host<'_>, Option<u16>), UriError> {
-    let colon = match scan::position(text, b']') {
-        Some(bracket) => scan::position(&text[bracket..], b':').map(|at| bracket + at),
-        None if text.starts_with('[') => return Err(UriError::Host),
-        None => scan::position(text, b':'),
-    };
-    match colon {
-        None => Ok((Host::parse(text)?, None)),
-        Some(colon) => {
-            let port = scan::decimal(&text.as_bytes()[colon + 1..])
-                .and_then(|port| u16::try_from(port).ok())
-                .filter(|port| *port != 0)
-                .ok_or(UriError::Port)?;
-            Ok((Host::parse(&text[..colon])?, Some(port)))
-        }
+/// Reads `host[:port]` at the beginning of the text, and says where it ends.
+pub(crate) fn leading_hostport(text: &str) -> Result<(Host<'_>, Option<u16>, usize), UriError> {
+    let (host, end) = leading_host(text)?;
+    let bytes = text.as_bytes();
+    if bytes.get(end) != Some(&b':') {
+        return Ok((host, None, end));
     }
+    let digits = bytes[end + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let after = end + 1 + digits;
+    let port = scan::decimal(&bytes[end + 1..after])
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+        .ok_or(UriError::Port)?;
+    Ok((host, Some(port), after))
+}
+
+/// Reads a host at the beginning of the text, and says where it ends. A name is labels of letters, digits, `-` and
+/// `_` with single dots between them and perhaps one at the end; not digits alone, which are an address.
+fn leading_host(text: &str) -> Result<(Host<'_>, usize), UriError> {
+    let bytes = text.as_bytes();
+    if bytes.first() == Some(&b'[') {
+        let end = scan::find(bytes, b']').ok_or(UriError::Host)?;
+        let ip = parse_ipv6(&text[1..end]).ok_or(UriError::Host)?;
+        return Ok((Host::Ip(ip.into()), end + 1));
+    }
+    if let Some((ip, end)) = leading_ipv4(bytes) {
+        return Ok((Host::Ip(ip.into()), end));
+    }
+    let (mut before, mut seen) = (DOT, 0);
+    let mut end = 0;
+    for byte in bytes {
+        let class = CLASSES[usize::from(*byte)] & HOST;
+        if class == 0 {
+            break;
+        }
+        if class & before & DOT != 0 {
+            return Err(UriError::Host);
+        }
+        before = class;
+        seen |= class;
+        end += 1;
+    }
+    if seen & LETTER != 0 { Ok((Host::Name(&text[..end]), end)) } else { Err(UriError::Host) }
+}
+
+/// Reads an IPv4 address at the beginning of the text: four decimal numbers without leading zeros, behind which no
+/// character of a name stands.
+fn leading_ipv4(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
+    let mut octets = [0; 4];
+    let mut at = 0;
+    for index in 0..4 {
+        if index > 0 {
+            at += usize::from(text.get(at) == Some(&b'.'));
+        }
+        let start = at;
+        let mut number = 0u8;
+        while let Some(digit @ b'0'..=b'9') = text.get(at) {
+            if at > start && number == 0 {
+                return None;
+            }
+            number = number.checked_mul(10)?.checked_add(digit - b'0')?;
+            at += 1;
+        }
+        if at == start {
+            return None;
+        }
+        octets[index] = number;
+    }
+    let ends = text.get(at).is_none_or(|byte| CLASSES[usize::from(*byte)] & HOST == 0);
+    ends.then(|| (octets.into(), at))
 }
 
 /// The bytes that a text with `%` escapes stands for.
@@ -396,7 +430,7 @@ const fn is_unreserved(byte: u8) -> bool {
 }
 
 const fn is_user(byte: u8) -> bool {
-    is_unreserved(byte) || matches!(byte, b'&' | b'=' | b'+' | b'$' | b',' | b';' | b'?' | b'/')
+    is_password(byte) || matches!(byte, b';' | b'?' | b'/')
 }
 
 const fn is_password(byte: u8) -> bool {
@@ -411,20 +445,50 @@ const fn is_header(byte: u8) -> bool {
     is_unreserved(byte) || matches!(byte, b'[' | b']' | b'/' | b'?' | b':' | b'+' | b'$')
 }
 
-/// Checks that each byte is legal or a whole escape; `Err(Some(Escape))` for a broken escape.
-fn check_escaped(text: &str, legal: impl Fn(u8) -> bool) -> Result<(), Option<UriError>> {
+const USER: u8 = 1;
+const PASSWORD: u8 = 2;
+const PARAM: u8 = 4;
+const HEADER: u8 = 8;
+const DOT: u8 = 16;
+const DIGIT: u8 = 32;
+const LETTER: u8 = 64;
+const HOST: u8 = DOT | DIGIT | LETTER;
+
+/// What parts of a URI each byte may stand in.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut at = 0;
+    while at < 256 {
+        let byte = at as u8;
+        let in_host = match byte {
+            b'.' => DOT,
+            b'0'..=b'9' => DIGIT,
+            b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' => LETTER,
+            _ => 0,
+        };
+        classes[at] = in_host
+            | if is_user(byte) { USER } else { 0 }
+            | if is_password(byte) { PASSWORD } else { 0 }
+            | if is_param(byte) { PARAM } else { 0 }
+            | if is_header(byte) { HEADER } else { 0 };
+        at += 1;
+    }
+    classes
+};
+
+/// Checks that each byte is of the class or a whole escape; `Err(Some(Escape))` for a broken escape.
+fn check_escaped(text: &str, class: u8) -> Result<(), Option<UriError>> {
     let bytes = text.as_bytes();
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
-        if byte == b'%' {
-            if bytes.get(at + 1).and_then(hex).is_none() || bytes.get(at + 2).and_then(hex).is_none() {
-                return Err(Some(UriError::Escape));
-            }
-            at += 3;
-        } else if legal(byte) {
+        if CLASSES[usize::from(byte)] & class != 0 {
             at += 1;
-        } else {
+        } else if byte != b'%' {
             return Err(None);
+        } else if bytes.get(at + 1).and_then(hex).is_none() || bytes.get(at + 2).and_then(hex).is_none() {
+            return Err(Some(UriError::Escape));
+        } else {
+            at += 3;
         }
     }
     Ok(())
@@ -443,7 +507,7 @@ fn check_params(text: &str) -> Result<(), UriError> {
             return Err(UriError::Parameter);
         }
         for part in [name, value] {
-            check_escaped(part, is_param).map_err(|error| error.unwrap_or(UriError::Parameter))?;
+            check_escaped(part, PARAM).map_err(|error| error.unwrap_or(UriError::Parameter))?;
         }
     }
     Ok(())
@@ -462,7 +526,7 @@ fn check_headers(text: &str) -> Result<(), UriError> {
             return Err(UriError::Headers);
         }
         for part in [name, value] {
-            check_escaped(part, is_header).map_err(|error| error.unwrap_or(UriError::Headers))?;
+            check_escaped(part, HEADER).map_err(|error| error.unwrap_or(UriError::Headers))?;
         }
     }
     Ok(())

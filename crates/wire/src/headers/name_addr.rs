@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Params, split_params, uri, utf8};
+use super::{Params, params, split_params, uri, utf8};
 use crate::error::Fault;
 use crate::scan::{self, find_outside, unquote};
 use crate::uri::Uri;
@@ -21,6 +21,8 @@ pub struct NameAddr<'a> {
 }
 
 const DISPLAY_NAME: Fault = Fault::Expected("a display name of tokens or one closed quoted string");
+
+const CLOSING_BRACKET: Fault = Fault::Expected("> after the URI");
 
 /// A Contact value: `*` or an address.
 #[derive(Clone, Copy, Debug)]
@@ -50,12 +52,9 @@ impl<'a> NameAddr<'a> {
         if !is_display_name(display) {
             return Err(DISPLAY_NAME);
         }
-        let length = scan::position(&text[open..], b'>').ok_or(Fault::Expected("> after the URI"))?;
+        let length = scan::position(&text[open..], b'>').ok_or(CLOSING_BRACKET)?;
         let uri_text = &text[open + 1..open + length];
-        let (before, params) = split_params(&text[open + length + 1..])?;
-        if !before.is_empty() {
-            return Err(Fault::Expected("parameters after >"));
-        }
+        let params = params_behind(&text[open + length + 1..])?;
         let display = Some(display).filter(|display| !display.is_empty());
         Ok(NameAddr { display, uri_text, uri: uri(uri_text)?, params })
     }
@@ -70,9 +69,21 @@ impl<'a> NameAddr<'a> {
         Ok(NameAddr { display: None, uri_text, uri: uri(uri_text)?, params })
     }
 
+    /// Reads the `tag` parameter of a value without looking at its URI.
+    pub(crate) fn tag_of(value: &'a [u8]) -> Result<Option<&'a str>, Fault> {
+        let params = match find_outside(value, false, b'<') {
+            Some(open) => {
+                let length = scan::find(&value[open..], b'>').ok_or(CLOSING_BRACKET)?;
+                params_behind(utf8(&value[open + length + 1..])?)?
+            }
+            None => split_params(utf8(value)?)?.1,
+        };
+        Ok(tag_in(params))
+    }
+
     /// The `tag` parameter.
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.value("tag").filter(|tag| !tag.is_empty())
+        tag_in(self.params)
     }
 
     /// The display name without quotes and escapes.
@@ -106,6 +117,20 @@ impl<'a> Contact<'a> {
             Contact::Address(address) => Some(address),
         }
     }
+}
+
+/// The parameters behind a closing bracket: nothing stands before the first semicolon.
+fn params_behind(text: &str) -> Result<Params<'_>, Fault> {
+    let text = scan::trim_text(text);
+    if text.is_empty() || text.starts_with(';') {
+        params(text)
+    } else {
+        Err(Fault::Expected("parameters after >"))
+    }
+}
+
+fn tag_in(params: Params<'_>) -> Option<&str> {
+    params.value("tag").filter(|tag| !tag.is_empty())
 }
 
 /// Tokens with white space between them, or one closed quoted string. Characters beyond ASCII without quotes are

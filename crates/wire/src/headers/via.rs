@@ -2,13 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{TypedHeader, split_params, utf8};
+use super::{TypedHeader, params, utf8};
 use crate::error::Fault;
 use crate::header_name::HeaderName;
 use crate::net::Transport;
 use crate::params::Params;
 use crate::scan;
-use crate::uri::{Host, parse_hostport};
+use crate::uri::{Host, leading_hostport};
 
 /// The beginning of each branch that follows RFC 3261 §8.1.1.7.
 pub const MAGIC_COOKIE: &str = "z9hG4bK";
@@ -32,34 +32,53 @@ impl<'a> TypedHeader<'a> for Via<'a> {
     const NAME: HeaderName = HeaderName::Via;
 
     fn parse(value: &'a [u8]) -> Result<Via<'a>, Fault> {
-        const EXPECTED: Fault = Fault::Expected("SIP/2.0/TRANSPORT host[:port][;parameters]");
-        let (protocol, params) = split_params(utf8(value)?)?;
-        let (name, rest) = scan::cut(protocol, b'/').ok_or(EXPECTED)?;
-        let (version, rest) = scan::cut(rest, b'/').ok_or(EXPECTED)?;
-        if !name.trim_ascii().eq_ignore_ascii_case("SIP") || version.trim_ascii() != "2.0" {
-            return Err(EXPECTED);
-        }
-        let rest = rest.trim_ascii_start();
-        let end = rest.bytes().position(scan::is_space).ok_or(EXPECTED)?;
-        let (transport, sent_by) = (&rest[..end], rest[end..].trim_ascii());
-        if !scan::is_token_text(transport.as_bytes()) {
-            return Err(EXPECTED);
-        }
-        let (host, port) = sent_by_parts(sent_by).ok_or(EXPECTED)?;
-        Ok(Via { transport: Transport::from_token(transport.as_bytes()), host, port, params, sent_by })
+        let text = utf8(value)?;
+        let (transport, rest) = protocol(text).ok_or(EXPECTED)?;
+        // What stands before the first semicolon can have no quotes or brackets.
+        let (host, port, end) = match leading_hostport(rest) {
+            Ok(parts) if matches!(rest.as_bytes().get(parts.2), None | Some(b';')) => parts,
+            _ => spaced_hostport(rest).ok_or(EXPECTED)?,
+        };
+        let params = params(&rest[end..])?;
+        let sent_by = rest[..end].trim_ascii_end();
+        Ok(Via { transport: Transport::from_token(transport), host, port, params, sent_by })
     }
 }
 
-/// Reads `host [ ":" port ]`, with white space allowed around the colon. IPv6 without brackets, which
-/// RFC 5118 §4.5 asks to accept in `received` only, is refused here.
-fn sent_by_parts(text: &str) -> Option<(Host<'_>, Option<u16>)> {
+const EXPECTED: Fault = Fault::Expected("SIP/2.0/TRANSPORT host[:port][;parameters]");
+
+/// Cuts the transport off, and gives what follows it without white space in between.
+fn protocol(text: &str) -> Option<(&[u8], &str)> {
+    let rest = match text.strip_prefix("SIP/2.0/") {
+        Some(rest) => rest,
+        None => {
+            let (name, rest) = scan::cut(text, b'/')?;
+            let (version, rest) = scan::cut(rest, b'/')?;
+            if !name.trim_ascii().eq_ignore_ascii_case("SIP") || version.trim_ascii() != "2.0" {
+                return None;
+            }
+            rest
+        }
+    };
+    let rest = rest.trim_ascii_start();
+    let end = rest.bytes().position(scan::is_space)?;
+    let transport = &rest.as_bytes()[..end];
+    scan::is_token_text(transport).then(|| (transport, rest[end..].trim_ascii_start()))
+}
+
+/// Reads `host [ ":" port ]` up to the first semicolon, with white space allowed around the colon and at the end. IPv6
+/// without brackets, which RFC 5118 §4.5 asks to accept in `received` only, is refused here.
+fn spaced_hostport(rest: &str) -> Option<(Host<'_>, Option<u16>, usize)> {
+    let end = scan::position(rest, b';').unwrap_or(rest.len());
+    let text = rest[..end].trim_ascii();
     if !text.bytes().any(scan::is_space) {
-        return parse_hostport(text).ok();
+        let (host, port, length) = leading_hostport(text).ok()?;
+        return (length == text.len()).then_some((host, port, end));
     }
     let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'))?;
-    let host = Host::parse(text[..colon].trim()).ok()?;
-    let port = scan::decimal(text[colon + 1..].trim().as_bytes())?;
-    Some((host, Some(u16::try_from(port).ok().filter(|port| *port != 0)?)))
+    let host = Host::parse(text[..colon].trim_ascii()).ok()?;
+    let port = scan::decimal(text[colon + 1..].trim_ascii().as_bytes())?;
+    Some((host, Some(u16::try_from(port).ok().filter(|port| *port != 0)?), end))
 }
 
 impl<'a> Via<'a> {

@@ -10,14 +10,14 @@
 //! ```
 
 use bytes::Bytes;
-use memchr::{memchr, memchr3};
+use memchr::memchr;
 use smallvec::SmallVec;
 
 use super::{HeaderLine, Limits, Message, Span, StartLine};
 use crate::error::ParseError;
 use crate::header_name::HeaderName;
 use crate::method::{Method, Status};
-use crate::scan::{self, ListValues, trim};
+use crate::scan::{self, ListValues, trim, trim_end};
 
 impl Message {
     /// Reads one datagram, or one message of a stream that [`crate::framing`] has cut out. Line ends before the message are passed over (RFC 3261 §7.5), bytes after the body
@@ -77,14 +77,13 @@ impl Message {
 
 /// Finds the CRLF that ends the line at `from`. `None` when there is no line end at all.
 fn line_end(bytes: &[u8], from: usize, line: usize) -> Result<Option<usize>, ParseError> {
-    let mut at = from;
-    while let Some(length) = memchr3(b'\r', b'\n', 0, &bytes[at..]) {
-        at += length;
+    let mut from_here = from;
+    while let Some(at) = scan::find_line_byte(bytes, from_here) {
         match (bytes[at], bytes.get(at + 1)) {
             (b'\r', Some(b'\n')) => return Ok(Some(at)),
             (b'\r', None) => return Ok(None),
             // RFC 3261 §25.1 `quoted-pair`: behind a backslash NUL is legal (RFC 4475 §3.1.1.2).
-            (0, _) if line > 1 && at > from && bytes[at - 1] == b'\\' => at += 1,
+            (0, _) if line > 1 && at > from && bytes[at - 1] == b'\\' => from_here = at + 1,
             _ => return Err(ParseError::LineEnd { line }),
         }
     }
@@ -101,10 +100,14 @@ fn header_lines(
     let mut vias = 0;
     loop {
         let start = at;
-        let mut end = line_end(bytes, at, line_number)?.ok_or(ParseError::Truncated)?;
-        if end == start {
-            return Ok((headers, end + 2));
+        if bytes[start..].starts_with(b"\r\n") {
+            return Ok((headers, start + 2));
         }
+        let colon = scan::find_from(bytes, start, b':').unwrap_or(bytes.len());
+        let name = HeaderName::recognise(&bytes[start..colon]);
+        // A name that is known has no line end in it.
+        let name_end = if name == HeaderName::Other { start } else { colon };
+        let mut end = line_end(bytes, name_end, line_number)?.ok_or(ParseError::Truncated)?;
         // A fold: the next line begins with white space. A line of white space alone is a fold too.
         let first_line = line_number;
         while matches!(bytes.get(end + 2), Some(b' ' | b'\t')) {
@@ -116,9 +119,15 @@ fn header_lines(
         if headers.len() == limits.headers {
             return Err(ParseError::TooManyHeaders { limit: limits.headers });
         }
-        let header = header_line(bytes, start, end).ok_or(ParseError::HeaderLine { line: first_line })?;
+        let header =
+            header_line(bytes, start, colon, end, name).ok_or(ParseError::HeaderLine { line: first_line })?;
         if header.name == HeaderName::Via {
-            vias += ListValues::new(header.value.of(bytes)).count();
+            let value = header.value.of(bytes);
+            // Nearly always one value.
+            vias += match scan::find(value, b',') {
+                None => usize::from(!value.is_empty()),
+                Some(_) => ListValues::new(value).count(),
+            };
             if vias > limits.vias {
                 return Err(ParseError::TooManyVias { limit: limits.vias });
             }
@@ -127,21 +136,35 @@ fn header_lines(
     }
 }
 
-/// `name HCOLON value`: white space may stand before the colon.
-fn header_line(bytes: &[u8], start: usize, end: usize) -> Option<HeaderLine> {
-    let text = &bytes[start..end];
-    let colon = memchr(b':', text)?;
-    let name_length = text[..colon].iter().rposition(|byte| !scan::is_space(*byte))? + 1;
-    let name = &text[..name_length];
-    if !scan::is_token_text(name) {
+/// `name HCOLON value`: white space may stand before the colon. `name` is what all before the colon was recognised
+/// as.
+fn header_line(
+    bytes: &[u8],
+    start: usize,
+    colon: usize,
+    end: usize,
+    mut name: HeaderName,
+) -> Option<HeaderLine> {
+    if colon > end {
         return None;
     }
-    let value = trim(&text[colon + 1..]);
+    let mut name_length = colon - start;
+    if name == HeaderName::Other {
+        let text = trim_end(&bytes[start..colon]);
+        if !scan::is_token_text(text) {
+            return None;
+        }
+        name_length = text.len();
+        name = HeaderName::recognise(text);
+    }
+    let value = trim(&bytes[colon + 1..end]);
     // An empty value is placed behind the colon.
-    let value_start =
-        if value.is_empty() { start + colon + 1 } else { value.as_ptr() as usize - bytes.as_ptr() as usize };
+    let value_start = match value {
+        [] => colon + 1,
+        _ => value.as_ptr() as usize - bytes.as_ptr() as usize,
+    };
     Some(HeaderLine {
-        name: HeaderName::recognise(name),
+        name,
         line: Span { start: start as u32, end: end as u32 + 2 },
         name_length: u16::try_from(name_length).ok()?,
         value: Span { start: value_start as u32, end: (value_start + value.len()) as u32 },
