@@ -14,11 +14,11 @@ pub(crate) fn ack(invite: &Bytes, response: &Message) -> Option<Bytes> {
     let mut ack = Writer::request(&Method::Ack, invite.uri_text());
     ack.raw(HeaderName::Via, invite.value(HeaderName::Via)?);
     ack.copy(&invite, HeaderName::Route);
-    ack.header(HeaderName::MaxForwards, 70);
+    ack.number(HeaderName::MaxForwards, 70);
     ack.copy(&invite, HeaderName::From);
     ack.raw(HeaderName::To, response.value(HeaderName::To)?);
     ack.copy(&invite, HeaderName::CallId);
-    ack.header(HeaderName::CSeq, format_args!("{} ACK", cseq.number));
+    ack.cseq(cseq.number, &Method::Ack);
     // RFC 3261 §22.1: an ACK can't be challenged, so it repeats the credentials of its INVITE.
     ack.copy(&invite, HeaderName::Authorization);
     ack.copy(&invite, HeaderName::ProxyAuthorization);
@@ -34,7 +34,7 @@ pub(crate) fn trying(request: &Bytes, flow: &Flow) -> Option<Bytes> {
 
 /// The To tag of a response that was kept.
 pub(crate) fn to_tag_is(response: &Bytes, tag: &str) -> bool {
-    parse(response).is_some_and(|response| response.to().is_ok_and(|to| to.tag().unwrap_or("") == tag))
+    parse(response).is_some_and(|response| response.to_tag().is_ok_and(|own| own.unwrap_or("") == tag))
 }
 
 /// What we sent or took in before has passed the limits already.

@@ -29,8 +29,7 @@ pub(crate) fn server(key: &mut Vec<u8>, request: &Message, method: &Method) -> R
         key.extend_from_slice(&via.port_or_default().to_be_bytes());
         return Ok(Matching::ByBranch);
     }
-    let to = request.to()?;
-    old(key, request, method, to.tag().unwrap_or(""))?;
+    old(key, request, method, request.to_tag()?.unwrap_or(""))?;
     Ok(Matching::ByHeaders)
 }
 
@@ -60,7 +59,7 @@ pub(crate) enum Matching {
 fn old(key: &mut Vec<u8>, request: &Message, method: &Method, to_tag: &str) -> Result<(), HeaderError> {
     text(key, request.uri_text());
     text(key, to_tag);
-    text(key, request.from()?.tag().unwrap_or(""));
+    text(key, request.from_tag()?.unwrap_or(""));
     text(key, request.call_id()?);
     key.extend_from_slice(&request.cseq()?.number.to_be_bytes());
     text(key, method.as_str());
@@ -72,7 +71,7 @@ fn old(key: &mut Vec<u8>, request: &Message, method: &Method, to_tag: &str) -> R
 pub(crate) fn merged(key: &mut Vec<u8>, request: &Message) -> Result<(), HeaderError> {
     let cseq = request.cseq()?;
     key.clear();
-    text(key, request.from()?.tag().unwrap_or(""));
+    text(key, request.from_tag()?.unwrap_or(""));
     text(key, request.call_id()?);
     key.extend_from_slice(&cseq.number.to_be_bytes());
     text(key, cseq.method.as_str());

@@ -241,8 +241,7 @@ impl Transactions {
             Matching::ByHeaders => {
                 // The To tag of the ACK is that of our response. The INVITE had the same one inside a dialog, and
                 // none outside.
-                let to = ack.to()?;
-                let tag = to.tag().unwrap_or("");
+                let tag = ack.to_tag()?.unwrap_or("");
                 let mut found = self.server_by_key(self.key_hash());
                 if found.is_none() {
                     key::server_by_headers(&mut self.key, ack, &Method::Invite, "")?;
@@ -432,7 +431,7 @@ impl Transactions {
     }
 
     fn same_request_hash(&mut self, request: &Message) -> Option<NonZeroU64> {
-        if request.to().ok()?.tag().is_some() {
+        if request.to_tag().ok()?.is_some() {
             return None;
         }
         key::merged(&mut self.key, request).ok()?;

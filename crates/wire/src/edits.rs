@@ -9,7 +9,8 @@ use smallvec::SmallVec;
 use crate::header_name::HeaderName;
 use crate::headers::{TypedHeader, Via};
 use crate::message::{Header, Message};
-use crate::scan::{ListValues, find_outside, push_line_text};
+use crate::scan::{self, ListValues, push_line_text};
+use crate::writer::{push_content_length, push_ip, push_number};
 
 /// What a proxy changes in a message (RFC 3261 §16.6 and §16.7).
 #[derive(Clone, Debug, Default)]
@@ -157,7 +158,9 @@ impl<'a> Edits<'a> {
         let mut top_via = true;
         let mut routes_left = self.pop_routes;
         let mut max_forwards = self.max_forwards;
-        let last_route = message.header_lines().rposition(|header| header.name == HeaderName::Route);
+        let mut append_route = self.append_route;
+        let last_route = append_route
+            .and_then(|_| message.header_lines().rposition(|header| header.name == HeaderName::Route));
         for (index, header) in message.header_lines().enumerate() {
             match header.name {
                 _ if self.is_removed(index, &header) => {}
@@ -170,24 +173,22 @@ impl<'a> Edits<'a> {
                 HeaderName::MaxForwards if self.max_forwards.is_some() => {
                     // A repeated Max-Forwards was refused when the message was checked.
                     if let Some(hops) = max_forwards.take() {
-                        let _ = write!(out, "Max-Forwards: {hops}\r\n");
+                        write_max_forwards(hops, out);
                     }
                 }
                 _ => out.extend_from_slice(header.line),
             }
             if last_route == Some(index)
-                && let Some(value) = self.append_route
+                && let Some(value) = append_route.take()
             {
                 line(out, "Route", value);
             }
         }
-        if last_route.is_none()
-            && let Some(value) = self.append_route
-        {
+        if let Some(value) = append_route {
             line(out, "Route", value);
         }
         if let Some(hops) = max_forwards {
-            let _ = write!(out, "Max-Forwards: {hops}\r\n");
+            write_max_forwards(hops, out);
         }
     }
 
@@ -224,12 +225,13 @@ impl<'a> Edits<'a> {
                 if !body.is_empty() {
                     line(out, "Content-Type", content_type);
                 }
-                let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
+                push_content_length(out, body);
+                out.extend_from_slice(b"\r\n");
                 out.extend_from_slice(body);
             }
             None => {
                 if self.content_length && !message.has(HeaderName::ContentLength) {
-                    let _ = write!(out, "Content-Length: {}\r\n", message.body().len());
+                    push_content_length(out, message.body());
                 }
                 out.extend_from_slice(b"\r\n");
                 out.extend_from_slice(message.body());
@@ -246,26 +248,25 @@ pub(crate) fn write_via_with_source(value: &[u8], source: Option<SocketAddr>, ou
     let Some((source, via)) = needed else {
         return out.extend_from_slice(value);
     };
-    let params_at = find_outside(value, true, b';').unwrap_or(value.len());
+    // A Via that could be read has no quotes and brackets before its parameters.
+    let params_at = scan::find(value, b';').unwrap_or(value.len());
     out.extend_from_slice(value[..params_at].trim_ascii_end());
     let mut rport = via.rport().is_some();
     for piece in via.params.pieces() {
-        let name = piece.split('=').next().unwrap_or("").trim();
+        let name = scan::cut(piece, b'=').map_or(piece, |(name, _)| name).trim_ascii();
         if name.eq_ignore_ascii_case("received") {
             continue;
         }
-        out.push(b';');
-        if name.eq_ignore_ascii_case("rport") {
-            if std::mem::take(&mut rport) {
-                let _ = write!(out, "rport={}", source.port());
-            } else {
-                out.pop();
-            }
-        } else {
+        if !name.eq_ignore_ascii_case("rport") {
+            out.push(b';');
             out.extend_from_slice(piece.as_bytes());
+        } else if std::mem::take(&mut rport) {
+            out.extend_from_slice(b";rport=");
+            push_number(out, source.port().into());
         }
     }
-    let _ = write!(out, ";received={}", source.ip());
+    out.extend_from_slice(b";received=");
+    push_ip(out, source.ip());
 }
 
 /// Appends a URI. Bytes that no URI has would end the start line or move its parts: they are escaped.
@@ -305,6 +306,12 @@ fn write_route_rest(header: &Header<'_>, count: &mut usize, out: &mut Vec<u8>) {
     if let Some(rest) = value {
         raw_line(out, b"Route", rest);
     }
+}
+
+fn write_max_forwards(hops: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"Max-Forwards: ");
+    push_number(out, hops);
+    out.extend_from_slice(b"\r\n");
 }
 
 fn line(out: &mut Vec<u8>, name: &str, value: &str) {

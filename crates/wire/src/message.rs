@@ -156,6 +156,11 @@ impl Message {
         })
     }
 
+    /// The whole values of the lines of one header, lists not cut.
+    pub(crate) fn line_values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+        self.headers.iter().filter(move |line| line.name == name).map(|line| line.value.of(&self.bytes))
+    }
+
     /// The values of one header in order; where it may hold a list, each piece by itself.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
         self.headers.iter().filter(move |line| line.name == name).flat_map(move |line| {

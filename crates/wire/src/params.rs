@@ -57,17 +57,20 @@ impl<'a> Params<'a> {
 
     /// The value of a parameter, by its name in any case: `Some(None)` when it stands without a value.
     pub fn find(self, name: &str) -> Option<Option<&'a str>> {
-        let mut named = self.pieces().map(split).filter(|(own, _)| self.is_named(own, name));
-        named.next().map(|(_, value)| value.map(without_quotes))
+        let piece = self.pieces().find(|piece| self.is_named(piece, name))?;
+        Some(split(piece).1.map(without_quotes))
     }
 
-    /// Whether `own`, a name as it is written here, is `name`; in a URI both may have escapes.
-    fn is_named(self, own: &str, name: &str) -> bool {
-        if self.escaped && (own.contains('%') || name.contains('%')) {
+    /// Whether the name of a piece is `name`; in a URI both may have escapes.
+    fn is_named(self, piece: &str, name: &str) -> bool {
+        if self.escaped && (piece.contains('%') || name.contains('%')) {
             let fold = |text| unescaped_bytes(text).map(|byte: u8| byte.to_ascii_lowercase());
-            return fold(own).eq(fold(name));
+            return fold(split(piece).0).eq(fold(name));
         }
-        own.eq_ignore_ascii_case(name)
+        let piece = piece.trim_ascii_start().as_bytes();
+        let ends = |byte: &u8| *byte == b'=' || byte.is_ascii_whitespace();
+        piece.get(..name.len()).is_some_and(|own| own.eq_ignore_ascii_case(name.as_bytes()))
+            && piece.get(name.len()).is_none_or(ends)
     }
 
     /// The value of a parameter that has one.
@@ -169,5 +172,12 @@ mod tests {
         assert!(Params::of_uri(";%6C%72").has("LR"));
         assert!(!Params::parse(";%6C%72").unwrap().has("lr"));
         assert_eq!(Params::of_uri(";n%61me=v").value("name"), Some("v"));
+    }
+
+    #[test]
+    fn a_name_is_found_as_a_whole_only() {
+        let params = Params::of_uri(";lr(x;lrx=1;l;lr-=2");
+        assert_eq!((params.find("lr"), params.find("l")), (None, Some(None)));
+        assert_eq!(Params::parse(";tagx=1;ta;x-tag; tag =2").unwrap().value("tag"), Some("2"));
     }
 }

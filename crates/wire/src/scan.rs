@@ -131,10 +131,12 @@ pub(crate) fn find_line_byte(bytes: &[u8], from: usize) -> Option<usize> {
 /// Finds the first `stop` outside quoted strings; angle brackets are opaque too where `brackets` is set. An
 /// unclosed quote or bracket runs to the end.
 pub(crate) fn find_outside(text: &[u8], brackets: bool, stop: u8) -> Option<usize> {
-    let open = if brackets { b'<' } else { stop };
     let mut at = 0;
     loop {
-        at = find_word(text, at, |word| hits(word, stop) | hits(word, b'"') | hits(word, open))?;
+        at = match brackets {
+            true => find_word(text, at, |word| hits(word, stop) | hits(word, b'"') | hits(word, b'<'))?,
+            false => find_word(text, at, |word| hits(word, stop) | hits(word, b'"'))?,
+        };
         let byte = text[at];
         if byte == stop {
             return Some(at);

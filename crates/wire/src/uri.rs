@@ -188,8 +188,8 @@ impl<'a> Host<'a> {
     /// # Errors
     /// [`UriError::Host`].
     pub fn parse(text: &'a str) -> Result<Host<'a>, UriError> {
-        match leading_host(text)? {
-            (host, end) if end == text.len() => Ok(host),
+        match leading_host(text) {
+            (Some(host), end) if end == text.len() => Ok(host),
             _ => Err(UriError::Host),
         }
     }
@@ -331,10 +331,10 @@ fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
 
 /// Reads `host[:port]` at the beginning of the text, and says where it ends.
 pub(crate) fn leading_hostport(text: &str) -> Result<(Host<'_>, Option<u16>, usize), UriError> {
-    let (host, end) = leading_host(text)?;
+    let (host, end) = leading_host(text);
     let bytes = text.as_bytes();
     if bytes.get(end) != Some(&b':') {
-        return Ok((host, None, end));
+        return host.map(|host| (host, None, end)).ok_or(UriError::Host);
     }
     let digits = bytes[end + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let after = end + 1 + digits;
@@ -342,60 +342,56 @@ pub(crate) fn leading_hostport(text: &str) -> Result<(Host<'_>, Option<u16>, usi
         .and_then(|port| u16::try_from(port).ok())
         .filter(|port| *port != 0)
         .ok_or(UriError::Port)?;
-    Ok((host, Some(port), after))
+    host.map(|host| (host, Some(port), after)).ok_or(UriError::Host)
 }
 
-/// Reads a host at the beginning of the text, and says where it ends. A name is labels of letters, digits, `-` and
+/// Reads a host at the beginning of the text, and says where it ends, even when it is none. A name is labels of letters, digits, `-` and
 /// `_` with single dots between them and perhaps one at the end; not digits alone, which are an address.
-fn leading_host(text: &str) -> Result<(Host<'_>, usize), UriError> {
+fn leading_host(text: &str) -> (Option<Host<'_>>, usize) {
     let bytes = text.as_bytes();
     if bytes.first() == Some(&b'[') {
-        let end = scan::find(bytes, b']').ok_or(UriError::Host)?;
-        let ip = parse_ipv6(&text[1..end]).ok_or(UriError::Host)?;
-        return Ok((Host::Ip(ip.into()), end + 1));
+        let Some(end) = scan::find(bytes, b']') else { return (None, text.len()) };
+        return (parse_ipv6(&text[1..end]).map(|ip| Host::Ip(ip.into())), end + 1);
     }
     if let Some((ip, end)) = leading_ipv4(bytes) {
-        return Ok((Host::Ip(ip.into()), end));
+        return (Some(Host::Ip(ip.into())), end);
     }
-    let (mut before, mut seen) = (DOT, 0);
+    let (mut before, mut seen, mut empty_labels) = (DOT, 0, 0);
     let mut end = 0;
     for byte in bytes {
         let class = CLASSES[usize::from(*byte)] & HOST;
         if class == 0 {
             break;
         }
-        if class & before & DOT != 0 {
-            return Err(UriError::Host);
-        }
+        empty_labels |= class & before & DOT;
         before = class;
         seen |= class;
         end += 1;
     }
-    if seen & LETTER != 0 { Ok((Host::Name(&text[..end]), end)) } else { Err(UriError::Host) }
+    let is_name = seen & LETTER != 0 && empty_labels == 0;
+    (is_name.then(|| Host::Name(&text[..end])), end)
 }
 
 /// Reads an IPv4 address at the beginning of the text: four decimal numbers without leading zeros, behind which no
 /// character of a name stands.
 fn leading_ipv4(text: &[u8]) -> Option<(Ipv4Addr, usize)> {
-    let mut octets = [0; 4];
+    let mut octets = [0u8; 4];
     let mut at = 0;
-    for index in 0..4 {
+    for (index, octet) in octets.iter_mut().enumerate() {
         if index > 0 {
             at += usize::from(text.get(at) == Some(&b'.'));
         }
         let start = at;
-        let mut number = 0u8;
         while let Some(digit @ b'0'..=b'9') = text.get(at) {
-            if at > start && number == 0 {
+            if at > start && *octet == 0 {
                 return None;
             }
-            number = number.checked_mul(10)?.checked_add(digit - b'0')?;
+            *octet = octet.checked_mul(10)?.checked_add(digit - b'0')?;
             at += 1;
         }
         if at == start {
             return None;
         }
-        octets[index] = number;
     }
     let ends = text.get(at).is_none_or(|byte| CLASSES[usize::from(*byte)] & HOST == 0);
     ends.then(|| (octets.into(), at))
