@@ -6,6 +6,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::auth::Side;
 use crate::proxy::Onward;
+use crate::proxy::forward::TOKEN_PARAM;
 use crate::registrar::canonical_aor;
 use crate::route_token::RouteTokens;
 use crate::settings::{Domain, Foreign, Robot, Settings};
@@ -201,7 +202,7 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> O
         own.count += 1;
         own.local = uri.host.ip().map(|ip| std::net::SocketAddr::new(ip, uri.port_or_default()));
         let call_id = request.call_id().unwrap_or("");
-        if uri.params.value("dt").is_some_and(|token| tokens.is_right(call_id, token)) {
+        if uri.params.value(TOKEN_PARAM).is_some_and(|token| tokens.is_right(call_id, token)) {
             own.token_is_right = true;
         }
     }

@@ -70,6 +70,8 @@ struct ResponseContext {
     /// The server transaction has ended.
     server_gone: bool,
     best: Option<Best>,
+    /// Challenges of branches that are not the best response: they go back with it.
+    challenged: Vec<Message>,
     timer_c: Instant,
 }
 
@@ -121,6 +123,10 @@ impl CancelReason {
     }
 }
 
+const fn is_challenge(status: Status) -> bool {
+    matches!(status.code(), 401 | 407)
+}
+
 impl Proxy {
     pub(crate) fn new(seed: u64) -> Proxy {
         Proxy {
@@ -151,7 +157,8 @@ impl Proxy {
         let Arrived { server, request, flow, .. } = arrived;
         if self.contexts.len() >= cx.settings.limits.proxy_contexts {
             cx.core.counters.overload += 1;
-            cx.respond(server, &request, Status::of(500), None, |_| (), None);
+            let tag = cx.token();
+            cx.respond(server, &request, Status::of(500), Some(&tag), |_| (), None);
             return;
         }
         self.next += 1;
@@ -177,6 +184,7 @@ impl Proxy {
             cancelled: false,
             server_gone: false,
             best: None,
+            challenged: Vec::new(),
             timer_c,
         };
         self.contexts.insert(id, context);
@@ -305,13 +313,17 @@ impl ResponseContext {
     }
 
     fn note(&mut self, response: Best) {
-        if self.best.as_ref().is_none_or(|best| response.is_better_than(best)) {
-            self.best = Some(response);
+        let is_better = self.best.as_ref().is_none_or(|best| response.is_better_than(best));
+        let other = if is_better { self.best.replace(response) } else { Some(response) };
+        if let Some(Best::Received(other)) = other
+            && other.status().is_some_and(is_challenge)
+        {
+            self.challenged.push(*other);
         }
     }
 
     fn send(&mut self, cx: &mut Context<'_>, id: ContextId, uri: Option<&str>, flow: Flow) {
-        let branch = cx.branch();
+        let branch = self.onward.branch(cx);
         let bytes = forward::build(&self.request, self.flow, &self.onward, uri, flow, &branch);
         let method = self.request.method().unwrap_or(&Method::Options);
         match cx.core.transactions.send_request(cx.now, flow, method, &branch, bytes.clone()) {

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dialtone_transaction::Received;
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
+use dialtone_wire::uri::SipUri;
 use dialtone_wire::{HeaderName, Message, Method, Status, refusal};
 
 use super::stateless::response_flow;
@@ -33,6 +34,7 @@ impl Engine {
             let refusal = refusal::refuse_screened(&message, &screened, flow.remote, &tag);
             return self.refused(flow, refusal);
         }
+        let message = self.loosened(message);
         match message.method() {
             None => self.response(now, message),
             Some(Method::Ack) => self.ack(now, flow, message),
@@ -53,10 +55,30 @@ impl Engine {
         }
     }
 
+    /// A request from a strict router in the form that a loose one would have sent (RFC 3261 §16.4).
+    fn loosened(&self, message: Message) -> Message {
+        if !message.is_request() || self.settings.domains.is_empty() {
+            return message;
+        }
+        let is_own = |uri: &SipUri<'_>| self.settings.domain_of(&uri.host, uri.port).is_some();
+        let loosened = forward::loosened(&message, is_own);
+        let parsed = loosened.map(|bytes| Message::parse(bytes.into(), &self.settings.limits.message));
+        parsed.and_then(Result::ok).unwrap_or(message)
+    }
+
     /// Any request but ACK and CANCEL.
     fn request(&mut self, now: Instant, flow: Flow, request: Message) {
         self.core.counters.requests += 1;
-        let decision = decide(&self.settings, &self.tokens, &request, self.ua.owns_dialog(&request));
+        let is_our_dialog = self.ua.owns_dialog(&request);
+        let mut decision = decide(&self.settings, &self.tokens, &request, is_our_dialog);
+        if let Decision::User { onward, .. } = &mut decision {
+            // §16.3 step 4; RFC 5393 §4.2: bindings that lead back to us would multiply with each round.
+            let trace = self.trace(&request);
+            if forward::is_loop(&request, trace) {
+                return self.respond_stateless(&request, flow, Status::of(482), |_| ());
+            }
+            onward.trace = Some(trace);
+        }
         match &decision {
             Decision::Refuse(status) => {
                 let status = *status;
@@ -67,7 +89,9 @@ impl Engine {
                 }
                 return self.respond_stateless(&request, flow, status, |_| ());
             }
-            Decision::BadExtension => return self.refuse_extensions(&request, flow),
+            Decision::BadExtension => {
+                return self.refuse_extensions(&request, flow, HeaderName::ProxyRequire);
+            }
             Decision::ServerItself => return self.answer_for_server(&request, flow),
             _ => {}
         }

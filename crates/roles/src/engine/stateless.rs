@@ -25,6 +25,22 @@ impl Engine {
         format_smolstr!("{:016x}", hasher.finish())
     }
 
+    /// All that decides where a request goes, and which request it is, in one number (RFC 5393 §4.2.1). A second pass
+    /// with the same number is a loop; with another Request-URI it is a spiral, which is no fault.
+    pub(super) fn trace(&self, request: &Message) -> u64 {
+        let mut hasher = FixedState::with_seed(self.tag_seed).build_hasher();
+        let mut part = |bytes: &[u8]| {
+            hasher.write(bytes);
+            hasher.write_u8(0);
+        };
+        part(request.uri_text().as_bytes());
+        part(request.call_id().unwrap_or("").as_bytes());
+        part(request.value(HeaderName::From).unwrap_or(b""));
+        part(request.value(HeaderName::CSeq).unwrap_or(b""));
+        request.values(HeaderName::Route).for_each(part);
+        hasher.finish()
+    }
+
     /// Answers without a transaction. An ACK is never answered.
     pub(super) fn respond_stateless(
         &mut self,
@@ -69,6 +85,10 @@ impl Engine {
     /// A request for the server itself: OPTIONS says what we can do (RFC 3261 §11.2).
     pub(super) fn answer_for_server(&mut self, request: &Message, flow: Flow) {
         match request.method() {
+            // RFC 3261 §8.2.2.3.
+            Some(Method::Options) if request.has(HeaderName::Require) => {
+                self.refuse_extensions(request, flow, HeaderName::Require);
+            }
             Some(Method::Options) => self.respond_stateless(request, flow, Status::of(200), |writer| {
                 writer.header(HeaderName::Allow, ALLOW);
                 writer.header(HeaderName::Accept, "application/sdp");
@@ -87,10 +107,10 @@ impl Engine {
         }
     }
 
-    /// 420 with all that Proxy-Require asked for.
-    pub(super) fn refuse_extensions(&mut self, request: &Message, flow: Flow) {
+    /// 420 with all that a Require or Proxy-Require asked for.
+    pub(super) fn refuse_extensions(&mut self, request: &Message, flow: Flow, asked: HeaderName) {
         self.respond_stateless(request, flow, Status::of(420), |writer| {
-            for value in request.values(HeaderName::ProxyRequire) {
+            for value in request.values(asked) {
                 writer.raw(HeaderName::Unsupported, value);
             }
         });

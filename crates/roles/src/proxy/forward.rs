@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use dialtone_wire::headers::{NameAddr, TypedHeader as _, Via};
 use dialtone_wire::net::{Flow, Transmit};
-use dialtone_wire::uri::UriBuf;
+use dialtone_wire::uri::{SipUri, UriBuf};
 use dialtone_wire::{Edits, HeaderName, Message};
 use smallvec::SmallVec;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
+
+/// The parameter of our Record-Route that holds the route token.
+pub(crate) const TOKEN_PARAM: &str = "dt";
 
 /// What forwarding changes, besides the target.
 #[derive(Clone, Debug, Default)]
@@ -22,9 +26,20 @@ pub(crate) struct Onward {
     pub(crate) credentials: SmallVec<[usize; 1]>,
     /// The token for our Record-Route; `None` when this request gets none.
     pub(crate) record_route: Option<SmolStr>,
+    /// What the branch says of the request as it came, by which we know it when it comes round again.
+    pub(crate) trace: Option<u64>,
 }
 
 impl Onward {
+    /// A branch that no other request has, with the trace of this one (RFC 5393 §4.2.2).
+    pub(crate) fn branch(&self, cx: &mut Context<'_>) -> SmolStr {
+        let branch = cx.branch();
+        match self.trace {
+            Some(trace) => format_smolstr!("{branch}.{trace:016x}"),
+            None => branch,
+        }
+    }
+
     /// Where the request goes: to the first Route value left, else to its target, else to its Request-URI.
     /// `None` when that is no URI.
     pub(crate) fn next_hop(&self, request: &Message, target: Option<&str>) -> Option<UriBuf> {
@@ -46,6 +61,35 @@ impl Onward {
         let is_loose = route.uri.as_sip().is_none_or(|uri| uri.is_loose_router());
         (!is_loose).then_some(route.uri_text)
     }
+}
+
+/// Whether a request went through us before, with the same trace: it is in a loop (RFC 5393 §4.2).
+pub(crate) fn is_loop(request: &Message, trace: u64) -> bool {
+    let ours = |via: Via<'_>| {
+        let text = via.branch().and_then(|branch| branch.rsplit_once('.'));
+        text.is_some_and(|(_, text)| u64::from_str_radix(text, 16) == Ok(trace))
+    };
+    request.values(HeaderName::Via).any(|value| Via::parse(value).is_ok_and(ours))
+}
+
+/// The form that a loose router sends, of a request that came from a strict router (RFC 3261 §16.4): there our
+/// Record-Route is the Request-URI, and the target the last Route value. `None` when it is no such request.
+pub(crate) fn loosened(request: &Message, is_own: impl FnOnce(&SipUri<'_>) -> bool) -> Option<Vec<u8>> {
+    // Most requests are told by this look at the bytes.
+    let uri = request.uri_text().contains(TOKEN_PARAM).then(|| request.uri().ok()).flatten()?;
+    uri.as_sip().filter(|sip| sip.params.value(TOKEN_PARAM).is_some() && is_own(sip))?;
+    let text = |value| std::str::from_utf8(value).ok();
+    let mut routes: SmallVec<[&str; 4]> = request.values(HeaderName::Route).filter_map(text).collect();
+    let target = NameAddr::parse(routes.pop()?.as_bytes()).ok()?;
+    let own = format!("<{}>", request.uri_text());
+    let mut edits = Edits::new();
+    edits.set_request_uri(target.uri_text).remove(HeaderName::Route).push_route(&own);
+    for route in routes {
+        edits.push_route(route);
+    }
+    let mut out = Vec::new();
+    edits.write(request, &mut out);
+    Some(out)
 }
 
 /// Writes the request for one target.
@@ -87,7 +131,9 @@ pub(crate) fn build(
 /// Our Record-Route: one value, or where the request changes listeners two, the side of the next hop on top
 /// (RFC 5658 §3).
 fn record_routes(came: Flow, goes: Flow, token: &str) -> SmallVec<[String; 2]> {
-    let value = |flow: Flow| format!("<sip:{}{};lr;dt={token}>", flow.local, transport_param(flow.transport));
+    let value = |flow: Flow| {
+        format!("<sip:{}{};lr;{TOKEN_PARAM}={token}>", flow.local, transport_param(flow.transport))
+    };
     let mut values = SmallVec::new();
     values.push(value(goes));
     if (came.local, came.transport) != (goes.local, goes.transport) {

@@ -1,9 +1,11 @@
 //! What responses do to a response context (RFC 3261 §16.7), and time-outs and failures in their place.
 
 use dialtone_transaction::ClientId;
-use dialtone_wire::{Edits, Message, Status};
+use dialtone_wire::{Edits, HeaderName, Message, Status};
 
-use super::{Best, BranchState, CancelReason, CancelState, ContextId, Proxy, ResponseContext};
+use super::{
+    Best, Branch, BranchState, CancelReason, CancelState, ContextId, Proxy, ResponseContext, is_challenge,
+};
 use crate::context::Context;
 
 impl Proxy {
@@ -19,8 +21,9 @@ impl Proxy {
         let Some(status) = response.status() else { return };
         if status.is_provisional() {
             context.provisional(cx, client, status, &response);
-            if status.code() > 100 && !context.cancelled && !context.answered {
-                // §16.7 step 2.
+            let rings = |branch: &Branch| branch.client == client && branch.cancel == CancelState::Unasked;
+            if status.code() > 100 && !context.answered && context.branches.iter().any(rings) {
+                // §16.7 step 2. A branch that was cancelled rings on at its own expense.
                 let at = cx.now + cx.settings.timer_c;
                 self.set_timer_c(id, at);
             }
@@ -86,7 +89,7 @@ impl Proxy {
             Some(best) if best.status().code() == 503 => context.answer(cx, Status::of(500)),
             Some(Best::Received(response)) => {
                 let status = response.status().unwrap_or(Status::of(500));
-                context.send_back(cx, status, &response);
+                context.send_best(cx, status, &response);
             }
             Some(Best::Own(_)) | None if context.cancelled => context.answer(cx, Status::of(487)),
             Some(Best::Own(status)) => context.answer(cx, status),
@@ -112,10 +115,42 @@ impl ResponseContext {
         }
     }
 
+    /// Sends the best response back; a challenge with those of all other branches (§16.7 step 7), so that the caller
+    /// can answer all of them at once.
+    fn send_best(&mut self, cx: &mut Context<'_>, status: Status, response: &Message) {
+        let challenged = std::mem::take(&mut self.challenged);
+        let mut edits = Edits::new();
+        if is_challenge(status) {
+            for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+                let values = challenged.iter().flat_map(|other| other.values(name));
+                for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {
+                    edits.append(name.as_str(), value);
+                }
+            }
+        }
+        self.send_edited(cx, status, response, edits);
+    }
+
     /// Sends a response back without our Via (§16.7 step 3 and 9).
     fn send_back(&mut self, cx: &mut Context<'_>, status: Status, response: &Message) {
+        self.send_edited(cx, status, response, Edits::new());
+    }
+
+    fn send_edited(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: Status,
+        response: &Message,
+        mut edits: Edits<'_>,
+    ) {
+        if response.values(HeaderName::Via).nth(1).is_none() {
+            // §16.7 step 3: without another Via it was meant for us. Its sender has lost those of the request.
+            if !status.is_provisional() {
+                self.answer(cx, Status::of(502));
+            }
+            return;
+        }
         let mut out = Vec::new();
-        let mut edits = Edits::new();
         edits.pop_via();
         if self.flow.transport.is_reliable() {
             edits.ensure_content_length();

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod peers;
+mod proxying;
 
 use dialtone_wire::HeaderName;
 

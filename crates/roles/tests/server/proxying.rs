@@ -1,0 +1,136 @@
+//! RFC 3261 §16 in raw messages: forks, strict routers, several challenges, calls that end while others ring.
+
+use dialtone_wire::{HeaderName, Message};
+
+use crate::peers::{Request, Server, invite, register, register_bob, settings};
+
+/// The response of a phone to a request that was forwarded to it.
+fn response(request: &Message, status: &str, tag: &str, extra: &str) -> String {
+    let mut text = format!("SIP/2.0 {status}\r\n");
+    for name in [HeaderName::Via, HeaderName::RecordRoute] {
+        for value in request.values(name) {
+            text.push_str(&format!("{}: {}\r\n", name.as_str(), std::str::from_utf8(value).unwrap()));
+        }
+    }
+    for name in [HeaderName::From, HeaderName::CallId, HeaderName::CSeq] {
+        let value = std::str::from_utf8(request.value(name).unwrap()).unwrap();
+        text.push_str(&format!("{}: {value}\r\n", name.as_str()));
+    }
+    let to = std::str::from_utf8(request.value(HeaderName::To).unwrap()).unwrap();
+    format!("{text}To: {to};tag={tag}\r\n{extra}Content-Length: 0\r\n\r\n")
+}
+
+/// Bob has two phones; the INVITEs that they get from alice.
+fn fork(server: &mut Server) -> [Message; 2] {
+    register_bob(server);
+    let mut second = register("sip:bob@sip.test", "127.0.0.4:5080", "reg-bob-2");
+    let challenge = server.receive("127.0.0.4:5080", &second.text()).remove(0).1;
+    second.with_credentials("bob", "bob-pw", &challenge);
+    assert_eq!(server.status("127.0.0.4:5080", &second.text()), 200);
+    let mut request = invite("sip:bob@sip.test");
+    let challenge = server.receive("127.0.0.2:5070", &request.text()).remove(0).1;
+    request.with_credentials("alice", "alice-pw", &challenge);
+    let sent = server.receive("127.0.0.2:5070", &request.text());
+    let to = |address: &str| sent.iter().find(|(to, _)| to == address).unwrap().1.clone();
+    [to("127.0.0.3:5080"), to("127.0.0.4:5080")]
+}
+
+#[test]
+fn the_challenges_of_all_branches_go_back_together() {
+    let mut server = Server::new(settings());
+    let [one, two] = fork(&mut server);
+    let challenge = |name: &str, realm: &str| format!("{name}: Digest realm=\"{realm}\", nonce=\"n\"\r\n");
+    let first = response(&one, "401 Unauthorized", "a", &challenge("WWW-Authenticate", "one"));
+    let sent = server.receive("127.0.0.3:5080", &first);
+    assert!(sent.iter().all(|(to, _)| to == "127.0.0.3:5080"), "only the ACK: {sent:?}");
+    let second =
+        response(&two, "407 Proxy Authentication Required", "b", &challenge("Proxy-Authenticate", "two"));
+    let sent = server.receive("127.0.0.4:5080", &second);
+    let back = &sent.iter().find(|(to, _)| to == "127.0.0.2:5070").unwrap().1;
+    assert_eq!(back.status().unwrap().code(), 401);
+    assert_eq!(back.value(HeaderName::WwwAuthenticate), Some(&b"Digest realm=\"one\", nonce=\"n\""[..]));
+    assert_eq!(back.value(HeaderName::ProxyAuthenticate), Some(&b"Digest realm=\"two\", nonce=\"n\""[..]));
+}
+
+#[test]
+fn a_phone_that_rings_on_after_another_was_answered_is_forgotten() {
+    let mut server = Server::new(settings());
+    let [one, two] = fork(&mut server);
+    server.receive("127.0.0.4:5080", &response(&two, "180 Ringing", "b", ""));
+    let ok = response(&one, "200 OK", "a", "Contact: <sip:x@127.0.0.3:5080>\r\n");
+    let sent = server.receive("127.0.0.3:5080", &ok);
+    assert!(sent.iter().any(|(to, message)| to == "127.0.0.4:5080" && message.is_request()), "CANCEL");
+    // The phone takes no notice of the CANCEL and the first one repeats its answer.
+    for _ in 0..4 {
+        server.pass(4);
+        server.receive("127.0.0.3:5080", &ok);
+        server.receive("127.0.0.4:5080", &response(&two, "180 Ringing", "b", ""));
+    }
+    server.pass(300);
+    let tables = server.engine.tables();
+    assert_eq!((tables.proxy_contexts, tables.client_transactions, tables.server_transactions), (0, 0, 0));
+    assert_eq!(tables.kept_bytes, 0);
+}
+
+#[test]
+fn a_phone_that_rings_for_ever_is_given_up_after_timer_c_whatever_it_says() {
+    let mut server = Server::new(settings());
+    let [one, two] = fork(&mut server);
+    server.receive("127.0.0.4:5080", &response(&two, "486 Busy Here", "b", ""));
+    server.receive("127.0.0.3:5080", &response(&one, "180 Ringing", "a", ""));
+    let sent = server.pass(182);
+    let cancels = sent.iter().filter(|(_, message)| message.method().is_some_and(|m| m.as_str() == "CANCEL"));
+    assert!(cancels.count() > 0);
+    // It was cancelled, so that its ringing does not buy time any more.
+    for _ in 0..3 {
+        server.receive("127.0.0.3:5080", &response(&one, "180 Ringing", "a", ""));
+        server.pass(20);
+    }
+    server.pass(60);
+    let tables = server.engine.tables();
+    assert_eq!((tables.proxy_contexts, tables.client_transactions), (0, 0));
+}
+
+#[test]
+fn a_strict_router_before_us_gets_the_route_that_it_means() {
+    let mut server = Server::new(settings());
+    let [one, _] = fork(&mut server);
+    let own = String::from_utf8(one.value(HeaderName::RecordRoute).unwrap().to_vec()).unwrap();
+    let own = own.trim_matches(['<', '>']);
+    // RFC 3261 §16.4: our own Record-Route in the Request-URI, the target at the end of the Route.
+    for (method, cseq) in [("ACK", 2), ("BYE", 3)] {
+        let request = Request {
+            method,
+            uri: own,
+            to: "sip:bob@sip.test>;tag=t;x=<",
+            cseq,
+            extra: "Route: <sip:x@127.0.0.3:5080>\r\n".into(),
+            ..invite("sip:bob@sip.test")
+        };
+        let sent = server.receive("127.0.0.2:5070", &request.text().replace(";x=<>", ""));
+        let (to, forwarded) = sent.last().unwrap();
+        assert_eq!(
+            (to.as_str(), forwarded.uri_text()),
+            ("127.0.0.3:5080", "sip:x@127.0.0.3:5080"),
+            "{method}"
+        );
+        assert!(!forwarded.has(HeaderName::Route));
+    }
+}
+
+#[test]
+fn a_request_that_comes_round_again_is_482() {
+    let mut server = Server::new(dialtone_roles::Settings { authenticate: false, ..settings() });
+    // Bob's contact is bob.
+    let mut loops = register("sip:bob@sip.test", "127.0.0.3:5080", "reg-bob");
+    loops.extra = "Contact: <sip:bob@127.0.0.1>\r\n".into();
+    assert_eq!(server.status("127.0.0.3:5080", &loops.text()), 200);
+    let sent = server.receive("127.0.0.2:5070", &invite("sip:bob@sip.test").text());
+    let (to, first) = sent.iter().find(|(_, message)| message.is_request()).unwrap().clone();
+    assert_eq!(to, "127.0.0.1:5060");
+    // One turn is a spiral: the Request-URI has changed. The second one is a loop.
+    let sent = server.receive("127.0.0.1:5060", std::str::from_utf8(first.bytes()).unwrap());
+    let (_, second) = sent.iter().find(|(_, message)| message.is_request()).unwrap().clone();
+    let sent = server.receive("127.0.0.1:5060", std::str::from_utf8(second.bytes()).unwrap());
+    assert_eq!(sent[0].1.status().map(|status| status.code()), Some(482), "{sent:?}");
+}
