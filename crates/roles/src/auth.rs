@@ -125,13 +125,12 @@ impl Authenticator {
         let Arrived { server, request, flow, .. } = &presented.arrived;
         let side = presented.side;
         let challenges = self.challenges(cx, request, flow.remote, &presented.domain, stale);
-        let tag = cx.token();
         let extra = |writer: &mut Writer| {
             for challenge in &challenges {
                 writer.header(side.challenge(), challenge);
             }
         };
-        cx.respond_and_forget(*server, request, side.status(), &tag, extra);
+        cx.respond_and_forget(*server, request, side.status(), extra);
     }
 
     /// Asks for the credential of the user that is named; the check goes on in [`Authenticator::credential_is`].
@@ -144,8 +143,7 @@ impl Authenticator {
             let retry = |writer: &mut Writer| {
                 writer.header(HeaderName::RetryAfter, 5);
             };
-            let tag = cx.token();
-            cx.respond_and_forget(server, &request, Status::of(500), &tag, retry);
+            cx.respond_and_forget(server, &request, Status::of(500), retry);
         }
     }
 
@@ -215,9 +213,8 @@ impl Authenticator {
             }
             Verdict::NotForUs => self.challenge(cx, &presented, false),
             Verdict::Malformed(_) => {
-                let tag = cx.token();
                 let arrived = &presented.arrived;
-                cx.respond_and_forget(arrived.server, &arrived.request, Status::of(400), &tag, |_| ());
+                cx.respond_and_forget(arrived.server, &arrived.request, Status::of(400), |_| ());
             }
         }
         Checked::Settled

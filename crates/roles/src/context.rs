@@ -2,6 +2,7 @@
 //! the role itself holds no reference to anything.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use dialtone_wire::headers::MAGIC_COOKIE;
 use dialtone_wire::net::{Flow, Transmit, Transport};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::{Host, Uri, UriBuf};
-use dialtone_wire::{Message, Method, Status, Writer};
+use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use foldhash::fast::FixedState;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -95,6 +96,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// Requests of the user agent that failed before they had a transaction, to be told after this call.
     pub(crate) failed: VecDeque<(UaRequest, Failure)>,
+    /// Keys the tags of answers that keep no state.
+    pub(crate) tag_seed: u64,
     next_request: u64,
 }
 
@@ -121,6 +124,7 @@ impl Core {
         let limits = transaction_limits(settings);
         let hash_seed = random.next_u64();
         let hasher = FixedState::with_seed(hash_seed);
+        let tag_seed = random.next_u64();
         Core {
             shard,
             transactions: Transactions::new(settings.timers, limits, random.next_u64()),
@@ -133,8 +137,18 @@ impl Core {
             outputs: VecDeque::new(),
             counters: Counters::default(),
             failed: VecDeque::new(),
+            tag_seed,
             next_request: 0,
         }
+    }
+
+    /// A tag for an answer that keeps no state: the same request gets the same one, however often it comes
+    /// (RFC 3261 §8.2.7).
+    pub(crate) fn stateless_tag(&self, request: &Message) -> SmolStr {
+        let mut hasher = FixedState::with_seed(self.tag_seed).build_hasher();
+        hasher.write(request.call_id().unwrap_or("").as_bytes());
+        hasher.write(request.value(HeaderName::Via).unwrap_or(b""));
+        format_smolstr!("{:016x}", hasher.finish())
     }
 
     pub(crate) fn transmit(&mut self, transmit: Transmit) {
@@ -289,12 +303,12 @@ impl Context<'_> {
         server: ServerId,
         request: &Message,
         status: Status,
-        to_tag: &str,
         extra: impl FnOnce(&mut Writer),
     ) {
+        let tag = self.core.stateless_tag(request);
         let record = self.core.servers.remove(&server);
         if let (Some(record), Some(flow)) = (record, self.core.transactions.server_flow(server)) {
-            let mut writer = Writer::response_to(request, status, record.flow.remote, Some(to_tag));
+            let mut writer = Writer::response_to(request, status, record.flow.remote, Some(&tag));
             extra(&mut writer);
             self.transmit(Transmit { flow, bytes: writer.finish() });
         }

@@ -62,8 +62,6 @@ pub struct Engine {
     proxy: Proxy,
     ua: Ua,
     tokens: RouteTokens,
-    /// Keys the tags of answers that keep no state.
-    tag_seed: u64,
     /// The listeners' addresses have not been leased ports on yet.
     leases_due: bool,
 }
@@ -97,7 +95,6 @@ impl Engine {
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
             tokens: RouteTokens::new(&settings.secret),
-            tag_seed: core.random.next_u64(),
             leases_due: true,
             core,
             settings,

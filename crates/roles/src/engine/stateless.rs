@@ -7,7 +7,7 @@ use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use foldhash::fast::FixedState;
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use super::Engine;
 use crate::auth::Side;
@@ -17,18 +17,14 @@ use crate::context::Context;
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER";
 
 impl Engine {
-    /// The same request gets the same tag, however often it comes (RFC 3261 §8.2.7).
     pub(super) fn stateless_tag(&self, request: &Message) -> SmolStr {
-        let mut hasher = FixedState::with_seed(self.tag_seed).build_hasher();
-        hasher.write(request.call_id().unwrap_or("").as_bytes());
-        hasher.write(request.value(HeaderName::Via).unwrap_or(b""));
-        format_smolstr!("{:016x}", hasher.finish())
+        self.core.stateless_tag(request)
     }
 
     /// All that decides where a request goes, and which request it is, in one number (RFC 5393 §4.2.1). A second pass
     /// with the same number is a loop; with another Request-URI it is a spiral, which is no fault.
     pub(super) fn trace(&self, request: &Message) -> u64 {
-        let mut hasher = FixedState::with_seed(self.tag_seed).build_hasher();
+        let mut hasher = FixedState::with_seed(self.core.tag_seed).build_hasher();
         let mut part = |bytes: &[u8]| {
             hasher.write(bytes);
             hasher.write_u8(0);
