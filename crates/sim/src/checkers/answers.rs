@@ -1,6 +1,6 @@
 //! Requests and their answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -29,31 +29,41 @@ type ServerKey<'a> = (HostId, u32, SocketAddr, &'a SmolStr, &'a SmolStr);
 pub(super) fn one_final_answer(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
     let mut arrived: BTreeMap<ServerKey<'_>, &Unit> = BTreeMap::new();
     for invite in traffic.requests(&Method::Invite) {
-        let Some(host) = invite.receiver else { continue };
+        let Some(host) = invite.receiver.filter(|_| !invite.tampered) else { continue };
         for arrival in &invite.arrivals {
             let life = history.life_at(host, *arrival);
             arrived.entry((host, life, invite.from, &invite.branch, &invite.call_id)).or_insert(invite);
         }
     }
-    let mut answers: BTreeMap<ServerKey<'_>, BTreeSet<(u16, &SmolStr)>> = BTreeMap::new();
+    let mut answers: BTreeMap<ServerKey<'_>, BTreeMap<(u16, &SmolStr), Instant>> = BTreeMap::new();
     for answer in traffic.units.iter().filter(|unit| unit.is_final() && unit.method == Method::Invite) {
         let (Some((host, life)), Some(status)) = (answer.sender, answer.status) else { continue };
-        answers
-            .entry((host, life, answer.to, &answer.branch, &answer.call_id))
-            .or_default()
-            .insert((status, &answer.to_tag));
+        let key = (host, life, answer.to, &answer.branch, &answer.call_id);
+        answers.entry(key).or_default().entry((status, &answer.to_tag)).or_insert(answer.sent);
     }
     for (key, invite) in arrived {
         let (host, life, ..) = key;
-        let none = BTreeSet::new();
+        let none = BTreeMap::new();
         let given = answers.get(&key).unwrap_or(&none);
-        let successes = given.iter().filter(|(status, _)| *status < 300).count();
-        let refusals = given.len() - successes;
+        let first = given.values().min().copied().unwrap_or_default();
+        // A copy of the INVITE that comes when Timer L or H is over begins another transaction.
+        let given: Vec<(u16, &SmolStr)> =
+            given.iter().filter(|(_, at)| at.since(first) < TIMEOUT).map(|(answer, _)| *answer).collect();
+        let count = |which: &dyn Fn(u16) -> bool| given.iter().filter(|(status, _)| which(*status)).count();
+        let is_server = !history.hosts[host.0].is_phone;
+        // A server challenges without state (RFC 3261 §26.3.2.4), with the same tag each time.
+        let is_challenge = |status: u16| is_server && matches!(status, 401 | 407);
+        let successes = count(&|status| status < 300);
+        let challenges = count(&is_challenge);
+        let refusals = count(&|status| status >= 300 && !is_challenge(status));
         // Who goes down answers nothing more.
         let went_down = history.downs(host).count() as u32 > life;
-        let enough = successes + refusals > 0 || went_down;
-        let forks = !history.hosts[host.0].is_phone;
-        let at_most_one = refusals <= 1 && (refusals == 0 || successes == 0) && (successes <= 1 || forks);
+        let enough = !given.is_empty() || went_down;
+        let at_most_one = challenges <= 1
+            && refusals <= 1
+            && (refusals + challenges == 0 || successes == 0)
+            // Several 2xx come of forking.
+            && (successes <= 1 || is_server);
         verdict.judge(enough && at_most_one, || {
             format!("{} got {given:?} from {}", invite.brief(), history.hosts[host.0].name)
         });
@@ -79,7 +89,7 @@ pub(super) fn success_is_repeated(history: &History, traffic: &Traffic, verdict:
         answers.entry((host, life, &unit.call_id, &unit.to_tag, unit.cseq)).or_default().push(unit);
     }
     for ((host, life, call_id, to_tag, cseq), sent) in answers {
-        if sent.iter().any(|unit| unit.refused) {
+        if sent.iter().any(|unit| unit.refused || unit.tampered) {
             continue;
         }
         let first = sent[0];

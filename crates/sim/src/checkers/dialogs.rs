@@ -25,7 +25,7 @@ pub(super) fn no_bye_before_ack(history: &History, traffic: &Traffic, verdict: &
             answered.entry((host, &answer.call_id, &answer.to_tag)).or_insert(answer);
         }
     }
-    for bye in byes_of_phones(history, traffic) {
+    for bye in byes_of_phones(history, traffic).filter(|bye| !bye.tampered) {
         let Some((host, _)) = bye.sender else { continue };
         let Some(answer) = answered.get(&(host, &bye.call_id, &bye.from_tag)) else { continue };
         // A 2xx of the same side to a re-INVITE came after the call was confirmed.

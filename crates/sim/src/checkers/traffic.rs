@@ -1,5 +1,6 @@
 //! The datagrams of a run, read.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use dialtone_wire::time::Instant;
@@ -47,6 +48,8 @@ pub struct Unit {
     pub to_tag: SmolStr,
     /// The RTP address in its session description.
     pub media: Option<SocketAddr>,
+    /// Whether somebody sent mutilated messages of the same Call-ID: who hears a call can take it over.
+    pub tampered: bool,
 }
 
 /// All datagrams of a run that are SIP messages.
@@ -60,7 +63,18 @@ impl Traffic {
     /// Reads a history. What an agent mutilated is left out: nobody promises anything about it.
     pub fn of(history: &History) -> Traffic {
         let units = history.packets.iter().enumerate();
-        Traffic { units: units.filter_map(|(index, packet)| read(history, index, packet)).collect() }
+        let mut units: Vec<Unit> = units.filter_map(|(index, packet)| read(history, index, packet)).collect();
+        let mutilated: Vec<&Packet> =
+            history.packets.iter().filter(|packet| !history.is_honest(packet.from)).collect();
+        if !mutilated.is_empty() {
+            let mut known: BTreeMap<SmolStr, bool> = BTreeMap::new();
+            for unit in &mut units {
+                let is_in = |packet: &&Packet| contains(&packet.bytes, unit.call_id.as_bytes());
+                let tampered = || mutilated.iter().any(is_in);
+                unit.tampered = *known.entry(unit.call_id.clone()).or_insert_with(tampered);
+            }
+        }
+        Traffic { units }
     }
 
     /// The requests of a method.
@@ -124,7 +138,12 @@ fn read(history: &History, index: usize, packet: &Packet) -> Option<Unit> {
         from_tag: message.from().ok()?.tag().unwrap_or_default().to_smolstr(),
         to_tag: message.to().ok()?.tag().unwrap_or_default().to_smolstr(),
         media: media_of(message.body()),
+        tampered: false,
     })
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len().max(1)).any(|window| window == part)
 }
 
 /// The RTP address of the first stream.
