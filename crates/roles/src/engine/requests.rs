@@ -82,11 +82,8 @@ impl Engine {
         match &decision {
             Decision::Refuse(status) => {
                 let status = *status;
-                match status.code() {
-                    403 => self.core.counters.foreign += 1,
-                    404 => self.core.counters.not_found += 1,
-                    _ => {}
-                }
+                // A REGISTER for a domain of others is 404, any other request for one 403.
+                self.core.counters.foreign += u64::from(matches!(status.code(), 403 | 404));
                 return self.respond_stateless(&request, flow, status, |_| ());
             }
             Decision::BadExtension => {
