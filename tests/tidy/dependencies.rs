@@ -22,7 +22,7 @@ const INSIDE: &[(&str, &[&str])] = &[
     ("dialtone", &["node"]),
     // torture/ and flows/ call the parser and the simulator; interop/ knows no API of ours.
     ("dialtone-tests", &["wire", "sim"]),
-    ("dialtone-benches", &["wire", "transaction", "dialog", "roles", "media"]),
+    ("dialtone-benches", &["wire", "transaction", "dialog", "roles", "media", "node"]),
     ("xtask", &[]),
 ];
 

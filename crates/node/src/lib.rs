@@ -9,6 +9,8 @@ mod counters;
 pub mod demo;
 mod inbox;
 pub mod listen;
+#[doc(hidden)]
+pub mod measure;
 mod media;
 mod phone;
 mod random;
