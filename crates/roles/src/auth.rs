@@ -141,7 +141,7 @@ impl Authenticator {
         if cx.ask(query, Waiting::Credential(Box::new(presented))).is_none() {
             cx.core.counters.overload += 1;
             let retry = |writer: &mut Writer| {
-                writer.header(HeaderName::RetryAfter, 5);
+                writer.number(HeaderName::RetryAfter, 5);
             };
             cx.respond_and_forget(server, &request, Status::of(500), retry);
         }

@@ -165,7 +165,7 @@ impl<'a> Edits<'a> {
             match header.name {
                 _ if self.is_removed(index, &header) => {}
                 // Commas alone are no value: `Message::via` passes over such a line too.
-                HeaderName::Via if top_via && ListValues::new(header.value).next().is_some() => {
+                HeaderName::Via if top_via && scan::has_value(header.value) => {
                     top_via = false;
                     self.write_top_via(&header, out);
                 }
@@ -298,7 +298,7 @@ fn write_route_rest(header: &Header<'_>, count: &mut usize, out: &mut Vec<u8>) {
     while let Some(text) = value
         && *count > 0
         // Commas alone are no value: `Message::values` does not count them either.
-        && ListValues::new(text).next().is_some()
+        && scan::has_value(text)
     {
         *count -= 1;
         value = first_and_rest(text).1;

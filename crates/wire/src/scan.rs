@@ -209,6 +209,11 @@ impl<'a> Iterator for ListValues<'a> {
     }
 }
 
+/// Whether a list has any value: something beside commas and white space.
+pub(crate) fn has_value(list: &[u8]) -> bool {
+    list.iter().any(|byte| *byte != b',' && !is_space(*byte))
+}
+
 /// Undoes the escaping of a quoted string's inside, and turns folds into one space.
 pub fn unquote(inside: &str) -> String {
     let mut out = String::with_capacity(inside.len());

@@ -9,7 +9,7 @@ use crate::edits::write_via_with_source;
 use crate::header_name::HeaderName;
 use crate::message::Message;
 use crate::method::{Method, Status};
-use crate::scan::{LineText, ListValues, push_line_text};
+use crate::scan::{LineText, ListValues, has_value, push_line_text};
 
 /// Writes one message: start line, headers in the order given, and at last the body.
 ///
@@ -61,8 +61,7 @@ impl Writer {
 
     fn copy_for_response(&mut self, request: &Message, source: Option<SocketAddr>, to_tag: Option<&str>) {
         let mut source = source;
-        let has_value = |line: &&[u8]| ListValues::new(line).next().is_some();
-        for line in request.line_values(HeaderName::Via).filter(has_value) {
+        for line in request.line_values(HeaderName::Via).filter(|line| has_value(line)) {
             self.out.extend_from_slice(b"Via: ");
             for (index, value) in ListValues::new(line).enumerate() {
                 if index > 0 {

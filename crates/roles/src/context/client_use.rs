@@ -82,10 +82,10 @@ pub(crate) fn cancel_of(invite: &Bytes, reason: Option<&str>) -> Option<(SmolStr
     let branch = SmolStr::new(invite.via().ok()?.branch()?);
     let mut writer = Writer::request(&Method::Cancel, invite.uri_text());
     writer.raw(HeaderName::Via, invite.value(HeaderName::Via)?);
-    writer.header(HeaderName::MaxForwards, 70);
+    writer.number(HeaderName::MaxForwards, 70);
     writer.copy(&invite, HeaderName::Route);
     writer.copy(&invite, HeaderName::From).copy(&invite, HeaderName::To).copy(&invite, HeaderName::CallId);
-    writer.header(HeaderName::CSeq, format_args!("{} CANCEL", invite.cseq().ok()?.number));
+    writer.cseq(invite.cseq().ok()?.number, &Method::Cancel);
     if let Some(reason) = reason {
         writer.header(HeaderName::Reason, reason);
     }

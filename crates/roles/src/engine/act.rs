@@ -128,7 +128,7 @@ impl Engine {
                 self.respond(now, server, request, status, |writer| {
                     writer.header(HeaderName::Warning, format_args!("399 {name} \"{why}\""));
                     if status.code() == 503 {
-                        writer.header(HeaderName::RetryAfter, 60);
+                        writer.number(HeaderName::RetryAfter, 60);
                     }
                 });
             }
@@ -152,7 +152,7 @@ impl Engine {
             None => {
                 self.core.counters.overload += 1;
                 self.respond(now, server, &request, Status::of(500), |writer| {
-                    writer.header(HeaderName::RetryAfter, 5);
+                    writer.number(HeaderName::RetryAfter, 5);
                 });
             }
         }

@@ -104,7 +104,7 @@ impl Engine {
     /// What was asked has no answer.
     fn fail(&mut self, now: Instant, arrived: &Arrived) {
         self.respond(now, arrived.server, &arrived.request, Status::of(500), |writer| {
-            writer.header(dialtone_wire::HeaderName::RetryAfter, 5);
+            writer.number(dialtone_wire::HeaderName::RetryAfter, 5);
         });
     }
 }

@@ -134,7 +134,7 @@ impl Engine {
             Received::Full => {
                 self.core.counters.overload += 1;
                 self.respond_stateless(request, flow, Status::of(503), |writer| {
-                    writer.header(HeaderName::RetryAfter, 10);
+                    writer.number(HeaderName::RetryAfter, 10);
                 });
                 None
             }

@@ -86,19 +86,19 @@ impl Engine {
                 self.refuse_extensions(request, flow, HeaderName::Require);
             }
             Some(Method::Options) => self.respond_stateless(request, flow, Status::of(200), |writer| {
-                writer.header(HeaderName::Allow, ALLOW);
-                writer.header(HeaderName::Accept, "application/sdp");
-                writer.header(HeaderName::AcceptEncoding, "identity");
-                writer.header(HeaderName::AcceptLanguage, "en");
-                writer.header(HeaderName::Supported, "");
+                writer.text(HeaderName::Allow, ALLOW);
+                writer.text(HeaderName::Accept, "application/sdp");
+                writer.text(HeaderName::AcceptEncoding, "identity");
+                writer.text(HeaderName::AcceptLanguage, "en");
+                writer.text(HeaderName::Supported, "");
             }),
             Some(Method::Other(_)) => {
                 self.respond_stateless(request, flow, Status::of(501), |writer| {
-                    writer.header(HeaderName::Allow, ALLOW);
+                    writer.text(HeaderName::Allow, ALLOW);
                 });
             }
             _ => self.respond_stateless(request, flow, Status::of(405), |writer| {
-                writer.header(HeaderName::Allow, ALLOW);
+                writer.text(HeaderName::Allow, ALLOW);
             }),
         }
     }

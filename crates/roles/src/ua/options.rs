@@ -66,12 +66,12 @@ pub(super) fn answer(cx: &mut Context<'_>, server: ServerId, request: &Message, 
     let description = wants_sdp.then(|| capabilities_description(cx.random_u64(), flow.local.ip()));
     let product = cx.settings.product.clone();
     let headers = |writer: &mut Writer| {
-        writer.header(HeaderName::Allow, ALLOW);
-        writer.header(HeaderName::Accept, SDP);
-        writer.header(HeaderName::AcceptEncoding, "identity");
-        writer.header(HeaderName::AcceptLanguage, "en");
+        writer.text(HeaderName::Allow, ALLOW);
+        writer.text(HeaderName::Accept, SDP);
+        writer.text(HeaderName::AcceptEncoding, "identity");
+        writer.text(HeaderName::AcceptLanguage, "en");
         // RFC 3261 §20.37: "If empty, it means that no extensions are supported."
-        writer.header(HeaderName::Supported, "");
+        writer.text(HeaderName::Supported, "");
         writer.header(HeaderName::Server, product);
     };
     let body = description.as_deref().map(|description| (SDP, description));

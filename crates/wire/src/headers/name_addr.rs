@@ -121,7 +121,7 @@ impl<'a> Contact<'a> {
 
 /// The parameters behind a closing bracket: nothing stands before the first semicolon.
 fn params_behind(text: &str) -> Result<Params<'_>, Fault> {
-    let text = scan::trim_text(text);
+    let text = text.trim_ascii_start();
     if text.is_empty() || text.starts_with(';') {
         params(text)
     } else {

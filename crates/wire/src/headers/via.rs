@@ -76,8 +76,8 @@ fn spaced_hostport(rest: &str) -> Option<(Host<'_>, Option<u16>, usize)> {
         return (length == text.len()).then_some((host, port, end));
     }
     let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'))?;
-    let host = Host::parse(text[..colon].trim_ascii()).ok()?;
-    let port = scan::decimal(text[colon + 1..].trim_ascii().as_bytes())?;
+    let host = Host::parse(text[..colon].trim()).ok()?;
+    let port = scan::decimal(text[colon + 1..].trim().as_bytes())?;
     Some((host, Some(u16::try_from(port).ok().filter(|port| *port != 0)?), end))
 }
 
