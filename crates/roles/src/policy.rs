@@ -8,7 +8,7 @@ use crate::auth::Side;
 use crate::proxy::Onward;
 use crate::proxy::forward::TOKEN_PARAM;
 use crate::registrar::canonical_aor;
-use crate::route_token::RouteTokens;
+use crate::route_token::{RouteTokens, is_right};
 use crate::settings::{Domain, Foreign, Robot, Settings};
 
 /// What is to be done with a request.
@@ -193,6 +193,7 @@ struct OwnRoutes {
 
 fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> OwnRoutes {
     let mut own = OwnRoutes::default();
+    let mut made = None;
     for route in request.addresses(HeaderName::Route) {
         let Ok(route) = route else { break };
         let Some(uri) = route.uri.as_sip() else { break };
@@ -201,9 +202,10 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> O
         }
         own.count += 1;
         own.local = uri.host.ip().map(|ip| std::net::SocketAddr::new(ip, uri.port_or_default()));
-        let call_id = request.call_id().unwrap_or("");
-        if uri.params.value(TOKEN_PARAM).is_some_and(|token| tokens.is_right(call_id, token)) {
-            own.token_is_right = true;
+        if let Some(came) = uri.params.value(TOKEN_PARAM) {
+            // Made once, however many routes a request claims to have.
+            let made = made.get_or_insert_with(|| tokens.make(request.call_id().unwrap_or("")));
+            own.token_is_right |= is_right(made, came);
         }
     }
     own

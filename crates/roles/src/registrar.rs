@@ -65,9 +65,13 @@ pub(crate) fn register(
         }
         Changes::Each(changes) => {
             for change in changes {
-                if !apply(&mut after, now, &change, &order, flow, request) {
+                let is_newer = |binding: &Binding| {
+                    !order.may_change(binding) && binding.contact.uri().equivalent(&change.contact.uri)
+                };
+                if before.iter().any(is_newer) {
                     return refused(500, "an older request than the one that made the binding");
                 }
+                apply(&mut after, now, &change, &order, flow, request);
             }
         }
     }
@@ -121,6 +125,10 @@ fn read_changes<'a>(request: &'a Message, settings: &RegistrarSettings) -> Resul
                 if expires_s > 0 && expires_s < settings.expires_min_s {
                     return Err(Registered::TooBrief { min_s: settings.expires_min_s });
                 }
+                // Each may replace a binding by another; comparing more of them would only cost time.
+                if changes.len() >= settings.bindings_per_aor.saturating_mul(2) {
+                    return Err(refused(403, "too many contacts in one request"));
+                }
                 let expires_s = expires_s.min(settings.expires_max_s);
                 changes.push(Change { expires_s, q_milli: q_of(&contact), contact });
             }
@@ -156,7 +164,7 @@ impl Order<'_> {
     }
 }
 
-/// Adds, refreshes or removes one binding; `false` when the request is older than the binding.
+/// Adds, refreshes or removes one binding.
 fn apply(
     bindings: &mut Vec<Binding>,
     now: Instant,
@@ -164,12 +172,9 @@ fn apply(
     order: &Order<'_>,
     flow: Flow,
     request: &Message,
-) -> bool {
+) {
     let known = bindings.iter().position(|binding| binding.contact.uri().equivalent(&change.contact.uri));
-    if known.is_some_and(|at| !order.may_change(&bindings[at])) {
-        return false;
-    }
-    let Ok(contact) = UriBuf::parse(change.contact.uri_text) else { return true };
+    let Ok(contact) = UriBuf::parse(change.contact.uri_text) else { return };
     let binding = Binding {
         contact,
         q_milli: change.q_milli,
@@ -187,7 +192,6 @@ fn apply(
         (None, 0) => {}
         (None, _) => bindings.push(binding),
     }
-    true
 }
 
 /// A phone that writes its own address into Via and Contact, and whose packets come from another one, is behind a

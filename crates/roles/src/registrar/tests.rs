@@ -195,3 +195,29 @@ fn canonical_addresses_drop_what_does_not_name_the_user() {
     let uri = dialtone_wire::uri::Uri::parse("sips:%62ob:pw@alias.example:5070;transport=tcp?x=y").unwrap();
     assert_eq!(canonical_aor(uri.as_sip().unwrap(), "biloxi.com"), "sip:bob@biloxi.com");
 }
+
+#[test]
+fn a_contact_that_stands_twice_in_one_request_is_taken_once() {
+    let mut fixture = Fixture::new();
+    let twice =
+        "Contact: <sip:bob@192.0.2.4>;expires=90\r\nContact: <sip:bob@192.0.2.4:5060>;expires=120\r\n";
+    assert_eq!(status_of(&fixture.register(twice)), 200);
+    assert_eq!(
+        fixture.contacts().len(),
+        2,
+        "RFC 3261 §19.1.4: the default port does not match an omitted one"
+    );
+    let twice = "Contact: <sip:bob@192.0.2.5>;expires=90\r\nContact: <sip:bob@192.0.2.5>;expires=120\r\n";
+    assert_eq!(status_of(&fixture.register(twice)), 200);
+    assert_eq!(fixture.contacts()[2], "<sip:bob@192.0.2.5>;expires=120");
+}
+
+#[test]
+fn more_contacts_than_could_be_changed_are_refused_before_they_are_compared() {
+    let mut fixture = Fixture::new();
+    let removals = |count: usize| {
+        (0..count).map(|at| format!("m: <sip:{at}@192.0.2.4>;expires=0\r\n")).collect::<String>()
+    };
+    assert_eq!(status_of(&fixture.register(&removals(6))), 200);
+    assert_eq!(status_of(&fixture.register(&removals(7))), 403);
+}

@@ -2,7 +2,7 @@
 
 use dialtone_wire::{HeaderName, Message};
 
-use crate::peers::{Request, Server, invite, register, register_bob, settings};
+use crate::peers::{Request, Server, authorized_invite, invite, register, register_bob, settings};
 
 /// The response of a phone to a request that was forwarded to it.
 fn response(request: &Message, status: &str, tag: &str, extra: &str) -> String {
@@ -133,4 +133,72 @@ fn a_request_that_comes_round_again_is_482() {
     let (_, second) = sent.iter().find(|(_, message)| message.is_request()).unwrap().clone();
     let sent = server.receive("127.0.0.1:5060", std::str::from_utf8(second.bytes()).unwrap());
     assert_eq!(sent[0].1.status().map(|status| status.code()), Some(482), "{sent:?}");
+}
+
+#[test]
+fn a_phone_on_our_host_at_the_default_port_is_not_taken_for_us() {
+    let mut settings = settings();
+    settings.listeners[0].address = "127.0.0.1:5062".parse().unwrap();
+    let mut server = Server::new(settings);
+    register_bob(&mut server);
+    let sent = authorized_invite(&mut server, "sip:bob@sip.test");
+    let route = String::from_utf8(sent[1].1.value(HeaderName::RecordRoute).unwrap().to_vec()).unwrap();
+    // The address-of-record is ours with any port; a contact and a route without a port are at 5060.
+    for (method, cseq, extra) in
+        [("ACK", 2, ""), ("BYE", 3, ""), ("BYE", 4, ", <sip:127.0.0.1;lr>"), ("BYE", 5, ", <sip:[::1];lr>")]
+    {
+        let request = Request {
+            method,
+            uri: "sip:bob@127.0.0.1",
+            to: "sip:bob@sip.test>;tag=t;x=<",
+            cseq,
+            extra: format!("Route: {route}{extra}\r\n"),
+            ..invite("sip:bob@sip.test")
+        };
+        let sent = server.receive("127.0.0.2:5070", &request.text().replace(";x=<>", ""));
+        let forwarded = sent.last().map(|(to, message)| (to.as_str(), message.is_request()));
+        if extra.contains("::1") {
+            assert_eq!(forwarded, Some(("127.0.0.2:5070", false)), "there is no way to IPv6");
+        } else {
+            assert_eq!(forwarded, Some(("127.0.0.1:5060", true)), "{method}");
+        }
+    }
+}
+
+#[test]
+fn the_narrowest_network_that_holds_the_peer_is_the_way_to_it() {
+    let mut settings = settings();
+    let listener = |address: &str, prefix_length| dialtone_roles::settings::Listener {
+        transport: dialtone_wire::net::Transport::Udp,
+        address: address.parse().unwrap(),
+        prefix_length,
+    };
+    settings.listeners =
+        vec![listener("10.0.0.1:5060", 8), listener("10.1.0.1:5060", 16), listener("192.0.2.1:5060", 24)];
+    let way = |peer: &str| {
+        let listener = settings.listener_for(dialtone_wire::net::Transport::Udp, peer.parse().unwrap(), None);
+        listener.unwrap().address.ip().to_string()
+    };
+    assert_eq!(way("10.2.0.9"), "10.0.0.1");
+    assert_eq!(way("10.1.0.9"), "10.1.0.1");
+    assert_eq!(way("192.0.2.77"), "192.0.2.1");
+    assert_eq!(way("192.0.2.1"), "192.0.2.1");
+    assert_eq!(way("203.0.113.1"), "10.0.0.1");
+}
+
+#[test]
+fn a_caller_is_asked_for_the_password_of_his_own_domain() {
+    let mut settings = settings();
+    settings
+        .domains
+        .push(dialtone_roles::settings::Domain { name: "other.test".into(), aliases: Vec::new() });
+    let mut server = Server::new(settings);
+    register_bob(&mut server);
+    let mut request = Request { from: "sip:alice@other.test", ..invite("sip:bob@sip.test") };
+    let challenge = server.receive("127.0.0.2:5070", &request.text()).remove(0).1;
+    let asked = String::from_utf8_lossy(challenge.value(HeaderName::ProxyAuthenticate).unwrap()).into_owned();
+    assert!(asked.contains("realm=\"other.test\""), "{asked}");
+    request.with_credentials("alice", "alice-pw", &challenge);
+    let sent = server.receive("127.0.0.2:5070", &request.text());
+    assert!(sent.iter().any(|(to, message)| to == "127.0.0.3:5080" && message.is_request()), "{sent:?}");
 }
