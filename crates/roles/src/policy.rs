@@ -124,9 +124,12 @@ fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, o
         };
     }
     let (user, domain, uri) = match request.uri() {
+        // Within a dialog it is a contact.
+        Ok(Uri::Sip(uri)) if in_dialog && !settings.is_own_hop(&uri) => {
+            return Decision::Route { onward: onward(), authenticate: false };
+        }
         Ok(Uri::Sip(uri)) => match settings.domain_of(&uri.host, uri.port) {
             Some(domain) => (uri.user_unescaped(), domain, Some(uri)),
-            None if in_dialog => return Decision::Route { onward: onward(), authenticate: false },
             None if request.method() == Some(&Method::Register) => return Decision::Refuse(Status::of(404)),
             None => return foreign(settings, onward),
         },
@@ -197,7 +200,7 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> O
     for route in request.addresses(HeaderName::Route) {
         let Ok(route) = route else { break };
         let Some(uri) = route.uri.as_sip() else { break };
-        if settings.domain_of(&uri.host, uri.port).is_none() {
+        if !settings.is_own_hop(uri) {
             break;
         }
         own.count += 1;

@@ -251,6 +251,17 @@ impl Settings {
         })
     }
 
+    /// Whether a URI leads to this server as a hop: a name of a domain of ours, or an address and port that we listen
+    /// on. Unlike in an address-of-record ([`Settings::domain_of`]), an address without a port means the default
+    /// port, and another port of the same host is somebody else: a phone, say.
+    pub fn is_own_hop(&self, uri: &dialtone_wire::uri::SipUri<'_>) -> bool {
+        let Some(ip) = uri.host.ip() else { return self.domain_of(&uri.host, uri.port).is_some() };
+        let port = uri.port_or_default();
+        let is_alias = || self.domain_of(&uri.host, Some(port)).is_some();
+        self.is_own_address(ip, Some(port))
+            || (self.listeners.iter().any(|listener| listener.address.port() == port) && is_alias())
+    }
+
     /// Whether we listen on this address; without a port, on any port of it.
     pub fn is_own_address(&self, ip: IpAddr, port: Option<u16>) -> bool {
         self.listeners.iter().any(|listener| {
@@ -259,8 +270,8 @@ impl Settings {
     }
 
     /// Our listener that a peer can reach, and from which we reach it: `preferred` if it has the right family
-    /// and transport; else one whose network holds the peer, then one of the same scope (loopback or not), then
-    /// any of the family.
+    /// and transport; else the one whose network holds the peer (of several the narrowest, as the routes of the host
+    /// have it), then one of the same scope (loopback or not), then any of the family.
     pub fn listener_for(
         &self,
         transport: Transport,
@@ -269,8 +280,10 @@ impl Settings {
     ) -> Option<&Listener> {
         let rank = |listener: &&Listener| {
             let own = listener.address.ip();
+            let network = same_network(own, remote, listener.prefix_length).then_some(listener.prefix_length);
             (
-                own == remote || same_network(own, remote, listener.prefix_length),
+                own == remote,
+                network,
                 own.is_loopback() == remote.is_loopback(),
                 Some(listener.address) == preferred,
             )

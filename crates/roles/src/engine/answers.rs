@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use dialtone_wire::Status;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
+use dialtone_wire::{HeaderName, Status, Writer};
 
 use super::{Arrived, Caller, Engine};
 use crate::auth::{Checked, Presented};
@@ -24,7 +24,14 @@ impl Engine {
                     self.checked(now, checked);
                 }
                 Answer::Credential(_) => {}
-                _ => self.fail(now, &presented.arrived),
+                // He has proven nothing yet: he gets one answer and nothing is kept.
+                _ => {
+                    let Arrived { server, request, .. } = &presented.arrived;
+                    let retry = |writer: &mut Writer| {
+                        writer.number(HeaderName::RetryAfter, 5);
+                    };
+                    self.context(now).respond_and_forget(*server, request, Status::of(500), retry);
+                }
             },
             Waiting::NonceUse(presented, _) => self.fail(now, &presented.arrived),
             Waiting::Bindings(arrived) => self.fail(now, &arrived),
@@ -104,7 +111,7 @@ impl Engine {
     /// What was asked has no answer.
     fn fail(&mut self, now: Instant, arrived: &Arrived) {
         self.respond(now, arrived.server, &arrived.request, Status::of(500), |writer| {
-            writer.number(dialtone_wire::HeaderName::RetryAfter, 5);
+            writer.number(HeaderName::RetryAfter, 5);
         });
     }
 }

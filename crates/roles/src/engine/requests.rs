@@ -60,7 +60,7 @@ impl Engine {
         if !message.is_request() || self.settings.domains.is_empty() {
             return message;
         }
-        let is_own = |uri: &SipUri<'_>| self.settings.domain_of(&uri.host, uri.port).is_some();
+        let is_own = |uri: &SipUri<'_>| self.settings.is_own_hop(uri);
         let loosened = forward::loosened(&message, is_own);
         let parsed = loosened.map(|bytes| Message::parse(bytes.into(), &self.settings.limits.message));
         parsed.and_then(Result::ok).unwrap_or(message)
