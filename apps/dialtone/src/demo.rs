@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::Outcome;
 use crate::exit::Exit;
+use crate::say;
 
 /// The arguments of `dialtone demo`.
 ///
@@ -66,14 +67,14 @@ struct Step<'a> {
 impl Demo {
     pub(crate) fn run(&self) -> Outcome {
         if !self.json {
-            println!("A server and two phones on loopback sockets; alice calls bob.\n");
+            say("A server and two phones on loopback sockets; alice calls bob.\n\n");
         }
         let config = DemoConfig { seconds: self.seconds, address: self.address, shards: self.shards };
         let report = run(&config)?;
         if self.json {
-            println!("{}", json(&report));
+            say(&format!("{}\n", json(&report)));
         } else {
-            print!("{report}");
+            say(&report.to_string());
         }
         Ok(if report.ok { Exit::Success } else { Exit::Failed })
     }

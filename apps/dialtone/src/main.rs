@@ -4,6 +4,7 @@ mod demo;
 mod exit;
 mod serve;
 
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -56,7 +57,16 @@ fn main() -> ExitCode {
 /// Logs go to standard error; `DIALTONE_LOG` says how much: error, warn, info, debug, trace.
 fn log(default: &str) {
     let filter = EnvFilter::try_from_env("DIALTONE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+}
+
+/// Writes to standard output. Whoever reads it may have gone away; that is no reason to end.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        tracing::debug!(%error, "standard output is closed");
+    }
 }
 
 /// What a command ends with.

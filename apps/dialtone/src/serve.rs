@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Outcome;
 use crate::exit::Exit;
+use crate::say;
 
 /// The arguments of `dialtone serve`.
 ///
@@ -53,18 +54,19 @@ impl Serve {
             ..ServerConfig::new(Data::Folder(self.data.clone()))
         })?;
         if self.json {
-            println!("{}", ready_json(&server));
+            say(&format!("{}\n", ready_json(&server)));
         } else {
-            print!("{}", ready_text(&server, &self.data.display().to_string(), self.open));
+            say(&ready_text(&server, &self.data.display().to_string(), self.open));
         }
         while signals.wait() != Signal::Stop {
             tracing::warn!("there is nothing to read again yet: SIGHUP does nothing");
         }
         let counters = server.stop();
         if self.json {
-            println!("{}", json!({"schema": 1, "event": "stopped", "counters": counters_json(&counters)}));
+            let stopped = json!({"schema": 1, "event": "stopped", "counters": counters_json(&counters)});
+            say(&format!("{stopped}\n"));
         } else {
-            print!("{}", counters_text(&counters));
+            say(&counters_text(&counters));
         }
         Ok(Exit::Success)
     }
@@ -109,15 +111,15 @@ fn ready_text(server: &Server, data: &str, open: bool) -> String {
         out.push_str(
             "  Type this into any SIP phone. The passwords are shown this once and kept nowhere.\n\n",
         );
-        let server_address = best_listener(server).map(|listener| listener.address.to_string());
+        let server_lines = server_lines(server);
         for user in server.new_users() {
             out.push_str(&format!("    User name   {}\n", user.name));
             out.push_str(&format!("    Password    {}\n", user.password));
             out.push_str(&format!("    Domain      {}   (also called realm)\n", server.domain()));
-            out.push_str(&format!(
-                "    Server      {}   (also called proxy or registrar)\n",
-                server_address.as_deref().unwrap_or("?")
-            ));
+            for (number, line) in server_lines.iter().enumerate() {
+                let title = if number == 0 { "Server" } else { "or" };
+                out.push_str(&format!("    {title:<9}   {line}\n"));
+            }
             out.push_str("    Transport   UDP\n\n");
         }
     }
@@ -126,10 +128,17 @@ fn ready_text(server: &Server, data: &str, open: bool) -> String {
     out
 }
 
-/// The address that most phones can reach: not the loopback, where there is another.
-fn best_listener(server: &Server) -> Option<&Listener> {
+/// The address that other machines can reach, rather IPv4 than IPv6, and that for phones on this machine.
+fn server_lines(server: &Server) -> Vec<String> {
     let listeners = server.listeners();
-    listeners.iter().find(|listener| !listener.address.ip().is_loopback()).or(listeners.first())
+    let (here, there): (Vec<&Listener>, Vec<&Listener>) =
+        listeners.iter().partition(|listener| listener.address.ip().is_loopback());
+    let there = there.iter().min_by_key(|listener| listener.address.is_ipv6());
+    let mut lines: Vec<String> = there.map(|listener| listener.address.to_string()).into_iter().collect();
+    if let Some(here) = here.first() {
+        lines.push(format!("{}   for a phone on this machine", here.address));
+    }
+    lines
 }
 
 fn counters_json(counters: &Counters) -> Value {
