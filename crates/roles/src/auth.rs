@@ -143,7 +143,8 @@ impl Authenticator {
             let retry = |writer: &mut Writer| {
                 writer.number(HeaderName::RetryAfter, 5);
             };
-            cx.respond_and_forget(server, &request, Status::of(500), retry);
+            let tag = cx.token();
+            cx.respond(server, &request, Status::of(500), Some(&tag), retry, None);
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
-use dialtone_wire::{HeaderName, Status, Writer};
+use dialtone_wire::{HeaderName, Status};
 
 use super::{Arrived, Caller, Engine};
 use crate::auth::{Checked, Presented};
@@ -24,14 +24,8 @@ impl Engine {
                     self.checked(now, checked);
                 }
                 Answer::Credential(_) => {}
-                // He has proven nothing yet: he gets one answer and nothing is kept.
-                _ => {
-                    let Arrived { server, request, .. } = &presented.arrived;
-                    let retry = |writer: &mut Writer| {
-                        writer.number(HeaderName::RetryAfter, 5);
-                    };
-                    self.context(now).respond_and_forget(*server, request, Status::of(500), retry);
-                }
+                // With state, unlike a challenge: a copy of the request might find the store well again.
+                _ => self.fail(now, &presented.arrived),
             },
             Waiting::NonceUse(presented, _) => self.fail(now, &presented.arrived),
             Waiting::Bindings(arrived) => self.fail(now, &arrived),
