@@ -19,6 +19,7 @@ macro_rules! header_names {
             pub const ALL: &'static [HeaderName] = &[$(HeaderName::$variant),*];
 
             /// The long form; empty for [`HeaderName::Other`].
+            #[inline]
             pub const fn as_str(self) -> &'static str {
                 match self {
                     $(HeaderName::$variant => $long,)*
@@ -27,6 +28,7 @@ macro_rules! header_names {
             }
 
             /// Whether the value is a comma-separated list whose lines may be joined (RFC 3261 §7.3.1).
+            #[inline]
             pub const fn is_list(self) -> bool {
                 match self {
                     $($(HeaderName::$variant => header_names!(@$list),)?)*

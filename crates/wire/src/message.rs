@@ -9,7 +9,7 @@ use crate::error::{Fault, HeaderError};
 use crate::header_name::HeaderName;
 use crate::headers::{CSeq, Contact, MaxForwards, NameAddr, TypedHeader, Via};
 use crate::method::{Method, Status};
-use crate::scan::{ListValues, trim};
+use crate::scan::{self, ListValues, trim};
 use crate::uri::{Uri, UriBuf};
 
 mod parse;
@@ -260,7 +260,7 @@ impl Message {
         let fault = |fault| HeaderName::CallId.fault(fault);
         let value = self.single(HeaderName::CallId)?;
         let text = std::str::from_utf8(value).map_err(|_| fault(Fault::Utf8))?;
-        if text.is_empty() || text.bytes().any(|byte| byte <= b' ') {
+        if text.is_empty() || scan::has_blank(value) {
             return Err(fault(Fault::Expected("one word")));
         }
         Ok(text)

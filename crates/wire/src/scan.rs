@@ -117,6 +117,7 @@ pub(crate) fn find_from(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
 }
 
 /// Where CR, LF or NUL stands first, at `from` or behind it.
+#[inline]
 pub(crate) fn find_line_byte(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
@@ -126,6 +127,11 @@ pub(crate) fn find_line_byte(bytes: &[u8], from: usize) -> Option<usize> {
         }
         at += 1;
     }
+}
+
+/// Whether a space or a control character stands anywhere.
+pub(crate) fn has_blank(bytes: &[u8]) -> bool {
+    find_word(bytes, 0, |word| word.wrapping_sub(ONES * 0x21) & !word & HIGH_BITS).is_some()
 }
 
 /// Finds the first `stop` outside quoted strings; angle brackets are opaque too where `brackets` is set. An

@@ -20,18 +20,12 @@ use crate::method::{Method, Status};
 use crate::scan::{self, ListValues, trim, trim_end};
 
 impl Message {
-    /// Reads one datagram, or one message of a stream that [`crate::framing`] has cut out. Line ends before the message are passed over (RFC 3261 §7.5), bytes after the body
-    /// are cut off (§18.3).
+    /// Reads one datagram, or one message of a stream that [`crate::framing`] has cut out. Line ends before the
+    /// message are passed over (RFC 3261 §7.5), bytes after the body are cut off (§18.3).
     ///
     /// # Errors
     /// [`ParseError`] names the first fault; [`crate::refusal`] can still answer a request that fails here.
-    pub fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
-        let (message, body_start) = Message::parse_head(bytes, limits)?;
-        message.cut_body(body_start)
-    }
-
-    /// Reads the header only and says where the body begins.
-    fn parse_head(mut bytes: Bytes, limits: &Limits) -> Result<(Message, usize), ParseError> {
+    pub fn parse(mut bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
         if bytes.len() > limits.message_bytes {
             return Err(ParseError::TooLong { limit: limits.message_bytes });
         }
@@ -41,9 +35,11 @@ impl Message {
         }
         let end = line_end(&bytes, 0, 1)?.ok_or(ParseError::Truncated)?;
         let start = start_line(&bytes[..end])?;
-        let (headers, body_start) = header_lines(&bytes, end + 2, limits)?;
-        let body = Span { start: body_start as u32, end: body_start as u32 };
-        Ok((Message { bytes, start, headers, body }, body_start))
+        let body = Span { start: 0, end: 0 };
+        let mut message = Message { bytes, start, headers: SmallVec::new(), body };
+        let body_start = header_lines(&message.bytes, end + 2, limits, &mut message.headers)?;
+        message.cut_body(body_start)?;
+        Ok(message)
     }
 
     /// What Content-Length says: `None` when it is absent.
@@ -62,7 +58,7 @@ impl Message {
     }
 
     /// RFC 3261 §18.3: a datagram's body is as long as Content-Length says, or runs to its end.
-    fn cut_body(mut self, body_start: usize) -> Result<Message, ParseError> {
+    fn cut_body(&mut self, body_start: usize) -> Result<(), ParseError> {
         let came = self.bytes.len() - body_start;
         let said = self.content_length()?.unwrap_or(came);
         if said > came {
@@ -71,11 +67,12 @@ impl Message {
         let end = body_start + said;
         self.bytes.truncate(end);
         self.body = Span { start: body_start as u32, end: end as u32 };
-        Ok(self)
+        Ok(())
     }
 }
 
 /// Finds the CRLF that ends the line at `from`. `None` when there is no line end at all.
+#[inline]
 fn line_end(bytes: &[u8], from: usize, line: usize) -> Result<Option<usize>, ParseError> {
     let mut from_here = from;
     while let Some(at) = scan::find_line_byte(bytes, from_here) {
@@ -90,18 +87,19 @@ fn line_end(bytes: &[u8], from: usize, line: usize) -> Result<Option<usize>, Par
     Ok(None)
 }
 
+/// Indexes the header lines from `at` on, and says where the body begins.
 fn header_lines(
     bytes: &[u8],
     mut at: usize,
     limits: &Limits,
-) -> Result<(SmallVec<[HeaderLine; 20]>, usize), ParseError> {
-    let mut headers: SmallVec<[HeaderLine; 20]> = SmallVec::new();
+    headers: &mut SmallVec<[HeaderLine; 20]>,
+) -> Result<usize, ParseError> {
     let mut line_number = 2;
     let mut vias = 0;
     loop {
         let start = at;
         if bytes[start..].starts_with(b"\r\n") {
-            return Ok((headers, start + 2));
+            return Ok(start + 2);
         }
         let colon = scan::find_from(bytes, start, b':').unwrap_or(bytes.len());
         let name = HeaderName::recognise(&bytes[start..colon]);
@@ -181,7 +179,8 @@ fn start_line(line: &[u8]) -> Result<StartLine, ParseError> {
     let method = Method::parse(&line[..first]).ok_or(ParseError::StartLine)?;
     let version_at = memchr::memrchr(b' ', line).filter(|last| *last > first).ok_or(ParseError::StartLine)?;
     let (uri, version) = (&line[first + 1..version_at], &line[version_at + 1..]);
-    if uri.is_empty() || uri.iter().any(|byte| scan::is_space(*byte)) || std::str::from_utf8(uri).is_err() {
+    let has_space = scan::has_blank(uri) && uri.iter().any(|byte| scan::is_space(*byte));
+    if uri.is_empty() || has_space || std::str::from_utf8(uri).is_err() {
         return Err(ParseError::StartLine);
     }
     if !version.eq_ignore_ascii_case(b"SIP/2.0") {
