@@ -23,9 +23,9 @@ pub(crate) struct Serve {
     /// A domain that this server is responsible for; by default the name of this machine.
     #[arg(long, value_name = "NAME")]
     domain: Vec<String>,
-    /// Where to listen, as udp:ADDRESS:PORT; port 0 takes any free one. By default udp port 5060 on the loopback and on
-    /// all private addresses.
-    #[arg(long, value_name = "udp:ADDRESS:PORT")]
+    /// Where to listen, as udp:ADDRESS:PORT or tcp:ADDRESS:PORT; port 0 takes any free one. By default port 5060 of UDP
+    /// and TCP on the loopback and on all private addresses.
+    #[arg(long, value_name = "SCHEME:ADDRESS:PORT")]
     listen: Vec<ListenAddress>,
     /// Allows addresses that others can reach.
     #[arg(long)]
@@ -112,6 +112,8 @@ fn ready_text(server: &Server, data: &str, open: bool) -> String {
             "  Type this into any SIP phone. The passwords are shown this once and kept nowhere.\n\n",
         );
         let server_lines = server_lines(server);
+        let has_tcp = server.listeners().iter().any(|listener| listener.transport.token() == "TCP");
+        let transport = if has_tcp { "UDP or TCP" } else { "UDP" };
         for user in server.new_users() {
             out.push_str(&format!("    User name   {}\n", user.name));
             out.push_str(&format!("    Password    {}\n", user.password));
@@ -120,7 +122,7 @@ fn ready_text(server: &Server, data: &str, open: bool) -> String {
                 let title = if number == 0 { "Server" } else { "or" };
                 out.push_str(&format!("    {title:<9}   {line}\n"));
             }
-            out.push_str("    Transport   UDP\n\n");
+            out.push_str(&format!("    Transport   {transport}\n\n"));
         }
     }
     out.push_str(&format!("  Then call alice, bob, or {ECHO_USER}: it sends back what it hears.\n"));

@@ -1,6 +1,7 @@
 //! Counters of shards and of the media plane, gathered for whoever asks.
 
 use dialtone_roles::{Counters as EngineCounters, Engine, Tables};
+use dialtone_transport::stream::{Connections, StreamCounters};
 
 use crate::media::Counts as MediaCounts;
 
@@ -16,6 +17,10 @@ macro_rules! shard_counters {
             transactions: Vec<(&'static str, u64)>,
             /// What the engine holds now.
             tables: Tables,
+            /// Of the stream connections.
+            streams: StreamCounters,
+            /// How many connections there are now, and the bytes that they hold.
+            connections: [u64; 2],
         }
 
         impl ShardCounters {
@@ -33,21 +38,23 @@ shard_counters! {
     keep_alives,
     /// Of them, those of other protocols.
     not_sip,
-    /// System calls that received something.
+    /// Messages that came over streams.
+    stream_messages,
+    /// System calls that received datagrams.
     receive_calls,
     /// Datagrams sent.
     sent,
-    /// System calls that sent.
+    /// System calls that sent datagrams.
     send_calls,
-    /// Datagrams that could not be sent.
+    /// Datagrams and messages that could not be sent.
     send_failures,
     /// Destinations that ICMP called unreachable.
     unreachable,
     /// Turns of the engine.
     turns,
-    /// Datagrams handed to the shard that they belong to.
+    /// Datagrams and messages handed to the shard that they belong to.
     hand_offs,
-    /// Datagrams dropped because the queue of that shard was full.
+    /// Datagrams and messages dropped because the queue of that shard was full.
     hand_offs_refused,
     /// Notices dropped because the queue of the other shard was full.
     notices_refused,
@@ -66,10 +73,16 @@ impl ShardCounters {
         add(&mut self.transactions, engine.transaction_counters().iter());
         self.tables = engine.tables();
     }
+
+    /// Takes what the stream connections counted and hold.
+    pub(crate) fn add_connections(&mut self, connections: &Connections) {
+        self.streams.add(connections.counters());
+        self.connections = [connections.len() as u64, connections.held_bytes() as u64];
+    }
 }
 
-/// The counters of a node by groups: `sockets`, `engine`, `transactions`, `tables` and `media`. A number under
-/// `tables` is what is held now, all others grow from the start.
+/// The counters of a node by groups: `sockets`, `streams`, `engine`, `transactions`, `tables` and `media`. A
+/// number under `tables` is what is held now, all others grow from the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     groups: Vec<(&'static str, Vec<(&'static str, u64)>)>,
@@ -83,9 +96,11 @@ impl Counters {
         let mut counters = Counters::default();
         for shard in shards {
             counters.add("sockets", shard.own());
+            counters.add("streams", shard.streams.iter());
             counters.add("engine", shard.engine.iter());
             counters.add("transactions", shard.transactions.iter().copied());
             counters.add("tables", shard.tables.iter().map(|(name, count)| (name, count as u64)));
+            counters.add("tables", ["connections", "connection_bytes"].into_iter().zip(shard.connections));
         }
         if let Some(media) = media {
             counters.add(

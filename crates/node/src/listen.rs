@@ -9,10 +9,10 @@ use dialtone_roles::settings::Listener;
 use dialtone_wire::net::Transport;
 use thiserror::Error;
 
-/// The port of SIP over UDP (RFC 3261 §19.1.2).
+/// The port of SIP over UDP and TCP (RFC 3261 §19.1.2).
 pub const DEFAULT_PORT: u16 = 5060;
 
-/// One `--listen`: a transport and an address, `udp:192.168.1.2:5060` or `udp:[::1]:5060`. The addresses `0.0.0.0`
+/// One `--listen`: a transport and an address, `udp:192.168.1.2:5060` or `tcp:[::1]:5060`. The addresses `0.0.0.0`
 /// and `::` stand for all addresses of their family; port 0 for any free port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenAddress {
@@ -26,11 +26,13 @@ pub struct ListenAddress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum ListenSyntax {
     /// It does not start with a transport that we listen on.
-    #[error("expected udp:ADDRESS:PORT, for example udp:192.168.1.2:5060 or udp:[::1]:5060")]
+    #[error(
+        "expected udp:ADDRESS:PORT or tcp:ADDRESS:PORT, for example udp:192.168.1.2:5060 or tcp:[::1]:5060"
+    )]
     Transport,
     /// What follows is no address with port.
     #[error(
-        "expected an IP address and a port after udp:, for example udp:192.168.1.2:5060 or udp:[::1]:5060"
+        "expected an IP address and a port after the transport, for example udp:192.168.1.2:5060 or tcp:[::1]:5060"
     )]
     Address,
 }
@@ -40,11 +42,11 @@ impl FromStr for ListenAddress {
 
     fn from_str(text: &str) -> Result<ListenAddress, ListenSyntax> {
         let (scheme, address) = text.split_once(':').ok_or(ListenSyntax::Transport)?;
-        if !scheme.eq_ignore_ascii_case("udp") {
-            return Err(ListenSyntax::Transport);
-        }
+        let transport = Transport::from_token(scheme.as_bytes())
+            .filter(|transport| matches!(transport, Transport::Udp | Transport::Tcp))
+            .ok_or(ListenSyntax::Transport)?;
         let address = address.parse().map_err(|_| ListenSyntax::Address)?;
-        Ok(ListenAddress { transport: Transport::Udp, address })
+        Ok(ListenAddress { transport, address })
     }
 }
 
@@ -102,8 +104,9 @@ pub fn own_addresses() -> Result<Vec<OwnAddress>, ListenError> {
     Ok(found)
 }
 
-/// Finds the listeners that come of what was asked for. Without anything asked: UDP port 5060 on the loopback and on
-/// each private address, and with `public` on all addresses.
+/// Finds the listeners that come of what was asked for. Without anything asked: port 5060 of UDP and TCP
+/// (RFC 3261 §18: every element implements both) on the loopback and on each private address, and with `public` on
+/// all addresses.
 ///
 /// # Errors
 /// When an address needs `public`, or there is none.
@@ -121,7 +124,9 @@ pub fn listeners(
     };
     if asked.is_empty() {
         for address in own.iter().filter(|address| public || !is_public(address.ip)) {
-            add(Transport::Udp, SocketAddr::new(address.ip, DEFAULT_PORT));
+            for transport in [Transport::Udp, Transport::Tcp] {
+                add(transport, SocketAddr::new(address.ip, DEFAULT_PORT));
+            }
         }
     }
     for one in asked {
@@ -185,7 +190,13 @@ mod tests {
     fn check(asked: &[&str], public: bool, expected: &[&str]) {
         let asked: Vec<ListenAddress> = asked.iter().map(|text| text.parse().expect("it parses")).collect();
         let got = match listeners(&asked, public, &own()) {
-            Ok(found) => found.iter().map(|one| format!("{}/{}", one.address, one.prefix_length)).collect(),
+            Ok(found) => found
+                .iter()
+                .map(|one| {
+                    let scheme = if one.transport == Transport::Tcp { "tcp:" } else { "" };
+                    format!("{scheme}{}/{}", one.address, one.prefix_length)
+                })
+                .collect(),
             Err(error) => vec![format!("!{error}")],
         };
         let same = got.len() == expected.len()
@@ -201,7 +212,16 @@ mod tests {
         check(
             &[],
             false,
-            &["127.0.0.1:5060/8", "192.168.1.20:5060/24", "[::1]:5060/128", "[fd00::20]:5060/64"],
+            &[
+                "127.0.0.1:5060/8",
+                "tcp:127.0.0.1:5060/8",
+                "192.168.1.20:5060/24",
+                "tcp:192.168.1.20:5060/24",
+                "[::1]:5060/128",
+                "tcp:[::1]:5060/128",
+                "[fd00::20]:5060/64",
+                "tcp:[fd00::20]:5060/64",
+            ],
         );
     }
 
@@ -209,10 +229,15 @@ mod tests {
     fn with_public_it_listens_on_all() {
         let all = [
             "127.0.0.1:5060/8",
+            "tcp:127.0.0.1:5060/8",
             "192.168.1.20:5060/24",
+            "tcp:192.168.1.20:5060/24",
             "5.6.7.8:5060/24",
+            "tcp:5.6.7.8:5060/24",
             "[::1]:5060/128",
+            "tcp:[::1]:5060/128",
             "[fd00::20]:5060/64",
+            "tcp:[fd00::20]:5060/64",
         ];
         check(&[], true, &all);
     }
@@ -221,6 +246,7 @@ mod tests {
     fn a_public_address_or_all_addresses_need_public() {
         check(&["udp:5.6.7.8:5060"], false, &["!--public"]);
         check(&["udp:0.0.0.0:5060"], false, &["!--public"]);
+        check(&["tcp:5.6.7.8:5060"], false, &["!--public"]);
         check(&["udp:[::]:5060"], false, &["!--public"]);
         check(&["udp:[::ffff:5.6.7.8]:5060"], false, &["!--public"]);
         check(&["udp:5.6.7.8:5070"], true, &["5.6.7.8:5070/24"]);
@@ -235,6 +261,11 @@ mod tests {
     #[test]
     fn an_address_named_twice_is_bound_once() {
         check(&["udp:127.0.0.2:5060", "UDP:127.0.0.2:5060"], false, &["127.0.0.2:5060/8"]);
+        check(
+            &["udp:127.0.0.2:5060", "tcp:127.0.0.2:5060"],
+            false,
+            &["127.0.0.2:5060/8", "tcp:127.0.0.2:5060/8"],
+        );
     }
 
     #[test]
@@ -243,11 +274,10 @@ mod tests {
             ["", "udp", "udp:", "udp:host:5060", "udp:127.0.0.1", "udp:::1:5060", "sctp:127.0.0.1:5060"]
         {
             let error = text.parse::<ListenAddress>().expect_err(text);
-            assert!(error.to_string().contains("udp:[::1]:5060"), "{text}: {error}");
+            assert!(error.to_string().contains("tcp:[::1]:5060"), "{text}: {error}");
         }
-        assert_eq!(
-            "udp:[::1]:5060".parse::<ListenAddress>().expect("an address").to_string(),
-            "udp:[::1]:5060"
-        );
+        for text in ["udp:[::1]:5060", "tcp:127.0.0.1:0"] {
+            assert_eq!(text.parse::<ListenAddress>().expect("an address").to_string(), text);
+        }
     }
 }

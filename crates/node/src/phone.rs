@@ -1,4 +1,4 @@
-//! A telephone: one account on a socket of its own, driven by commands and told of by events.
+//! A telephone: one account on sockets of its own, driven by commands and told of by events.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dialtone_roles::io::{Command, Event};
 use dialtone_roles::settings::{Account, Listener, Secret, Settings};
+use dialtone_transport::stream::StreamSettings;
 use dialtone_wire::net::Transport;
 
 use crate::counters::Counters;
@@ -28,7 +29,8 @@ pub struct PhoneConfig {
     pub account: Account,
     /// Its own address.
     pub ip: IpAddr,
-    /// Its own port; 0 for any.
+    /// Its own port, of UDP and of TCP; 0 for any two. It speaks TCP where a URI says `transport=tcp`: that of its
+    /// proxy, or of whom it calls.
     pub port: u16,
     /// What its media thread does.
     pub media: MediaSettings,
@@ -65,14 +67,14 @@ impl Phone {
     /// When its address can't be bound.
     pub fn start(config: PhoneConfig) -> Result<Phone, StartError> {
         let own = own_addresses()?;
-        let listener = Listener {
-            transport: Transport::Udp,
+        let listener = |transport| Listener {
+            transport,
             address: SocketAddr::new(config.ip, config.port),
             prefix_length: prefix_length(config.ip, &own),
         };
         let settings = Settings {
             unix_start_s: clock::unix_start_s(),
-            listeners: vec![listener],
+            listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
             account: Some(config.account),
             ..Settings::new(Secret(random::seed()))
         };
@@ -86,12 +88,13 @@ impl Phone {
             reports: Box::new(move |report| tell(&reports, PhoneEvent::Audio(Box::new(report)))),
             tap: config.tap,
             dumps: DumpPlace::default(),
+            streams: StreamSettings::default(),
             turn: ENGINE_TURN,
         })?;
         Ok(Phone { running, events: waiting })
     }
 
-    /// Its address, with the real port.
+    /// Its address of UDP, with the real port.
     pub fn address(&self) -> SocketAddr {
         self.running.settings().listeners[0].address
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use dialtone_roles::io::Command;
 use dialtone_roles::settings::{Listener, Settings};
-use dialtone_transport::sys::{Poller, UdpOptions, UdpSocket};
+use dialtone_transport::stream::StreamSettings;
+use dialtone_transport::sys::{Poller, TcpListener, TcpOptions, UdpOptions, UdpSocket};
+use dialtone_wire::net::Transport;
 use thiserror::Error;
 
 use crate::counters::{Counters, ShardCounters};
@@ -37,8 +39,10 @@ pub enum StartError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// An address can't be bound.
-    #[error("udp:{address} can't be listened on: {source}{}", remedy(source))]
+    #[error("{}:{address} can't be listened on: {source}{}", transport.token().to_ascii_lowercase(), remedy(source))]
     Bind {
+        /// The transport.
+        transport: Transport,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -92,6 +96,8 @@ pub(crate) struct NodeParts {
     pub(crate) reports: ReportSink,
     pub(crate) tap: Option<Tap>,
     pub(crate) dumps: DumpPlace,
+    /// Of each shard.
+    pub(crate) streams: StreamSettings,
     pub(crate) turn: Turn,
 }
 
@@ -117,7 +123,7 @@ impl Running {
         if !(1..=SHARDS_MAX).contains(&count) {
             return Err(StartError::Shards { asked: count, max: SHARDS_MAX });
         }
-        let mut sockets: Vec<Vec<UdpSocket>> = (0..count).map(|_| Vec::new()).collect();
+        let mut sockets: Vec<Bound> = (0..count).map(|_| Bound::default()).collect();
         for listener in &mut settings.listeners {
             bind(listener, &mut sockets)?;
         }
@@ -152,6 +158,7 @@ impl Running {
                 events: parts.events.clone(),
                 tap: parts.tap.clone(),
                 dumps: parts.dumps.clone(),
+                streams: parts.streams,
                 turn: parts.turn,
                 ready: ready.clone(),
             })?);
@@ -224,21 +231,50 @@ impl Running {
     }
 }
 
-/// Binds one listener for all shards and writes its real port into it.
-fn bind(listener: &mut Listener, shards: &mut [Vec<UdpSocket>]) -> Result<(), StartError> {
+/// The sockets of one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Bound {
+    pub(crate) udp: Vec<UdpSocket>,
+    pub(crate) tcp: Vec<TcpListener>,
+}
+
+/// Binds one listener for all shards and writes its real port into it. The system spreads the datagrams and
+/// connections among the shards by their addresses.
+fn bind(listener: &mut Listener, shards: &mut [Bound]) -> Result<(), StartError> {
     let reuse_port = shards.len() > 1;
-    let options = UdpOptions { reuse_port, receive_bytes: BUFFER_BYTES, send_bytes: BUFFER_BYTES };
-    let bind = |address, options| {
-        UdpSocket::bind(address, options).map_err(|source| StartError::Bind { address, source })
-    };
+    let Listener { transport, address, .. } = listener;
     if reuse_port {
         // Alone first: sockets that share a port would share it with another server of the same user too.
-        listener.address = bind(listener.address, UdpOptions { reuse_port: false, ..options })?.local();
+        bind_one(*transport, address, false, &mut Bound::default())?;
     }
-    for sockets in shards {
-        let socket = bind(listener.address, options)?;
-        listener.address = socket.local();
-        sockets.push(socket);
+    for bound in shards {
+        bind_one(*transport, address, reuse_port, bound)?;
     }
     Ok(())
+}
+
+fn bind_one(
+    transport: Transport,
+    address: &mut SocketAddr,
+    reuse_port: bool,
+    bound: &mut Bound,
+) -> Result<(), StartError> {
+    let result = match transport {
+        Transport::Udp => {
+            let options = UdpOptions { reuse_port, receive_bytes: BUFFER_BYTES, send_bytes: BUFFER_BYTES };
+            UdpSocket::bind(*address, options).map(|socket| {
+                *address = socket.local();
+                bound.udp.push(socket);
+            })
+        }
+        Transport::Tcp => {
+            let options = TcpOptions { reuse_port, ..TcpOptions::default() };
+            TcpListener::bind(*address, options).map(|listener| {
+                *address = listener.local();
+                bound.tcp.push(listener);
+            })
+        }
+        _ => Err(io::Error::from(io::ErrorKind::Unsupported)),
+    };
+    result.map_err(|source| StartError::Bind { transport, address: *address, source })
 }

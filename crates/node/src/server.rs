@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dialtone_dialog::digest::StoredCredential;
 use dialtone_roles::io::Event;
 use dialtone_roles::settings::{Domain, Foreign, Listener, Robot, RobotKind, Secret, Settings};
+use dialtone_transport::stream::StreamSettings;
 use dialtone_wire::uri::Host;
 use smol_str::SmolStr;
 
@@ -143,6 +144,7 @@ impl Server {
             reports: Box::new(|report| log_report(&report)),
             tap: config.tap,
             dumps,
+            streams: StreamSettings::default(),
             turn: ENGINE_TURN,
         })?;
         Ok(Server { running, store, new_users, user_names })

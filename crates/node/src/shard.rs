@@ -14,6 +14,9 @@ mod guard;
 mod redact;
 mod sockets;
 #[cfg(test)]
+mod stream_tests;
+mod streams;
+#[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
@@ -29,7 +32,8 @@ use dialtone_roles::io::{
 use dialtone_roles::settings::Settings;
 use dialtone_roles::{Engine, steer};
 use dialtone_transport::datagram::{Datagram, classify};
-use dialtone_transport::sys::{Poller, Readiness, UdpSocket};
+use dialtone_transport::stream::StreamSettings;
+use dialtone_transport::sys::{Poller, Readiness, StreamSockets};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
 
@@ -37,19 +41,29 @@ use crate::counters::ShardCounters;
 use crate::inbox::{Inbox, Sender};
 use crate::media;
 use crate::resolver::{PATIENCE, Question, Resolver};
+use crate::running::Bound;
 use crate::tap::{Tap, Tapped, Way};
 use crate::users::Users;
 use crate::{clock, random};
 use guard::Guard;
 use sockets::Sockets;
+use streams::Streams;
 
 pub(crate) use guard::DumpPlace;
 
 /// A word to a shard from another thread.
 #[derive(Debug)]
 pub(crate) enum Word {
-    /// A datagram that another shard's socket received.
+    /// A message that another shard's socket received.
     Packet { flow: Flow, bytes: Bytes },
+    /// A message of shard `from` for a connection of this one.
+    Transmit { transmit: Transmit, from: u16 },
+    /// A connection of another shard, opened by its peer, may be used.
+    FlowOpened(Flow),
+    /// A connection of another shard is gone.
+    FlowClosed(Flow),
+    /// What this shard wanted to send on a connection of another one could not be sent.
+    TransmitFailed(Flow),
     /// Word from another shard.
     Notice(Notice),
     /// Word from the media plane.
@@ -87,7 +101,7 @@ pub(crate) type Turn = fn(&mut Engine, Instant, Input, &mut Vec<Output>) -> Opti
 pub(crate) struct ShardParts {
     pub(crate) number: u16,
     pub(crate) settings: Arc<Settings>,
-    pub(crate) sockets: Vec<UdpSocket>,
+    pub(crate) sockets: Bound,
     pub(crate) poller: Poller,
     pub(crate) inbox: Inbox<Word>,
     /// All shards, this one among them.
@@ -98,6 +112,7 @@ pub(crate) struct ShardParts {
     pub(crate) events: EventSink,
     pub(crate) tap: Option<Tap>,
     pub(crate) dumps: DumpPlace,
+    pub(crate) streams: StreamSettings,
     pub(crate) turn: Turn,
     /// Is told when the first RTP ports are there.
     pub(crate) ready: SyncSender<()>,
@@ -110,6 +125,7 @@ pub(crate) struct Shard {
     engine: Engine,
     engine_turn: Turn,
     sockets: Sockets,
+    streams: Streams,
     poller: Poller,
     inbox: Inbox<Word>,
     shards: Vec<Sender<Word>>,
@@ -136,7 +152,8 @@ impl Shard {
     /// # Errors
     /// When its sockets can't be added to the poller.
     pub(crate) fn new(parts: ShardParts) -> std::io::Result<Shard> {
-        let sockets = Sockets::new(parts.sockets, &parts.poller)?;
+        let sockets = Sockets::new(parts.sockets.udp, &parts.poller)?;
+        let streams = Streams::new(parts.number, parts.streams, parts.sockets.tcp, &parts.poller)?;
         Ok(Shard {
             engine: Engine::new(parts.number, random::seed(), parts.settings.clone()),
             engine_turn: parts.turn,
@@ -144,6 +161,7 @@ impl Shard {
             number: parts.number,
             settings: parts.settings,
             sockets,
+            streams,
             poller: parts.poller,
             inbox: parts.inbox,
             shards: parts.shards,
@@ -182,6 +200,7 @@ impl Shard {
             if self.deadline.is_some_and(|deadline| deadline <= now) {
                 self.feed(now, Input::Timeout);
             }
+            self.handle_stream_timeout(now);
             self.flush();
             self.wait(&mut ready);
             for (token, readiness) in ready.drain(..) {
@@ -194,7 +213,8 @@ impl Shard {
         let timeout = if !self.inbox.may_sleep() {
             Some(Duration::ZERO)
         } else {
-            self.deadline.map(|deadline| deadline.since(clock::now()))
+            let deadline = self.deadline.into_iter().chain(self.streams.deadline()).min();
+            deadline.map(|deadline| deadline.since(clock::now()))
         };
         if let Err(error) = self.poller.wait(timeout, |token, readiness| ready.push((token, readiness))) {
             tracing::error!(%error, "waiting for sockets failed");
@@ -207,6 +227,13 @@ impl Shard {
         let now = clock::now();
         match word {
             Word::Packet { flow, bytes } => self.feed_packet(now, flow, bytes),
+            Word::Transmit { transmit, from } => self.send_for(now, transmit, from),
+            Word::FlowOpened(flow) => self.streams.opened_elsewhere(flow),
+            Word::FlowClosed(flow) => {
+                self.streams.closed_elsewhere(&flow);
+                self.feed(now, Input::FlowClosed(flow));
+            }
+            Word::TransmitFailed(flow) => self.feed(now, Input::TransmitFailed(flow)),
             Word::Notice(notice) => self.feed(now, Input::Notice(notice)),
             Word::Media(event) => {
                 self.note_ports(Some(&event));
@@ -239,6 +266,9 @@ impl Shard {
     }
 
     fn handle_ready(&mut self, token: u64, readiness: Readiness) {
+        if StreamSockets::owns(token) {
+            return self.handle_stream_ready(token, readiness);
+        }
         let Ok(index) = usize::try_from(token) else { return };
         if readiness.error {
             for flow in self.sockets.take_unreachable(index) {
@@ -272,6 +302,11 @@ impl Shard {
             // No STUN server yet; the rest of the kinds are for ports of their own.
             _ => return self.counters.not_sip += 1,
         }
+        self.handle_message(now, flow, bytes);
+    }
+
+    /// A message that one of our sockets received: for us or for another shard.
+    fn handle_message(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         if let Some(tap) = &self.tap {
             tap.heard(Tapped { at: now, way: Way::In, flow, bytes: bytes.clone() });
         }
@@ -285,7 +320,7 @@ impl Shard {
         } else if let Some(shard) = self.shards.get(usize::from(owner)) {
             match shard.send(Word::Packet { flow, bytes }) {
                 Ok(()) => self.counters.hand_offs += 1,
-                // As if the network had lost it: the sender retransmits.
+                // As if the network had lost it: over UDP the sender retransmits, over a stream it gives up in time.
                 Err(_) => self.counters.hand_offs_refused += 1,
             }
         }
@@ -396,6 +431,7 @@ impl Shard {
                     tap.heard(Tapped { at: now, way: Way::Out, flow: *flow, bytes: bytes.clone() });
                 }
             }
+            let over_streams = streams::take_stream_transmits(&mut self.transmits);
             let mut transmits = std::mem::take(&mut self.transmits);
             let failed = self.sockets.send(&transmits, &mut self.counters);
             transmits.clear();
@@ -403,6 +439,7 @@ impl Shard {
             for flow in failed {
                 self.feed(now, Input::TransmitFailed(flow));
             }
+            self.send_streams(now, over_streams);
         }
         // Whatever is tried fails: timers will try again.
         self.counters.send_failures += self.transmits.len() as u64;
@@ -412,6 +449,7 @@ impl Shard {
     fn report(&self) -> ShardCounters {
         let mut counters = self.counters.clone();
         counters.add_engine(&self.engine);
+        counters.add_connections(self.streams.connections());
         counters
     }
 }

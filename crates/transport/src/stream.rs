@@ -79,6 +79,9 @@ pub enum Event {
         /// The message, an exact-size copy.
         bytes: Bytes,
     },
+    /// The connection, which its peer opened, has brought its first message: others who have something to send to that
+    /// peer may do it over this one.
+    Proven(Flow),
     /// The connection is gone from the table: close its socket, tell the engines that the flow is closed. What was not
     /// written yet is lost.
     Closed {
@@ -88,6 +91,8 @@ pub enum Event {
         flow: Flow,
         /// Why.
         reason: CloseReason,
+        /// Whether a message went over it or was to: if not, no engine knows of it.
+        used: bool,
     },
 }
 
@@ -418,6 +423,7 @@ impl Connections {
         self.held_bytes -= connection.held_bytes();
         self.counters.count_close(reason);
         self.counters.messages_unsent += connection.queue.chunks() as u64;
-        self.events.push_back(Event::Closed { id, flow: connection.flow, reason });
+        let used = connection.accepted.is_none() || connection.brought_message;
+        self.events.push_back(Event::Closed { id, flow: connection.flow, reason, used });
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dialtone_roles::io::Input;
 use dialtone_roles::settings::{Domain, Listener, Secret, Settings};
+use dialtone_transport::stream::StreamSettings;
 use dialtone_wire::net::Transport;
 
 use super::DumpPlace;
@@ -189,6 +190,7 @@ fn trapped(dumps: DumpPlace) -> Running {
         reports: Box::new(|_| {}),
         tap: None,
         dumps,
+        streams: StreamSettings::default(),
         turn: |engine, now, input, outputs| {
             if let Input::Packet { bytes, .. } = &input {
                 assert!(!bytes.windows(TRAP.len()).any(|window| window == TRAP.as_bytes()), "the bug");

@@ -74,6 +74,7 @@ impl Connections {
             match connection.accepted {
                 Some(accepted) => {
                     self.newcomers.remove(&(accepted, id.slot));
+                    self.events.push_back(Event::Proven(connection.flow));
                 }
                 None => self.back_off.works((connection.flow.transport, connection.flow.remote)),
             }

@@ -18,6 +18,8 @@ struct Peers {
     stuck: BTreeSet<ConnectionId>,
     /// How many bytes a socket takes at once.
     piece: usize,
+    opened: BTreeSet<ConnectionId>,
+    proven: BTreeSet<ConnectionId>,
     log: Vec<String>,
     messages: Vec<Bytes>,
 }
@@ -30,6 +32,8 @@ impl Peers {
             written: BTreeMap::new(),
             stuck: BTreeSet::new(),
             piece: usize::MAX,
+            opened: BTreeSet::new(),
+            proven: BTreeSet::new(),
             log: Vec::new(),
             messages: Vec::new(),
         }
@@ -95,8 +99,15 @@ impl Peers {
     fn settle(&mut self) {
         while let Some(event) = self.connections.poll_event() {
             match event {
-                Event::Open { id, remote, .. } => self.log.push(format!("open {} {remote}", name(id))),
+                Event::Open { id, remote, .. } => {
+                    self.opened.insert(id);
+                    self.log.push(format!("open {} {remote}", name(id)));
+                }
                 Event::Write(id) => self.writable(id),
+                Event::Proven(flow) => {
+                    let id = flow.connection.expect("it is named");
+                    assert!(self.proven.insert(id), "it is told once");
+                }
                 Event::Finish(id) => self.log.push(format!("finish {}", name(id))),
                 Event::Message { flow, bytes } => {
                     let id = flow.connection.expect("messages name their connection");
@@ -107,8 +118,10 @@ impl Peers {
                     self.log.push(format!("{} {message}", name(id)));
                     self.messages.push(bytes);
                 }
-                Event::Closed { id, flow, reason } => {
+                Event::Closed { id, flow, reason, used } => {
                     assert_eq!(flow.connection, Some(id));
+                    assert_eq!(used, self.proven.contains(&id) || self.opened.contains(&id));
+                    assert!(used || reason != CloseReason::Idle, "who brings nothing is ended before that");
                     self.log.push(format!("closed {} {}", name(id), reason.name()));
                 }
             }

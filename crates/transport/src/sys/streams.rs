@@ -37,12 +37,16 @@ pub enum StreamEvent {
         /// The message, an exact-size copy.
         bytes: Bytes,
     },
-    /// A connection is gone: all engines are to be told.
+    /// A connection that its peer opened has brought its first message: see [`Event::Proven`].
+    Proven(Flow),
+    /// A connection is gone: all engines are to be told, if it was used.
     Closed {
         /// Its flow.
         flow: Flow,
         /// Why.
         reason: CloseReason,
+        /// Whether a message went over it or was to.
+        used: bool,
     },
     /// A connection was not taken in.
     Refused {
@@ -271,11 +275,12 @@ impl StreamSockets {
                     }
                 }
                 Event::Message { flow, bytes } => self.events.push_back(StreamEvent::Message { flow, bytes }),
-                Event::Closed { id, flow, reason } => {
+                Event::Proven(flow) => self.events.push_back(StreamEvent::Proven(flow)),
+                Event::Closed { id, flow, reason, used } => {
                     if self.stream(id).is_some() {
                         self.streams[id.slot as usize] = None;
                     }
-                    self.events.push_back(StreamEvent::Closed { flow, reason });
+                    self.events.push_back(StreamEvent::Closed { flow, reason, used });
                 }
             }
         }

@@ -35,8 +35,14 @@ impl Node {
             assert!(StreamSockets::owns(token));
             self.sockets.handle_ready(self.now, &self.poller, token, readiness);
         }
+        self.take_events();
+    }
+
+    fn take_events(&mut self) {
         while let Some(event) = self.sockets.poll_event() {
-            self.told.push(event);
+            if !matches!(event, StreamEvent::Proven(_)) {
+                self.told.push(event);
+            }
         }
     }
 
@@ -67,9 +73,7 @@ impl Node {
     fn send(&mut self, flow: Flow, text: &str) -> Result<ConnectionId, SendError> {
         let transmit = Transmit { flow, bytes: Bytes::copy_from_slice(text.as_bytes()) };
         let sent = self.sockets.send(self.now, &self.poller, transmit);
-        while let Some(event) = self.sockets.poll_event() {
-            self.told.push(event);
-        }
+        self.take_events();
         sent
     }
 
