@@ -6,7 +6,7 @@ use std::hash::{BuildHasher as _, Hasher as _};
 use dialtone_wire::headers::NameAddr;
 use dialtone_wire::peek;
 use dialtone_wire::uri::Uri;
-use foldhash::fast::FixedState;
+use foldhash::quality::FixedState;
 
 use crate::registrar::canonical_aor;
 use crate::settings::Settings;
@@ -44,4 +44,22 @@ fn aor_of(settings: &Settings, to: &[u8]) -> Option<smol_str::SmolStr> {
     let Uri::Sip(uri) = to.uri else { return None };
     let domain = settings.domain_of(&uri.host, uri.port)?;
     Some(canonical_aor(&uri, &domain.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Secret;
+
+    #[test]
+    fn call_ids_that_differ_by_one_letter_are_spread_evenly_whatever_the_secret() {
+        let mut secret = [0; 32];
+        for number in 0..2_000_u64 {
+            secret[..8].copy_from_slice(&number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+            let settings = Settings { shards: 2, ..Settings::new(Secret(secret)) };
+            let first =
+                (0..64).filter(|call| shard_of(&settings, format!("call-{call}").as_bytes()) == 0).count();
+            assert!((8..=56).contains(&first), "secret {number}: {first} of 64");
+        }
+    }
 }
