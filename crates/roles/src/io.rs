@@ -37,8 +37,8 @@ pub enum Input {
     Media(MediaEvent),
     /// What the owner of the engine wants done.
     Command(Command),
-    /// New settings; they hold from now on, timers that run keep their value. The secret, the number of shards and
-    /// the rules of digest stay those that the engine began with: they need a restart.
+    /// New settings; they hold from now on, timers that run keep their value. The secret and the number of shards
+    /// must be those of before, and the rules of digest stay what they were at the start: these need a restart.
     Configure(Arc<Settings>),
     /// Nothing but the time.
     Timeout,
