@@ -222,18 +222,26 @@ impl Authenticator {
     }
 }
 
-/// The credentials of a request for a realm of ours: the header line's index and what it says. Lines for other
-/// realms, of other schemes and malformed ones are passed over.
-pub(crate) fn credentials_for(
-    request: &Message,
-    side: Side,
-    realm: &str,
-) -> Option<(usize, DigestCredentials)> {
+/// The header lines with proxy credentials for realms of ours: they are for us and go no further (RFC 3261 §22.3, RFC
+/// 3665 §3.3), whether we ask for them or not. Whom we forward to could guess passwords by them.
+pub(crate) fn own_credentials(settings: &Settings, request: &Message) -> SmallVec<[usize; 1]> {
+    let is_own = |value: &[u8]| match Credentials::parse(value) {
+        Ok(Credentials::Digest(digest)) => settings.domains.iter().any(|domain| domain.name == digest.realm),
+        _ => false,
+    };
+    let lines = request.header_lines().enumerate();
+    let own =
+        lines.filter(|(_, header)| header.name == HeaderName::ProxyAuthorization && is_own(header.value));
+    own.map(|(line, _)| line).collect()
+}
+
+/// The credentials of a request for a realm of ours. Lines for other realms, of other schemes and malformed ones are
+/// passed over.
+pub(crate) fn credentials_for(request: &Message, side: Side, realm: &str) -> Option<DigestCredentials> {
     let name = side.credentials();
-    request.header_lines().enumerate().filter(|(_, header)| header.name == name).find_map(
-        |(index, header)| match Credentials::parse(header.value) {
-            Ok(Credentials::Digest(credentials)) if credentials.realm == realm => Some((index, *credentials)),
-            _ => None,
-        },
-    )
+    let mut lines = request.header_lines().filter(|header| header.name == name);
+    lines.find_map(|header| match Credentials::parse(header.value) {
+        Ok(Credentials::Digest(credentials)) if credentials.realm == realm => Some(*credentials),
+        _ => None,
+    })
 }

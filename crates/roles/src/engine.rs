@@ -37,8 +37,6 @@ pub(crate) struct Arrived {
     pub(crate) request: Message,
     pub(crate) flow: Flow,
     pub(crate) decision: Decision,
-    /// The header line that holds the credentials that we have checked.
-    pub(crate) credentials: Option<usize>,
     /// Who sent it, once that is known.
     pub(crate) caller: Option<Caller>,
 }

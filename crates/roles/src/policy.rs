@@ -4,7 +4,7 @@ use dialtone_wire::uri::{SipUri, Uri};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::auth::Side;
+use crate::auth::{Side, own_credentials};
 use crate::proxy::Onward;
 use crate::proxy::forward::TOKEN_PARAM;
 use crate::registrar::canonical_aor;
@@ -97,7 +97,10 @@ pub(crate) fn decide(
     }
     let own = own_routes(settings, tokens, request);
     let is_ack = request.method() == Some(&Method::Ack);
-    let decision = decide_target(settings, tokens, request, &own);
+    let mut decision = decide_target(settings, tokens, request, &own);
+    if let Decision::User { onward, .. } | Decision::Route { onward, .. } = &mut decision {
+        onward.credentials = own_credentials(settings, request);
+    }
     let forwards = matches!(decision, Decision::User { .. } | Decision::Route { .. });
     if forwards && request.max_forwards().ok().flatten() == Some(0) {
         // RFC 3261 §16.3 step 3; §11: an OPTIONS that ends here may be answered.

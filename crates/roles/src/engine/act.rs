@@ -11,7 +11,7 @@ use crate::date;
 use crate::io::{Event, Notice, Output, Query};
 use crate::location::Binding;
 use crate::policy::Decision;
-use crate::proxy::{Onward, Target};
+use crate::proxy::Target;
 use crate::queries::Waiting;
 use crate::registrar::{self, Registered, canonical_aor};
 use crate::settings::Robot;
@@ -32,7 +32,7 @@ impl Engine {
                 self.call_user(now, arrived, &aor);
             }
             Decision::Route { onward, .. } => {
-                let onward = with_credentials(onward, &arrived);
+                let onward = onward.clone();
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, &[Target { uri: None, flow: None }]);
             }
@@ -63,15 +63,17 @@ impl Engine {
         ua.handle_request(&mut cx, arrived.server, &arrived.request, arrived.flow, robot);
     }
 
-    /// Whoever has shown the password of one user may not call as another user of the domain.
+    /// Whoever has shown the password of one user may not call as another user of our domains. To a user of ours he
+    /// may call as somebody of a foreign domain, where he has another account (RFC 3665 §3.3); in our name, out to a
+    /// foreign domain, he may not.
     fn caller_is_honest(&self, arrived: &Arrived) -> bool {
         let Some(Caller { user, domain }) = &arrived.caller else { return true };
         let from = arrived.request.from().ok();
-        let from = from.as_ref().and_then(|from| from.uri.as_sip());
-        from.is_some_and(|uri| {
-            self.settings.domain_of(&uri.host, uri.port).is_some_and(|own| own.name == *domain)
-                && uri.user_unescaped().as_ref() == Some(user)
-        })
+        let Some(from) = from.as_ref().and_then(|from| from.uri.as_sip()) else { return false };
+        match self.settings.domain_of(&from.host, from.port) {
+            Some(own) => own.name == *domain && from.user_unescaped().as_ref() == Some(user),
+            None => matches!(arrived.decision, Decision::User { .. } | Decision::Robot { .. }),
+        }
     }
 
     /// RFC 3261 §10.3.
@@ -163,7 +165,7 @@ impl Engine {
         let Decision::User { domain, aor, onward } = &arrived.decision else { return };
         let targets: Vec<Target> = bindings.iter().map(target_of).collect();
         if !targets.is_empty() {
-            let onward = with_credentials(onward, &arrived);
+            let onward = onward.clone();
             let (proxy, mut cx) = self.proxy_and_context(now);
             return proxy.start(&mut cx, arrived, onward, &targets);
         }
@@ -196,10 +198,4 @@ fn request_uri(binding: &Binding) -> SmolStr {
         Some((before, _)) => format_smolstr!("{before}"),
         None => SmolStr::new(text),
     }
-}
-
-fn with_credentials(onward: &Onward, arrived: &Arrived) -> Onward {
-    let mut onward = onward.clone();
-    onward.credentials.extend(arrived.credentials);
-    onward
 }

@@ -97,18 +97,17 @@ impl Engine {
             None => None,
             Some((side, domain)) => match credentials_for(&request, side, &domain) {
                 None => return self.challenge_stateless(now, &request, flow, side, &domain, false),
-                Some((_, credentials)) if !self.authenticator.has_live_nonce(now, &credentials) => {
+                Some(credentials) if !self.authenticator.has_live_nonce(now, &credentials) => {
                     return self.challenge_stateless(now, &request, flow, side, &domain, true);
                 }
                 Some(credentials) => Some((side, domain, credentials)),
             },
         };
         let Some(server) = self.begin(now, flow, &request) else { return };
-        let mut arrived = Arrived { server, request, flow, decision, credentials: None, caller: None };
+        let arrived = Arrived { server, request, flow, decision, caller: None };
         match credentials {
             None => self.act(now, arrived),
-            Some((side, domain, (line, credentials))) => {
-                arrived.credentials = Some(line);
+            Some((side, domain, credentials)) => {
                 let presented = Presented { arrived, side, domain, credentials };
                 let mut cx = crate::context::Context { now, settings: &self.settings, core: &mut self.core };
                 self.authenticator.begin(&mut cx, presented);
