@@ -1,0 +1,150 @@
+//! What is compared of a message, as text in which each place has one name.
+
+use std::collections::BTreeSet;
+
+use dialtone_wire::auth::{Challenge, Credentials};
+use dialtone_wire::headers::{Contact, NameAddr};
+use dialtone_wire::uri::{Host, Uri};
+use dialtone_wire::{HeaderName, Message};
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Field {
+    /// The Request-URI, without parameters.
+    RequestUri,
+    /// How many Via values.
+    Vias,
+    /// Max-Forwards.
+    MaxForwards,
+    /// The hosts of Record-Route, in order.
+    RecordRoute,
+    /// The hosts of Route, in order.
+    Route,
+    /// From and To, without tags.
+    Parties,
+    /// Whether To has a tag.
+    ToTag,
+    /// CSeq.
+    CSeq,
+    /// The URIs in Contact, without parameters.
+    Contact,
+    /// Whether Contact values say how long they hold.
+    Expires,
+    /// How many realms challenge.
+    Challenges,
+    /// How many realms get credentials.
+    Credentials,
+    /// Whether there is a session description.
+    Body,
+}
+
+/// Host names and addresses of the flows, each with the name of its place.
+const PLACES: &[(&str, &str)] = &[
+    ("client.atlanta.example.com", "Alice"),
+    ("192.0.2.101", "Alice"),
+    ("ss1.atlanta.example.com", "Proxy 1"),
+    ("192.0.2.111", "Proxy 1"),
+    ("client.biloxi.example.com", "Bob"),
+    ("192.0.2.201", "Bob"),
+    ("ss2.biloxi.example.com", "Proxy 2"),
+    ("192.0.2.222", "Proxy 2"),
+];
+
+/// All that is compared of a message.
+pub(crate) fn fields(message: &Message) -> Vec<(Field, String)> {
+    let count = |name| message.values(name).count();
+    let mut fields = vec![
+        (Field::Vias, count(HeaderName::Via).to_string()),
+        (Field::RecordRoute, hosts(message, HeaderName::RecordRoute)),
+        (Field::Route, hosts(message, HeaderName::Route)),
+        (Field::ToTag, tag(message.to().ok()).is_some().to_string()),
+        (Field::CSeq, text(message.value(HeaderName::CSeq))),
+        (Field::Contact, contacts(message)),
+        (Field::Expires, contacts_expire(message)),
+        (Field::Challenges, challenges(message)),
+        (Field::Credentials, credentials(message)),
+        (Field::Body, (!message.body().is_empty()).to_string()),
+    ];
+    let party = |party: Option<NameAddr<'_>>| party.map(|party| place(&party.uri)).unwrap_or_default();
+    fields.push((Field::Parties, format!("{} {}", party(message.from().ok()), party(message.to().ok()))));
+    if message.is_request() {
+        fields.push((Field::RequestUri, message.uri().map(|uri| place(&uri)).unwrap_or_default()));
+        fields.push((Field::MaxForwards, text(message.value(HeaderName::MaxForwards))));
+    }
+    fields
+}
+
+/// The tag of a party.
+pub(crate) fn tag(party: Option<NameAddr<'_>>) -> Option<String> {
+    party.and_then(|party| party.tag().map(str::to_owned))
+}
+
+fn text(value: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+}
+
+/// A URI with the name of its place; sips and sip are the same here, parameters and ports do not count.
+fn place(uri: &Uri<'_>) -> String {
+    let Uri::Sip(uri) = uri else { return "no SIP URI".to_owned() };
+    let host = match uri.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.to_owned(),
+    };
+    let known = PLACES.iter().find(|(name, _)| *name == host);
+    let host = known.map_or(host.as_str(), |(_, place)| place);
+    match uri.user {
+        Some(user) => format!("{user}@{host}"),
+        None => host.to_owned(),
+    }
+}
+
+fn hosts(message: &Message, name: HeaderName) -> String {
+    let hosts = message.addresses(name).map(|address| address.map(|address| place(&address.uri)));
+    hosts.map(|host| host.expect("a route that can be read")).collect::<Vec<_>>().join(", ")
+}
+
+fn contacts(message: &Message) -> String {
+    let contacts = message.contacts().map(|contact| match contact.expect("a contact that can be read") {
+        Contact::Star => "*".to_owned(),
+        Contact::Address(address) => place(&address.uri),
+    });
+    contacts.collect::<Vec<_>>().join(", ")
+}
+
+fn contacts_expire(message: &Message) -> String {
+    let contacts = message.contacts().filter_map(|contact| contact.ok()?.address().copied());
+    let say = contacts.map(|address| address.params.find("expires").is_some().to_string());
+    say.collect::<Vec<_>>().join(", ")
+}
+
+fn challenges(message: &Message) -> String {
+    realms(message, &[HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate], |value| {
+        match Challenge::parse(value) {
+            Ok(Challenge::Digest(digest)) => Some(digest.realm.to_string()),
+            _ => None,
+        }
+    })
+}
+
+fn credentials(message: &Message) -> String {
+    realms(message, &[HeaderName::Authorization, HeaderName::ProxyAuthorization], |value| {
+        match Credentials::parse(value) {
+            Ok(Credentials::Digest(digest)) => Some(digest.realm.to_string()),
+            // RFC 3665 forgot commas and shortened responses: the realm can be read all the same.
+            _ => realm_of(value),
+        }
+    })
+}
+
+fn realm_of(value: &[u8]) -> Option<String> {
+    let value = text(Some(value));
+    let (_, rest) = value.split_once("realm=\"")?;
+    Some(rest.split('"').next()?.to_owned())
+}
+
+/// How many realms; RFC 3665 names the wrong one in its registrations.
+fn realms(message: &Message, names: &[HeaderName], read: impl Fn(&[u8]) -> Option<String>) -> String {
+    let lines = message.header_lines().filter(|header| names.contains(&header.name));
+    let realms: BTreeSet<String> = lines.filter_map(|header| read(header.value)).collect();
+    realms.len().to_string()
+}

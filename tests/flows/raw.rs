@@ -1,0 +1,106 @@
+//! Bob as the RFC wrote him: his requests are the RFC's, with sip and UDP in place of sips and TLS.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialtone_sim::{Agent, AgentContext, World};
+use dialtone_wire::{HeaderName, Limits, Message, Method, Status, Writer};
+
+use crate::credentials::{authorization, challenge_of};
+use crate::reference;
+use crate::{BOB, PROXY_2};
+
+/// The password of everybody.
+pub(crate) const PASSWORD: &str = "secret";
+
+/// Bob's side of the wire, driven by hand.
+#[derive(Debug, Default)]
+pub(crate) struct RawBob {
+    /// The REGISTER that got the last challenge.
+    count: u32,
+    cseq: u32,
+}
+
+impl RawBob {
+    /// Sends the RFC's request of this file with credentials that hold, as the next of one registration; the
+    /// response, and the number of packets before.
+    pub(crate) fn register(
+        &mut self,
+        world: &mut World,
+        challenge: &Message,
+        file: &str,
+    ) -> (Message, usize) {
+        self.count += 1;
+        self.cseq += 1;
+        let text = plain(file);
+        let uri = text.split(' ').nth(1).expect("a Request-URI").to_owned();
+        let credentials =
+            authorization(&challenge_of(challenge), "bob", PASSWORD, "REGISTER", &uri, self.count);
+        let request = with_authorization(&text, &credentials);
+        // Each flow of the RFC begins at 1; one user agent goes on counting where it uses one Call-ID (§10.2).
+        let call_id = format!("Call-ID: {}-", self.cseq);
+        let branch = format!(";branch=z9hG4bK{}", self.cseq);
+        let request = request.replace("Call-ID: ", &call_id).replace(";branch=z9hG4bK", &branch);
+        let from = world.packets().len();
+        (exchange(world, &request), from)
+    }
+
+    /// Sends a REGISTER without credentials; the challenge.
+    pub(crate) fn challenge(world: &mut World) -> Message {
+        let request = plain("2.1-F1-REGISTER.sip").replace("Call-ID: ", "Call-ID: before-");
+        let response = exchange(world, &request);
+        assert_eq!(response.status().map(Status::code), Some(401));
+        response
+    }
+}
+
+/// A file of the RFC over UDP.
+fn plain(file: &str) -> String {
+    let text = String::from_utf8(reference::read(file)).expect("text");
+    text.replace("sips:", "sip:").replace("SIP/2.0/TLS", "SIP/2.0/UDP").replace(":5061", ":5060")
+}
+
+/// Replaces the Authorization of a request, folded or not.
+fn with_authorization(text: &str, credentials: &str) -> String {
+    let mut out = String::new();
+    let mut skips = false;
+    for line in text.split_inclusive("\r\n") {
+        let folded = line.starts_with(' ') || line.starts_with('\t');
+        skips = line.starts_with("Authorization:") || (skips && folded);
+        if !skips {
+            out.push_str(line);
+        }
+        if line.starts_with("CSeq:") {
+            out.push_str(&format!("Authorization: {credentials}\r\n"));
+        }
+    }
+    out
+}
+
+fn exchange(world: &mut World, request: &str) -> Message {
+    let before = world.packets().len();
+    world.send(BOB, PROXY_2, request.to_owned().into_bytes());
+    world.run_for(Duration::from_secs(1));
+    let answer = world.packets()[before..].iter().find(|packet| packet.to == BOB).expect("an answer");
+    Message::parse(answer.bytes.clone(), &Limits::default()).expect("an answer of ours")
+}
+
+/// A phone that answers at once, without ringing: Bob in RFC 3665 §3.3.
+#[derive(Debug, Default)]
+pub(crate) struct QuickBob;
+
+impl Agent for QuickBob {
+    fn packet(&mut self, cx: &mut AgentContext<'_>, from: SocketAddr, bytes: &Bytes) {
+        let Ok(request) = Message::parse(bytes.clone(), &Limits::default()) else { return };
+        if request.method() != Some(&Method::Invite) {
+            return;
+        }
+        let mut writer = Writer::response_to(&request, Status::of(200), from, Some("9103874"));
+        writer.copy(&request, HeaderName::RecordRoute);
+        writer.header(HeaderName::Contact, "<sip:bob@192.0.2.201>");
+        let body = "v=0\r\no=bob 2890844527 2890844527 IN IP4 192.0.2.201\r\ns=-\r\nc=IN IP4 192.0.2.201\r\n\
+                    t=0 0\r\nm=audio 3456 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
+        cx.send(from, writer.finish_with("application/sdp", body.as_bytes()));
+    }
+}

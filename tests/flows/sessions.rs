@@ -1,0 +1,137 @@
+//! RFC 3665 §3.1 to §3.3.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::settings::{Foreign, Settings};
+use dialtone_sim::{Habits, HostId, World, phone_settings, server_settings};
+use dialtone_wire::uri::UriBuf;
+
+use crate::fields::Field;
+use crate::raw::{PASSWORD, QuickBob, RawBob};
+use crate::{ALICE, BOB, Flow, PROXY_1, PROXY_2};
+
+const ATLANTA: &str = "atlanta.example.com";
+const BILOXI: &str = "biloxi.example.com";
+const ALL: &[(&str, SocketAddr)] =
+    &[("Alice", ALICE), ("Proxy 1", PROXY_1), ("Proxy 2", PROXY_2), ("Bob", BOB)];
+const SAME_CREDENTIALS: &str =
+    "RFC 3261 §13.2.2.4: \"The ACK MUST contain the same credentials as the INVITE\"";
+const PROXIES_ADD_NONE: &str = "the RFC's proxy adds a Contact to the ACK that its sender did not put there";
+const ACK_HAS_ROUTE: &str = "RFC 3261 §17.1.1.3: the ACK of a refusal has the Route of its INVITE";
+
+pub(crate) const DIRECT: Flow = Flow {
+    section: "3.1",
+    title: "Successful Session Establishment",
+    text: "Alice's phone calls Bob's without a proxy between them. Bob answers, and later hangs up.",
+    participants: &[("Alice", ALICE), ("Bob", BOB)],
+    differences: &[],
+    play: || {
+        let mut world = World::new(3665);
+        world.store.add_name(BILOXI, BOB.ip());
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
+        let bob = phone(&mut world, "bob", BILOXI, BOB, None);
+        call(&mut world, alice);
+        answer_and_hang_up(&mut world, alice, bob);
+        (world, 0)
+    },
+};
+
+pub(crate) const TWO_PROXIES: Flow = Flow {
+    section: "3.2",
+    title: "Session Establishment Through Two Proxies",
+    text: "Alice's phone calls through her own proxy, which asks who she is, and Bob's. Both proxies stay in the \
+           path (Record-Route), so that ACK and BYE pass them too. Proxy 2 belongs to a closed network: it asks \
+           nobody.",
+    participants: ALL,
+    differences: &[("F3", Field::Route, ACK_HAS_ROUTE), ("F15", Field::Credentials, SAME_CREDENTIALS)],
+    play: || {
+        let mut world = proxies(false);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:ss1.atlanta.example.com;lr"));
+        let bob = phone(&mut world, "bob", BILOXI, BOB, None);
+        world.command(bob, Command::Register);
+        world.run_for(Duration::from_secs(2));
+        let from = world.packets().len();
+        call(&mut world, alice);
+        answer_and_hang_up(&mut world, alice, bob);
+        (world, from)
+    },
+};
+
+pub(crate) const TWO_CHALLENGES: Flow = Flow {
+    section: "3.3",
+    title: "Session with Multiple Proxy Authentication",
+    text: "Both proxies ask who Alice is. Her third INVITE has the credentials for both; each proxy takes its own \
+           away. Bob answers at once.",
+    participants: ALL,
+    differences: &[
+        ("F3", Field::Route, ACK_HAS_ROUTE),
+        ("F10", Field::Route, ACK_HAS_ROUTE),
+        ("F11", Field::Route, "the RFC forgot the Route that F1 and F4 have"),
+        ("F20", Field::Contact, PROXIES_ADD_NONE),
+        ("F20", Field::Expires, PROXIES_ADD_NONE),
+        ("F21", Field::Contact, PROXIES_ADD_NONE),
+        ("F21", Field::Expires, PROXIES_ADD_NONE),
+    ],
+    play: || {
+        let mut world = proxies(true);
+        world.store.add_user(BILOXI, "alice", PASSWORD);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:ss1.atlanta.example.com;lr"));
+        world.add_agent("Bob", BOB, Box::new(QuickBob));
+        let challenge = RawBob::challenge(&mut world);
+        RawBob::default().register(&mut world, &challenge, "2.1-F3-REGISTER.sip");
+        let from = world.packets().len();
+        call(&mut world, alice);
+        world.run_for(Duration::from_secs(5));
+        assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
+        (world, from)
+    },
+};
+
+/// Both proxies; the second asks who it is that calls, or not.
+fn proxies(second_asks: bool) -> World {
+    let mut world = World::new(3665);
+    let mut first = proxy(ATLANTA, "ss1.atlanta.example.com", PROXY_1);
+    first.foreign = Foreign::Authenticated;
+    world.add_host("Proxy 1", first, None);
+    let mut second = proxy(BILOXI, "ss2.biloxi.example.com", PROXY_2);
+    second.authenticate = second_asks;
+    world.add_host("Proxy 2", second, None);
+    for (name, address) in [(ATLANTA, PROXY_1), (BILOXI, PROXY_2)] {
+        world.store.add_name(name, address.ip());
+    }
+    world.store.add_name("ss1.atlanta.example.com", PROXY_1.ip());
+    world.store.add_name("client.biloxi.example.com", BOB.ip());
+    world.store.add_user(ATLANTA, "alice", PASSWORD);
+    world.store.add_user(BILOXI, "bob", PASSWORD);
+    world
+}
+
+fn proxy(domain: &str, alias: &str, address: SocketAddr) -> Settings {
+    let mut settings = server_settings(domain, address, 1);
+    settings.domains[0].aliases.push(alias.into());
+    settings
+}
+
+fn phone(world: &mut World, user: &str, domain: &str, address: SocketAddr, proxy: Option<&str>) -> HostId {
+    let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, proxy);
+    world.add_host(user, settings, Some(Habits::NONE))
+}
+
+fn call(world: &mut World, alice: HostId) {
+    let to = UriBuf::parse("sip:bob@biloxi.example.com").expect("an address");
+    world.run_for(Duration::from_secs(1));
+    world.command(alice, Command::Call { token: 1, to, play: Play::Silence });
+}
+
+fn answer_and_hang_up(world: &mut World, alice: HostId, bob: HostId) {
+    world.run_for(Duration::from_secs(2));
+    let call = world.calls(bob)[0];
+    world.command(bob, Command::Answer { call, play: Play::Silence });
+    world.run_for(Duration::from_secs(2));
+    assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
+    world.command(bob, Command::Hangup { call });
+    world.run_for(Duration::from_secs(2));
+    assert!(world.calls(alice).is_empty() && world.calls(bob).is_empty());
+}
