@@ -33,6 +33,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) hertz: f64,
     /// Whether it picks up by itself.
     pub(crate) answers: bool,
+    /// `udp` or `tcp`.
+    pub(crate) transport: &'a str,
     /// As baresip names it, as in `PCMU`.
     pub(crate) codec: &'a str,
 }
@@ -63,9 +65,10 @@ impl Phone {
         let config = config(setup, &tone.display(), &sounds.display());
         let User { name, password } = setup.user;
         let account = format!(
-            "<sip:{name}@{DOMAIN}>;auth_user={name};auth_pass={password};outbound=\"sip:{}:{PORT};transport=udp\";\
+            "<sip:{name}@{DOMAIN}>;auth_user={name};auth_pass={password};outbound=\"sip:{}:{PORT};transport={}\";\
              regint=600;audio_codecs={};answermode={}\n",
             setup.network.ours,
+            setup.transport,
             setup.codec,
             if setup.answers { "auto" } else { "manual" },
         );

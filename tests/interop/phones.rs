@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use crate::lab::{Lab, Network, lab};
 use crate::phone::{Phone, Setup};
-use crate::serve::{DOMAIN, PORT, Server, User};
+use crate::serve::{DOMAIN, PORT, Server, User, tcp};
 
 /// How long the phones talk.
 const TALK: Duration = Duration::from_secs(4);
+
+/// Both phones on UDP.
+const UDP: [&str; 2] = ["udp", "udp"];
 
 #[test]
 fn two_phones_hear_each_other_in_pcmu() {
@@ -22,8 +25,33 @@ fn two_phones_hear_each_other_in_pcma() {
 fn two_phones(lab: &Lab, codec: &str) {
     let mut server = Server::start(lab);
     let home = Network::home();
-    hear_each_other(lab, &server, [&home, &home], codec);
+    hear_each_other(lab, &server, [&home, &home], UDP, codec);
     server.stop();
+}
+
+#[test]
+fn two_phones_hear_each_other_over_tcp() {
+    lab(|lab| over(lab, ["tcp", "tcp"]));
+}
+
+#[test]
+fn a_phone_on_tcp_calls_one_on_udp_and_both_hear() {
+    lab(|lab| over(lab, ["tcp", "udp"]));
+}
+
+#[test]
+fn a_phone_on_udp_calls_one_on_tcp_and_both_hear() {
+    lab(|lab| over(lab, ["udp", "tcp"]));
+}
+
+fn over(lab: &Lab, transports: [&str; 2]) {
+    let mut server = Server::start_with(lab, &["--listen", &tcp()]);
+    let home = Network::home();
+    hear_each_other(lab, &server, [&home, &home], transports, "PCMU");
+    let counters = server.stop();
+    let accepted = counters["streams"]["accepted"].as_u64().unwrap_or_default();
+    let on_tcp = transports.iter().filter(|transport| **transport == "tcp").count() as u64;
+    assert!(accepted >= on_tcp, "{counters}");
 }
 
 #[test]
@@ -32,7 +60,7 @@ fn two_phones_on_two_networks_hear_each_other() {
         let networks = [lab.add_network(1, true), lab.add_network(2, true)];
         let listen = networks.each_ref().map(|network| format!("udp:{}:{PORT}", network.ours));
         let mut server = Server::start_bare(lab, &["--listen", &listen[0], "--listen", &listen[1]]);
-        hear_each_other(lab, &server, networks.each_ref(), "PCMU");
+        hear_each_other(lab, &server, networks.each_ref(), UDP, "PCMU");
         server.stop();
     });
 }
@@ -46,7 +74,7 @@ fn two_phones_that_only_the_server_can_reach_set_a_call_up_and_end_it() {
         let listen = networks.each_ref().map(|network| format!("udp:{}:{PORT}", network.ours));
         let server = Server::start_bare(lab, &["--listen", &listen[0], "--listen", &listen[1]]);
         for caller_ends in [true, false] {
-            let (mut caller, mut callee) = phones(lab, &server, networks.each_ref(), "PCMU");
+            let (mut caller, mut callee) = phones(lab, &server, networks.each_ref(), UDP, "PCMU");
             caller.call(&format!("sip:bob@{DOMAIN}"));
             callee.wait_until_established();
             let (first, second) =
@@ -58,8 +86,8 @@ fn two_phones_that_only_the_server_can_reach_set_a_call_up_and_end_it() {
 }
 
 /// The caller plays 440 Hz and the callee 1000 Hz: finding each in the other's recording proves both directions.
-fn hear_each_other(lab: &Lab, server: &Server, networks: [&Network; 2], codec: &str) {
-    let (mut caller, mut callee) = phones(lab, server, networks, codec);
+fn hear_each_other(lab: &Lab, server: &Server, networks: [&Network; 2], transports: [&str; 2], codec: &str) {
+    let (mut caller, mut callee) = phones(lab, server, networks, transports, codec);
     caller.call(&format!("sip:bob@{DOMAIN}"));
     caller.talk(TALK);
     caller.hang_up();
@@ -70,10 +98,33 @@ fn hear_each_other(lab: &Lab, server: &Server, networks: [&Network; 2], codec: &
 }
 
 /// Alice, who calls, and bob, who picks up.
-fn phones(lab: &Lab, server: &Server, networks: [&Network; 2], codec: &str) -> (Phone, Phone) {
+fn phones(
+    lab: &Lab,
+    server: &Server,
+    networks: [&Network; 2],
+    transports: [&str; 2],
+    codec: &str,
+) -> (Phone, Phone) {
     let (alice, bob) = (server.user("alice"), server.user("bob"));
-    let callee = Setup { number: 2, network: networks[1], user: &bob, hertz: 1000.0, answers: true, codec };
-    let caller = Setup { number: 1, network: networks[0], user: &alice, hertz: 440.0, answers: false, codec };
+    let [caller, callee] = transports;
+    let callee = Setup {
+        number: 2,
+        network: networks[1],
+        user: &bob,
+        hertz: 1000.0,
+        answers: true,
+        transport: callee,
+        codec,
+    };
+    let caller = Setup {
+        number: 1,
+        network: networks[0],
+        user: &alice,
+        hertz: 440.0,
+        answers: false,
+        transport: caller,
+        codec,
+    };
     let callee = Phone::register(lab, &callee);
     (Phone::register(lab, &caller), callee)
 }
@@ -83,7 +134,7 @@ fn the_callee_hangs_up_and_the_caller_knows() {
     lab(|lab| {
         let server = Server::start(lab);
         let home = Network::home();
-        let (mut caller, mut callee) = phones(lab, &server, [&home, &home], "PCMU");
+        let (mut caller, mut callee) = phones(lab, &server, [&home, &home], UDP, "PCMU");
         caller.call(&format!("sip:bob@{DOMAIN}"));
         callee.wait_until_established();
         callee.hang_up();
@@ -97,8 +148,15 @@ fn the_echo_robot_returns_what_a_phone_says() {
         let server = Server::start(lab);
         let alice = server.user("alice");
         let home = Network::home();
-        let setup =
-            Setup { number: 1, network: &home, user: &alice, hertz: 440.0, answers: false, codec: "PCMU" };
+        let setup = Setup {
+            number: 1,
+            network: &home,
+            user: &alice,
+            hertz: 440.0,
+            answers: false,
+            transport: "udp",
+            codec: "PCMU",
+        };
         let mut phone = Phone::register(lab, &setup);
         phone.call(&format!("sip:echo@{DOMAIN}"));
         phone.talk(TALK);
@@ -114,8 +172,15 @@ fn a_call_to_nobody_and_a_call_to_a_phone_that_is_off_fail_by_different_codes() 
         let server = Server::start(lab);
         let alice = server.user("alice");
         let home = Network::home();
-        let setup =
-            Setup { number: 1, network: &home, user: &alice, hertz: 440.0, answers: false, codec: "PCMU" };
+        let setup = Setup {
+            number: 1,
+            network: &home,
+            user: &alice,
+            hertz: 440.0,
+            answers: false,
+            transport: "udp",
+            codec: "PCMU",
+        };
         let mut phone = Phone::register(lab, &setup);
         // RFC 3261 §21.4.5 and §21.4.18.
         let nobody = phone.call_in_vain(&format!("sip:nobody@{DOMAIN}"));
@@ -131,8 +196,15 @@ fn a_phone_with_a_wrong_secret_does_not_register() {
         let mut server = Server::start(lab);
         let wrong = User { name: "alice".to_owned(), password: "guessed".to_owned() };
         let home = Network::home();
-        let setup =
-            Setup { number: 1, network: &home, user: &wrong, hertz: 440.0, answers: false, codec: "PCMU" };
+        let setup = Setup {
+            number: 1,
+            network: &home,
+            user: &wrong,
+            hertz: 440.0,
+            answers: false,
+            transport: "udp",
+            codec: "PCMU",
+        };
         let refused = Phone::refused(lab, &setup);
         assert!(refused.contains("40"), "{refused}");
         server.stop();

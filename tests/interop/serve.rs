@@ -18,6 +18,11 @@ pub(crate) const PORT: u16 = 5060;
 /// How long it may take to start or stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// `--listen` for TCP, on the address and port of UDP.
+pub(crate) fn tcp() -> String {
+    format!("tcp:{ADDRESS}:{PORT}")
+}
+
 /// A running server.
 pub(crate) struct Server {
     pub(crate) process: Process,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::lab::{ADDRESS, Lab, lab, system};
 use crate::process::Process;
-use crate::serve::{DOMAIN, Server, User};
+use crate::serve::{DOMAIN, Server, User, tcp};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -54,17 +54,50 @@ fn sipp_calls_the_echo_robot() {
     });
 }
 
+#[test]
+fn fifty_challenged_calls_pass_over_tcp() {
+    lab(|lab| over(lab, ["t1", "t1"]));
+}
+
+#[test]
+fn fifty_challenged_calls_on_a_tcp_connection_each_pass_to_udp() {
+    lab(|lab| over(lab, ["tn", "u1"]));
+}
+
+#[test]
+fn fifty_challenged_calls_pass_from_udp_to_tcp() {
+    lab(|lab| over(lab, ["u1", "t1"]));
+}
+
+/// Bob registers on another connection than the one that he answers on: SIPp ends between the two, so that calls must
+/// go to his contact.
+fn over(lab: &Lab, modes: [&str; 2]) {
+    let mut server = Server::start_with(lab, &["--listen", &tcp()]);
+    let (alice, bob) = (server.user("alice"), server.user("bob"));
+    calls_over(lab, &server, modes, ["register", "call"], &alice, &bob);
+    let counters = server.stop();
+    assert_eq!(counters["streams"]["messages_unsent"], 0, "{counters}");
+}
+
 /// Bob registers and answers, alice calls; each SIPp ends with 0 only if each of its calls went as its scenario says.
-fn calls_from_alice_to_bob(
+fn calls_from_alice_to_bob(lab: &Lab, server: &Server, scenarios: [&str; 2], alice: &User, bob: &User) {
+    calls_over(lab, server, ["u1", "u1"], scenarios, alice, bob);
+}
+
+/// The same with the transport modes of SIPp: `u1` is UDP, `t1` one TCP connection, `tn` one for each call.
+fn calls_over(
     lab: &Lab,
     server: &Server,
+    [caller, callee]: [&str; 2],
     [registration, call]: [&str; 2],
     alice: &User,
     bob: &User,
 ) {
-    system(sipp(lab, server, registration, bob, 5160).args(["-m", "1"]));
-    let mut answering = Process::start(sipp(lab, server, "answer", bob, 5160).args(["-m", CALLS]));
+    system(sipp(lab, server, registration, bob, 5160).args(["-m", "1", "-t", callee]));
+    let mut answering =
+        Process::start(sipp(lab, server, "answer", bob, 5160).args(["-m", CALLS, "-t", callee]));
     let mut calling = sipp(lab, server, call, alice, 5150);
+    calling.args(["-t", caller, "-max_socket", "1000"]);
     let text = system(calling.args(["-s", "bob", "-m", CALLS, "-r", CALLS_PER_SECOND]));
     let status = answering.finish(PATIENCE);
     assert!(status.success(), "the callee ended with {status}\n{}\n{text}", answering.output());

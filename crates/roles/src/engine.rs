@@ -139,9 +139,13 @@ impl Engine {
         }
         match input {
             Input::Packet { flow, bytes } => self.packet(now, flow, bytes),
-            Input::FlowClosed(flow) | Input::TransmitFailed(flow) => {
+            Input::FlowClosed(flow) => {
                 self.core.transactions.flow_failed(now, &flow);
+                if let Some(connection) = flow.connection {
+                    self.location.connection_closed(connection);
+                }
             }
+            Input::TransmitFailed(flow) => self.core.transactions.flow_failed(now, &flow),
             Input::Answer(id, answer) => {
                 if let Some(waiting) = self.core.queries.take(id) {
                     self.answered(now, waiting, answer);

@@ -1,9 +1,9 @@
 //! The location service (RFC 3261 §10.2, §10.3): which contacts an address-of-record has, until when.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
-use dialtone_wire::net::Flow;
+use dialtone_wire::net::{ConnectionId, Flow};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 use foldhash::fast::FixedState;
@@ -22,7 +22,7 @@ pub struct Binding {
     pub call_id: SmolStr,
     /// CSeq of the REGISTER that made it.
     pub cseq: u32,
-    /// The flow that the REGISTER came over.
+    /// The flow that the REGISTER came over; without a connection once that is gone and the contact may lead there.
     pub flow: Flow,
     /// Whether the contact is an address behind a NAT, so that only the flow leads to it.
     pub behind_nat: bool,
@@ -33,6 +33,8 @@ pub struct Binding {
 pub(crate) struct Location {
     bindings: HashMap<SmolStr, Vec<Binding>, FixedState>,
     count: usize,
+    /// Whose bindings each connection leads to.
+    by_connection: BTreeSet<(ConnectionId, SmolStr)>,
     /// When a binding of an address-of-record may be over; entries that no binding has any more are passed over.
     deadlines: BinaryHeap<Reverse<(Instant, SmolStr)>>,
 }
@@ -40,7 +42,12 @@ pub(crate) struct Location {
 impl Location {
     pub(crate) fn new(seed: u64) -> Location {
         let hasher = FixedState::with_seed(seed);
-        Location { bindings: HashMap::with_hasher(hasher), count: 0, deadlines: BinaryHeap::new() }
+        Location {
+            bindings: HashMap::with_hasher(hasher),
+            count: 0,
+            by_connection: BTreeSet::new(),
+            deadlines: BinaryHeap::new(),
+        }
     }
 
     /// The bindings that hold at `now`, in the order in which they were made.
@@ -51,6 +58,12 @@ impl Location {
     /// Replaces all bindings of an address-of-record.
     pub(crate) fn replace(&mut self, aor: &SmolStr, bindings: Vec<Binding>) {
         self.count += bindings.len();
+        for connection in self.bindings.get(aor).into_iter().flatten().filter_map(connection_of) {
+            self.by_connection.remove(&(connection, aor.clone()));
+        }
+        for connection in bindings.iter().filter_map(connection_of) {
+            self.by_connection.insert((connection, aor.clone()));
+        }
         let before = if bindings.is_empty() {
             self.bindings.remove(aor)
         } else {
@@ -61,6 +74,23 @@ impl Location {
         };
         self.count -= before.map_or(0, |before| before.len());
         self.sweep();
+    }
+
+    /// A connection is gone: its bindings are reached by their contacts from now on. Where a NAT is in between that
+    /// is no use, and requests fail until the phone has registered again.
+    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
+        while let Some((first, aor)) =
+            self.by_connection.range((connection, SmolStr::default())..).next().cloned()
+            && first == connection
+        {
+            let bindings = self.bindings.get_mut(&aor).into_iter().flatten();
+            for binding in bindings.filter(|binding| binding.flow.connection == Some(connection)) {
+                if !binding.behind_nat {
+                    binding.flow.connection = None;
+                }
+            }
+            self.by_connection.remove(&(first, aor));
+        }
     }
 
     /// How many bindings there are.
@@ -80,7 +110,16 @@ impl Location {
             let Reverse((_, aor)) = self.deadlines.pop()?;
             let Some(bindings) = self.bindings.get_mut(&aor) else { continue };
             let before = bindings.len();
+            for connection in
+                bindings.iter().filter(|binding| binding.expires_at <= now).filter_map(connection_of)
+            {
+                self.by_connection.remove(&(connection, aor.clone()));
+            }
             bindings.retain(|binding| binding.expires_at > now);
+            // A phone may have two contacts on one connection.
+            for connection in bindings.iter().filter_map(connection_of) {
+                self.by_connection.insert((connection, aor.clone()));
+            }
             let left = bindings.len();
             if left == before {
                 continue;
@@ -102,5 +141,64 @@ impl Location {
                 .flat_map(|(aor, list)| list.iter().map(|binding| Reverse((binding.expires_at, aor.clone()))))
                 .collect();
         }
+    }
+}
+
+fn connection_of(binding: &Binding) -> Option<ConnectionId> {
+    binding.flow.connection
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dialtone_wire::net::Transport;
+
+    fn binding(user: &str, slot: u32, until: u64, behind_nat: bool) -> Binding {
+        let address = "192.0.2.1:5060".parse().expect("an address");
+        let connection = Some(ConnectionId { shard: 0, slot, generation: 0 });
+        Binding {
+            contact: UriBuf::parse(&format!("sip:{user}@192.0.2.9;transport=tcp")).expect("a URI"),
+            q_milli: 1000,
+            expires_at: Instant::from_millis(until),
+            call_id: "c".into(),
+            cseq: 1,
+            flow: Flow { transport: Transport::Tcp, local: address, remote: address, connection },
+            behind_nat,
+        }
+    }
+
+    fn connections(location: &Location, aor: &str) -> Vec<Option<u32>> {
+        let all = location.of(Instant::START, aor);
+        all.map(|binding| binding.flow.connection.map(|connection| connection.slot)).collect()
+    }
+
+    #[test]
+    fn the_bindings_of_a_connection_that_is_gone_are_reached_by_their_contacts() {
+        let mut location = Location::new(1);
+        let (a, b) = (SmolStr::new("sip:a@b"), SmolStr::new("sip:b@b"));
+        let all = vec![binding("a", 7, 5, false), binding("x", 7, 9, true), binding("y", 8, 9, false)];
+        location.replace(&a, all);
+        location.replace(&b, vec![binding("b", 7, 9, false)]);
+        location.connection_closed(ConnectionId { shard: 0, slot: 7, generation: 1 });
+        assert_eq!(connections(&location, "sip:a@b"), [Some(7), Some(7), Some(8)], "that was another one");
+        location.connection_closed(ConnectionId { shard: 0, slot: 7, generation: 0 });
+        assert_eq!(connections(&location, "sip:a@b"), [None, Some(7), Some(8)]);
+        assert_eq!(connections(&location, "sip:b@b"), [None]);
+    }
+
+    #[test]
+    fn no_connection_is_remembered_longer_than_its_bindings() {
+        let mut location = Location::new(1);
+        let aor = SmolStr::new("sip:a@b");
+        location.replace(&aor, vec![binding("a", 7, 5, false), binding("x", 7, 9, false)]);
+        location.replace(&aor, vec![binding("a", 8, 5, false), binding("x", 8, 9, false)]);
+        assert_eq!(location.by_connection.len(), 1);
+        assert_eq!(location.expire(Instant::from_millis(5)), Some((aor.clone(), 1)));
+        assert_eq!(location.by_connection.len(), 1, "the other contact is on the same connection");
+        assert_eq!(location.expire(Instant::from_millis(9)), Some((aor.clone(), 0)));
+        assert!(location.by_connection.is_empty());
+        location.replace(&aor, vec![binding("a", 7, 5, false)]);
+        location.replace(&aor, Vec::new());
+        assert!(location.by_connection.is_empty());
     }
 }

@@ -307,7 +307,11 @@ fn a_connection_is_opened_to_who_asks_for_tcp_and_used_again() {
 
 #[test]
 fn a_request_to_a_port_that_nobody_listens_on_is_answered_at_once() {
-    let streams = StreamSettings { back_off_first: Duration::from_secs(30), ..StreamSettings::default() };
+    let streams = StreamSettings {
+        back_off_first: Duration::from_secs(60),
+        back_off_max: Duration::from_secs(60),
+        ..StreamSettings::default()
+    };
     let (server, udp, _) = server(1, streams);
     // An address of its own, whose ports no other test is given.
     let gone = TcpListener::bind("127.0.0.77:0").expect("a port").local_addr().expect("it is bound");

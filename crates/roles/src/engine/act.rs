@@ -187,7 +187,7 @@ fn target_of(binding: &Binding) -> Target {
     let dead_name = uri.as_sip().is_some_and(|sip| {
         matches!(sip.host, dialtone_wire::uri::Host::Name(name) if name.to_ascii_lowercase().ends_with(".invalid"))
     });
-    let by_flow = binding.behind_nat || dead_name || binding.flow.transport.is_reliable();
+    let by_flow = binding.behind_nat || dead_name || binding.flow.connection.is_some();
     Target { uri: Some(request_uri(binding)), flow: by_flow.then_some(binding.flow) }
 }
 

@@ -33,7 +33,7 @@ pub struct StreamSettings {
     pub linger_time: Duration,
     /// How long a destination is left alone after its first failure; each further failure doubles it.
     pub back_off_first: Duration,
-    /// How long a destination is left alone at most.
+    /// How long a destination is left alone at most: so long it may be thought dead though it is back.
     pub back_off_max: Duration,
     /// Destinations that are remembered as failing.
     pub back_offs_max: usize,
@@ -54,7 +54,7 @@ impl Default for StreamSettings {
             stall_time: Duration::from_secs(20),
             linger_time: Duration::from_secs(2),
             back_off_first: Duration::from_millis(500),
-            back_off_max: Duration::from_secs(30),
+            back_off_max: Duration::from_secs(4),
             back_offs_max: 1_024,
         }
     }
