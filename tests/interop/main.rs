@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod bad_streams;
 mod client;
 mod demo;
 mod lab;

@@ -21,6 +21,8 @@ use crate::{clock, random};
 
 /// Events that wait for the owner at most; more are dropped and logged.
 const EVENTS_MAX: usize = 4_096;
+/// Connections that a phone has at most.
+const CONNECTIONS_MAX: usize = 256;
 
 /// What a phone is started with.
 #[derive(Clone, Debug)]
@@ -88,7 +90,7 @@ impl Phone {
             reports: Box::new(move |report| tell(&reports, PhoneEvent::Audio(Box::new(report)))),
             tap: config.tap,
             dumps: DumpPlace::default(),
-            streams: StreamSettings::default(),
+            streams: StreamSettings { connections_max: CONNECTIONS_MAX, ..StreamSettings::default() },
             turn: ENGINE_TURN,
         })?;
         Ok(Phone { running, events: waiting })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use dialtone_roles::io::Command;
 use dialtone_roles::settings::{Listener, Settings};
 use dialtone_transport::stream::StreamSettings;
-use dialtone_transport::sys::{Poller, TcpListener, TcpOptions, UdpOptions, UdpSocket};
+use dialtone_transport::sys::{Poller, TcpListener, TcpOptions, UdpOptions, UdpSocket, raise_open_files};
 use dialtone_wire::net::Transport;
 use thiserror::Error;
 
@@ -140,6 +140,7 @@ impl Running {
             inboxes.push(inbox);
             pollers.push(poller);
         }
+        let streams = within_open_files(parts.streams, count);
         let (ready, shards_ready) = sync_channel(usize::from(count));
         let mut shards = Vec::new();
         for (number, ((sockets, poller), inbox)) in
@@ -158,7 +159,7 @@ impl Running {
                 events: parts.events.clone(),
                 tap: parts.tap.clone(),
                 dumps: parts.dumps.clone(),
-                streams: parts.streams,
+                streams,
                 turn: parts.turn,
                 ready: ready.clone(),
             })?);
@@ -229,6 +230,27 @@ impl Running {
             self.media_thread.join().inspect_err(|_| tracing::error!("the media thread had died")).ok();
         Counters::new(&shards, media.as_ref())
     }
+}
+
+/// Lets connections have half of the files that the process may open, and leaves the others to media and the store.
+fn within_open_files(streams: StreamSettings, shards: u16) -> StreamSettings {
+    let files = match raise_open_files() {
+        Ok(files) => usize::try_from(files).unwrap_or(usize::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "how many files may be open is not known");
+            return streams;
+        }
+    };
+    let most = files / 2 / usize::from(shards.max(1));
+    if most < streams.connections_max {
+        tracing::warn!(
+            open_files = files,
+            connections = most,
+            wanted = streams.connections_max,
+            "a shard can't have as many connections as it should: raise the limit of open files (ulimit -n, LimitNOFILE=)"
+        );
+    }
+    StreamSettings { connections_max: streams.connections_max.min(most), ..streams }
 }
 
 /// The sockets of one shard.

@@ -43,7 +43,7 @@ impl Default for StreamSettings {
     fn default() -> StreamSettings {
         StreamSettings {
             message: StreamLimits::default(),
-            connections_max: 20_000,
+            connections_max: 10_000,
             connections_per_source_max: 1_000,
             send_bytes_max: 256 * 1024,
             bytes_max: 64 * 1024 * 1024,

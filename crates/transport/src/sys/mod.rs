@@ -1,6 +1,7 @@
 //! Sockets and signals of the machine (Linux). Nothing here knows SIP.
 
 mod address;
+mod files;
 mod poller;
 mod signals;
 mod streams;
@@ -8,6 +9,7 @@ mod tcp;
 mod udp;
 mod udp_errors;
 
+pub use files::raise_open_files;
 pub use poller::{Poller, Readiness, Waker};
 pub use signals::{Signal, Signals};
 pub use streams::{StreamEvent, StreamSockets};
