@@ -6,4 +6,5 @@
 mod deck;
 mod dependencies;
 mod files;
+mod links;
 mod sources;
