@@ -62,8 +62,6 @@ numbers! {
         forwarded,
         /// Responses forwarded by the proxy.
         responses_forwarded,
-        /// Requests within a dialog that carried no route token of ours.
-        unrouted,
         /// Calls begun by the user agent or by its peers.
         calls,
         /// Questions asked of the world outside.
