@@ -179,10 +179,7 @@ impl Transactions {
         }
         let hash = self.key_hash();
         if let Some(handle) = self.server_by_key(hash) {
-            self.counters.requests_absorbed += 1;
-            let server = self.servers.get_mut(handle).expect("the key has just found it");
-            let actions = server.machine.retransmission(now, &self.timers);
-            self.carry_out_server(handle, actions, Bytes::new());
+            self.absorb(now, handle);
             return Received::Absorbed;
         }
         let size = self.key.len() + request.bytes().len();
@@ -213,6 +210,30 @@ impl Transactions {
         self.counters.servers_created += 1;
         self.carry_out_server(handle, actions, Bytes::new());
         Received::New(ServerId(handle))
+    }
+
+    /// Whether a request repeats one that has a server transaction, which then does what it does for a copy. For
+    /// requests that would otherwise be answered without a transaction: what decides that may have changed since the
+    /// first copy came.
+    pub fn absorb_repetition(&mut self, now: Instant, request: &Message) -> bool {
+        let Some(method) = request.method().filter(|method| **method != Method::Ack) else { return false };
+        if key::server(&mut self.key, request, method).is_err() {
+            return false;
+        }
+        match self.server_by_key(self.key_hash()) {
+            Some(handle) => {
+                self.absorb(now, handle);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn absorb(&mut self, now: Instant, handle: Handle) {
+        self.counters.requests_absorbed += 1;
+        let server = self.servers.get_mut(handle).expect("the key has just found it");
+        let actions = server.machine.retransmission(now, &self.timers);
+        self.carry_out_server(handle, actions, Bytes::new());
     }
 
     fn receive_ack(&mut self, now: Instant, ack: &Message) -> Received {

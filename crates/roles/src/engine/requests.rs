@@ -79,6 +79,13 @@ impl Engine {
             }
             onward.trace = Some(trace);
         }
+        // A copy of a request that has a transaction is the transaction's, here and below, whatever a reload or the
+        // time have changed since.
+        let refuses =
+            matches!(decision, Decision::Refuse(_) | Decision::BadExtension | Decision::ServerItself);
+        if refuses && self.core.transactions.absorb_repetition(now, &request) {
+            return;
+        }
         match &decision {
             Decision::Refuse(status) => {
                 let status = *status;
@@ -95,13 +102,15 @@ impl Engine {
         // Who must show a password and shows none is challenged before anything is kept of him.
         let credentials = match decision.asks(&self.settings, &request) {
             None => None,
-            Some((side, domain)) => match credentials_for(&request, side, &domain) {
-                None => return self.challenge_stateless(now, &request, flow, side, &domain, false),
-                Some(credentials) if !self.authenticator.has_live_nonce(now, &credentials) => {
-                    return self.challenge_stateless(now, &request, flow, side, &domain, true);
+            Some((side, domain)) => {
+                let shown = credentials_for(&request, side, &domain);
+                let stale = shown.is_some();
+                match shown.filter(|shown| self.authenticator.has_live_nonce(now, shown)) {
+                    Some(credentials) => Some((side, domain, credentials)),
+                    None if self.core.transactions.absorb_repetition(now, &request) => return,
+                    None => return self.challenge_stateless(now, &request, flow, side, &domain, stale),
                 }
-                Some(credentials) => Some((side, domain, credentials)),
-            },
+            }
         };
         let Some(server) = self.begin(now, flow, &request) else { return };
         let arrived = Arrived { server, request, flow, decision, caller: None };
