@@ -48,8 +48,6 @@ pub struct HostFacts {
     pub addresses: Vec<SocketAddr>,
     /// Whether it is a phone, not a server.
     pub is_phone: bool,
-    /// How many leases each shard keeps ready for each address.
-    pub leases_ready: usize,
     /// What its tables hold.
     pub tables: Tables,
     /// How many of its shards still wait for a time to come.

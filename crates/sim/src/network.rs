@@ -132,6 +132,8 @@ pub struct FaultCounts {
     pub refused: u64,
     /// Engines thrown away and made anew.
     pub restarts: u64,
+    /// New settings given to running engines.
+    pub reloads: u64,
     /// Datagrams for a host that was down.
     pub came_while_down: u64,
     /// Queries answered late, but in time.
@@ -156,6 +158,7 @@ impl FaultCounts {
             ("partitioned", self.partitioned),
             ("refused by the sender's network", self.refused),
             ("restarts", self.restarts),
+            ("reloads", self.reloads),
             ("came while the host was down", self.came_while_down),
             ("slow answers to queries", self.slow_answers),
             ("answers to queries after their deadline", self.late_answers),
@@ -174,6 +177,7 @@ impl FaultCounts {
         self.partitioned += other.partitioned;
         self.refused += other.refused;
         self.restarts += other.restarts;
+        self.reloads += other.reloads;
         self.came_while_down += other.came_while_down;
         self.slow_answers += other.slow_answers;
         self.late_answers += other.late_answers;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::catch_unwind;
 use std::time::Duration;
 
@@ -211,11 +211,9 @@ struct Plan {
     /// Phones with their address, domain and user.
     phones: Vec<(HostId, SocketAddr, usize, &'static str)>,
     slow: Option<SocketAddr>,
+    /// Whether everybody has IPv6 addresses.
+    ipv6: bool,
     ends: Instant,
-}
-
-const fn address(network: u8, host: u8) -> SocketAddr {
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, network, 0, host)), 5060)
 }
 
 const fn seconds(seconds: u64) -> Duration {
@@ -247,14 +245,24 @@ impl Plan {
             failing: share(&mut random, 60),
         };
         world.no_ports = if random.chance(100) { 300 } else { 0 };
-        Plan { random, world, servers: Vec::new(), phones: Vec::new(), slow: None, ends }
+        let ipv6 = random.chance(150);
+        Plan { random, world, servers: Vec::new(), phones: Vec::new(), slow: None, ipv6, ends }
+    }
+
+    const fn address(&self, network: u8, host: u8) -> SocketAddr {
+        let ip = if self.ipv6 {
+            IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, network as u16, 0, 0, 0, host as u16))
+        } else {
+            IpAddr::V4(Ipv4Addr::new(10, network, 0, host))
+        };
+        SocketAddr::new(ip, 5060)
     }
 
     fn add_servers(&mut self) {
         let count = 1 + u8::from(self.random.chance(250));
         for number in 0..count {
             let domain = format!("{}.example", ["atlanta", "biloxi"][usize::from(number)]);
-            let address = address(number, 1);
+            let address = self.address(number, 1);
             let shards = 1 + u16::from(self.random.chance(500));
             let mut settings = server_settings(&domain, address, shards);
             settings.foreign = Foreign::Authenticated;
@@ -269,12 +277,12 @@ impl Plan {
     }
 
     fn add_phones(&mut self) {
-        let count = 2 + self.random.below(4) as u8;
+        let count = 2 + self.random.below(6) as u8;
         for number in 0..count {
             let home = usize::try_from(self.random.below(self.servers.len() as u64)).unwrap_or(0);
             let user = USERS[usize::try_from(self.random.below(USERS.len() as u64)).unwrap_or(0)];
             let (_, server, domain) = self.servers[home].clone();
-            let address = address(home as u8, 10 + number);
+            let address = self.address(home as u8, 10 + number);
             let aor = format!("sip:{user}@{domain}");
             let proxy = self.random.chance(600).then(|| format!("sip:{server};lr"));
             let password = if self.random.chance(40) { "wrong" } else { PASSWORD };
@@ -308,25 +316,25 @@ impl Plan {
         if self.random.chance(250)
             && let Some(target) = pick(&mut self.random)
         {
-            self.world.add_agent("old", address(3, 1), Box::new(OldCaller::new(target, 3)));
+            self.world.add_agent("old", self.address(3, 1), Box::new(OldCaller::new(target, 3)));
         }
         if self.random.chance(200)
             && let Some(target) = pick(&mut self.random)
         {
-            self.world.add_agent("deaf", address(3, 2), Box::new(DeafCaller::new(target)));
+            self.world.add_agent("deaf", self.address(3, 2), Box::new(DeafCaller::new(target)));
         }
         if self.random.chance(300) {
-            self.slow = Some(address(3, 3));
-            self.world.add_agent("slow", address(3, 3), Box::<SlowServer>::default());
+            self.slow = Some(self.address(3, 3));
+            self.world.add_agent("slow", self.address(3, 3), Box::<SlowServer>::default());
         }
         if self.random.chance(150) {
             let datagrams = 10 + self.random.below(60) as u32;
-            self.world.add_agent("mutilator", address(3, 4), Box::new(Mutilator::new(datagrams)));
+            self.world.add_agent("mutilator", self.address(3, 4), Box::new(Mutilator::new(datagrams)));
         }
     }
 
     fn plan_calls(&mut self) {
-        for token in 0..1 + self.random.below(8) {
+        for token in 0..1 + self.random.below(14) {
             let at = Instant::START + self.random.between(seconds(3), self.ends - Instant::START);
             let Some((host, ..)) = self.random.choose(&self.phones).copied() else { return };
             let to = UriBuf::parse(&self.somebody()).expect("the simulation writes right addresses");
@@ -369,6 +377,15 @@ impl Plan {
         if self.random.chance(300) {
             let (server, ..) = self.random.choose(&self.servers).cloned().expect("there is a server");
             self.restart(server, Vec::new());
+        }
+        if self.random.chance(200) {
+            let (server, ..) = self.random.choose(&self.servers).cloned().expect("there is a server");
+            let at = Instant::START + self.random.between(seconds(1), span);
+            self.world.reload_at(at, server, |settings| {
+                settings.registrar.expires_max_s = 90;
+                settings.limits.leases_ready = 2;
+                settings.foreign = Foreign::Refuse;
+            });
         }
         if self.random.chance(150)
             && let Some((phone, ..)) = self.random.choose(&self.phones).copied()

@@ -51,6 +51,7 @@ enum Happening {
     AgentWake(AgentId),
     Restart { host: HostId, down: Duration, then: Vec<Command> },
     Up { host: HostId, then: Vec<Command> },
+    Reload { host: HostId, change: fn(&mut Settings) },
 }
 
 #[derive(Debug)]
@@ -245,6 +246,11 @@ impl World {
         person.map(|person| person.calls.iter().map(|(_, call)| *call).collect()).unwrap_or_default()
     }
 
+    /// Gives a host changed settings at that time; the secret, the listeners and the number of shards must stay.
+    pub fn reload_at(&mut self, at: Instant, host: HostId, change: fn(&mut Settings)) {
+        self.schedule(at, Happening::Reload { host, change });
+    }
+
     /// Sends a datagram from an address that an agent has.
     pub fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: impl Into<Bytes>) {
         self.put_on_wire(from, to, bytes.into());
@@ -289,7 +295,6 @@ impl World {
             name: host.name.clone(),
             addresses: host.settings.listeners.iter().map(|listener| listener.address).collect(),
             is_phone: host.settings.account.is_some(),
-            leases_ready: usize::from(host.settings.limits.leases_ready),
             tables: self.tables(HostId(index)),
             deadlines: host.shards.iter().filter_map(|shard| shard.deadline).count(),
         });
@@ -336,6 +341,7 @@ impl World {
             Happening::AgentWake(id) => self.with_agent(id, |agent, cx| agent.wake(cx)),
             Happening::Restart { host, down, then } => self.restart(host, down, then),
             Happening::Up { host, then } => self.come_up(host, then),
+            Happening::Reload { host, change } => self.reload(host, change),
         }
         true
     }
@@ -376,6 +382,19 @@ impl World {
             person.calls.clear();
         }
         self.schedule(self.now + down, Happening::Up { host, then });
+    }
+
+    fn reload(&mut self, host: HostId, change: fn(&mut Settings)) {
+        self.counts.reloads += 1;
+        let place = &mut self.hosts[host.0];
+        let mut settings = Settings::clone(&place.settings);
+        settings.version += 1;
+        change(&mut settings);
+        place.settings = Arc::new(settings);
+        for shard in 0..place.shards.len() {
+            let settings = Arc::clone(&self.hosts[host.0].settings);
+            self.turn(host, u16::try_from(shard).unwrap_or(0), Input::Configure(settings));
+        }
     }
 
     fn come_up(&mut self, host: HostId, then: Vec<Command>) {
