@@ -96,6 +96,55 @@ fn a_row_without_proof_is_found() {
     assert_eq!(row("done", "`a_call_ends`", "run it"), 1);
 }
 
+#[test]
+fn each_correction_of_the_deck_names_tests_that_exist() {
+    let text = std::fs::read_to_string(root().join("docs/deck-corrections.md")).expect("the page is there");
+    let sources = rust_files();
+    let mut findings = Vec::new();
+    for number in 1..=11 {
+        let start = format!("\n## D19.{number} ");
+        let section = text.split(start.as_str()).nth(1).unwrap_or_default();
+        let section = section.split("\n## ").next().unwrap_or_default();
+        let tests = section.split_once("\nTest").map(|(_, tests)| quoted(tests)).unwrap_or_default();
+        if tests.is_empty() {
+            findings.push(format!("docs/deck-corrections.md: D19.{number} names no test: write `Test: …`"));
+        }
+        for test in tests.iter().filter(|test| !exists(test, &sources)) {
+            findings.push(format!("docs/deck-corrections.md: D19.{number}: there is no test `{test}`"));
+        }
+    }
+    report(&findings);
+}
+
+#[test]
+fn no_source_builds_on_an_rfc_that_was_replaced() {
+    let replaced = [
+        ("1630", "3986"),
+        ("1890", "3551"),
+        ("2327", "8866"),
+        ("2617", "7616"),
+        ("2976", "6086"),
+        ("3265", "6665"),
+        ("3489", "8489"),
+    ];
+    let mut findings = Vec::new();
+    for file in rust_files().iter().filter(|file| file.path.starts_with("crates/")) {
+        for (number, line) in file.text.lines().enumerate() {
+            for (old, new) in replaced {
+                let beside = line.contains(&format!("RFC {new}"));
+                if line.contains(&format!("RFC {old}")) && !beside {
+                    findings.push(format!(
+                        "{}:{}: RFC {old} was replaced: cite RFC {new}, the old one beside it at most",
+                        file.path,
+                        number + 1
+                    ));
+                }
+            }
+        }
+    }
+    report(&findings);
+}
+
 /// One row: `| id | what | state | module | test | command |`.
 struct Row {
     line: usize,

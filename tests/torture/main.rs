@@ -1,5 +1,6 @@
 //! Messages made to torment a parser, and a written verdict on each.
 
+mod corrections;
 mod deck;
 mod document;
 mod flows;

@@ -504,6 +504,18 @@ fn says_why_no_challenge_can_be_answered() {
 }
 
 #[test]
+fn a_challenge_with_sha_1_is_passed_over() {
+    let server = server(only(HashFunction::Md5, Qop::Auth));
+    let md5 = server.challenges(at(0), REALM, false, 1).remove(0);
+    let mut sha_1 = md5.clone();
+    sha_1.algorithm = Some("SHA-1".into());
+    assert_eq!(Phone::new().answer(&[sha_1.clone()]), Err(ClientError::NotSupported));
+    let mut phone = Phone::new();
+    phone.answer(&[sha_1, md5]).expect("there is one with MD5");
+    assert_eq!(phone.credentials().algorithm.as_deref(), Some("MD5"));
+}
+
+#[test]
 fn an_endless_chain_of_realms_ends() {
     let server = server(ServerSettings::default());
     let mut phone = Phone::new();

@@ -84,6 +84,14 @@ fn session_descriptions_that_cannot_be_used() {
 }
 
 #[test]
+fn the_decks_invite_is_refused_for_the_line_that_its_length_cuts() {
+    let invite = include_str!("../../../../../tests/messages/deck/invite-behind-nat.sip");
+    let to_us = invite.replace("INVITE sip:Rob@orange.com", "INVITE sip:alice@192.0.2.1");
+    let expected = "399 Test \"SDP line 8 (cut short): expected m=<media> <port> <proto> <fmt> …\"";
+    check(&to_us, 400, Some((HeaderName::Warning, expected)));
+}
+
+#[test]
 fn an_invite_without_contact() {
     let invite = request("INVITE", 1, "", "", &sdp(4000, "sendrecv"));
     check(&invite.replace("Contact: <sip:bob@192.0.2.9>\r\n", ""), 400, None);
