@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use dialtone_roles::io::{Command, Event};
-use dialtone_roles::settings::{Account, Listener, Secret, Settings};
+use dialtone_roles::settings::{Account, AudioCodec, Listener, Secret, Settings};
 use dialtone_transport::stream::StreamSettings;
 use dialtone_wire::net::Transport;
 
@@ -34,6 +34,8 @@ pub struct PhoneConfig {
     /// Its own port, of UDP and of TCP; 0 for any two. It speaks TCP where a URI says `transport=tcp`: that of its
     /// proxy, or of whom it calls.
     pub port: u16,
+    /// The codecs that it offers and takes, the preferred one first.
+    pub codecs: Vec<AudioCodec>,
     /// What its media thread does.
     pub media: MediaSettings,
     /// Listens in on all messages.
@@ -78,6 +80,7 @@ impl Phone {
             unix_start_s: clock::unix_start_s(),
             listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
             account: Some(config.account),
+            codecs: config.codecs,
             ..Settings::new(Secret(random::seed()))
         };
         let (events, waiting) = sync_channel(EVENTS_MAX);

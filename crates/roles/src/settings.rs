@@ -34,6 +34,8 @@ pub struct Settings {
     pub foreign: Foreign,
     /// The account of a phone.
     pub account: Option<Account>,
+    /// The codecs that calls of our own offer and take, the preferred one first.
+    pub codecs: Vec<AudioCodec>,
     /// Durations of transactions.
     pub timers: Timers,
     /// RFC 3261 §16.6 step 11: more than 3 minutes.
@@ -120,6 +122,42 @@ pub struct Account {
     pub proxy: Option<UriBuf>,
     /// The registration time asked for, in seconds.
     pub expires_s: u32,
+}
+
+/// A codec of the media plane (RFC 3551 §4.5.14).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AudioCodec {
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+}
+
+impl AudioCodec {
+    /// All codecs in the order in which they are offered when nobody chooses.
+    pub const ALL: [AudioCodec; 2] = [AudioCodec::Pcmu, AudioCodec::Pcma];
+
+    /// Its name in SDP.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AudioCodec::Pcmu => "PCMU",
+            AudioCodec::Pcma => "PCMA",
+        }
+    }
+
+    /// Its static payload type (RFC 3551 §6, table 4).
+    pub const fn payload_type(self) -> u8 {
+        match self {
+            AudioCodec::Pcmu => 0,
+            AudioCodec::Pcma => 8,
+        }
+    }
+
+    /// The codec of a name in any case.
+    pub fn from_name(name: &str) -> Option<AudioCodec> {
+        AudioCodec::ALL.into_iter().find(|codec| codec.name().eq_ignore_ascii_case(name))
+    }
 }
 
 /// A password that no log shows.
@@ -231,6 +269,7 @@ impl Settings {
             authenticate: true,
             foreign: Foreign::Refuse,
             account: None,
+            codecs: AudioCodec::ALL.to_vec(),
             timers: Timers::default(),
             timer_c: Duration::from_secs(181),
             registrar: RegistrarSettings::default(),

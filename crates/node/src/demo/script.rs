@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_roles::io::{CallHandle, Command, EndReason, Event, Play};
-use dialtone_roles::settings::{Account, Password};
+use dialtone_roles::settings::{Account, AudioCodec, Password};
 use dialtone_wire::net::Transport;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
@@ -207,7 +207,8 @@ impl Seat {
             ..MediaSettings::default()
         };
         let tap = Some(capture.tap(participant));
-        let phone = Phone::start(PhoneConfig { account, ip, port: 0, media, tap })?;
+        let phone =
+            Phone::start(PhoneConfig { account, ip, port: 0, codecs: AudioCodec::ALL.to_vec(), media, tap })?;
         Ok(Seat {
             name: PARTICIPANTS[participant],
             phone,

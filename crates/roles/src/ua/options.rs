@@ -63,7 +63,10 @@ pub(super) fn answer(cx: &mut Context<'_>, server: ServerId, request: &Message, 
         let media = value.split(|byte| *byte == b';').next().unwrap_or_default();
         media.trim_ascii().eq_ignore_ascii_case(SDP.as_bytes())
     });
-    let description = wants_sdp.then(|| capabilities_description(cx.random_u64(), flow.local.ip()));
+    let description = wants_sdp.then(|| {
+        let session_id = cx.random_u64();
+        capabilities_description(cx.settings, session_id, flow.local.ip())
+    });
     let product = cx.settings.product.clone();
     let headers = |writer: &mut Writer| {
         writer.text(HeaderName::Allow, ALLOW);

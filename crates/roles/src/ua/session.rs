@@ -56,7 +56,7 @@ impl Session {
         // RFC 3264 §5: session id and version are numbers that fit a signed 64-bit integer.
         let origin =
             LocalOrigin { session_id: cx.random_u64() >> 2, first_version: 1, address: lease.rtp.ip() };
-        let offer_answer = OfferAnswer::new(origin, capabilities());
+        let offer_answer = OfferAnswer::new(origin, capabilities(cx.settings));
         Some(Session {
             lease,
             offer_answer,
@@ -168,17 +168,17 @@ impl Session {
 }
 
 /// What we can do, as the answer to OPTIONS (RFC 3264 §9: as an offer, but with port 0).
-pub(super) fn capabilities_description(session_id: u64, address: IpAddr) -> Bytes {
+pub(super) fn capabilities_description(settings: &Settings, session_id: u64, address: IpAddr) -> Bytes {
     let origin = LocalOrigin { session_id: session_id >> 2, first_version: 1, address };
-    let mut offer_answer = OfferAnswer::new(origin, capabilities());
+    let mut offer_answer = OfferAnswer::new(origin, capabilities(settings));
     let stream = LocalStream { address: (address, 0).into(), direction: Direction::new(true, true) };
     let offer = offer_answer.make_offer(&[Some(stream)]).expect("a new session has no open offer");
     offer.to_bytes().into()
 }
 
-/// The codecs of the media plane, as RFC 3551 §6 numbers them: PCMU and PCMA.
-fn capabilities() -> Capabilities {
-    let codecs = [0, 8].into_iter().filter_map(Codec::of_static).collect();
+/// The codecs that were chosen, as RFC 3551 §6 numbers them.
+fn capabilities(settings: &Settings) -> Capabilities {
+    let codecs = settings.codecs.iter().filter_map(|codec| Codec::of_static(codec.payload_type())).collect();
     Capabilities { codecs, telephone_event: None, ptime_ms: Some(20) }
 }
 
