@@ -19,6 +19,28 @@ pub(crate) enum Exit {
     Data = 4,
     /// The system refused something else.
     System = 5,
+    /// The far end is busy.
+    Busy = 10,
+    /// It rang, and nobody answered.
+    NoAnswer = 11,
+    /// The far end does not want the call.
+    Declined = 12,
+    /// The password was refused.
+    WrongPassword = 13,
+    /// The user is unknown or has no phone switched on.
+    NobodyThere = 14,
+    /// Nothing came back.
+    Unreachable = 15,
+    /// Refused for another reason.
+    Refused = 16,
+    /// No audio was received, or only silence.
+    NoAudio = 17,
+    /// Audio went one way only.
+    OneWayAudio = 18,
+    /// The expected tone was not heard.
+    ToneNotHeard = 19,
+    /// The call broke off.
+    BrokenOff = 20,
 }
 
 /// The table at the end of `--help`.
@@ -30,6 +52,12 @@ Exit codes:
   3  an address can't be listened on: in use, not there, or public without --public
   4  the data can't be used: in use, damaged, written by a newer version, not writable
   5  the system refused something else: threads, memory, open files
+ 10  busy                          14  nobody there: user unknown, or no phone switched on
+ 11  it rang, and nobody answered  15  nothing came back from the address
+ 12  declined                      16  refused for another reason
+ 13  wrong password                17  no audio was received
+ 18  audio in one direction only   19  the expected tone was not heard
+ 20  the call broke off
 
 Logs go to standard error; the environment variable DIALTONE_LOG sets how much: error, warn, info, debug, trace.";
 

@@ -1,8 +1,12 @@
 //! The `dialtone` program: reads arguments, calls the node, prints what it says.
 
+mod call;
 mod demo;
 mod exit;
+mod options;
+mod phone;
 mod serve;
+mod softphone;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -26,6 +30,12 @@ enum Command {
     Serve(serve::Serve),
     /// Starts a server and two phones on this machine, lets them talk, and measures the audio both ways.
     Demo(demo::Demo),
+    /// Calls somebody, measures the audio, and says how it went.
+    Call(call::Call),
+    /// A phone that registers and answers whoever calls.
+    Phone(phone::Phone),
+    /// A SIP ping: status, round-trip time, and what the far end can do.
+    Options(options::Options),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +53,18 @@ fn main() -> ExitCode {
         Command::Demo(demo) => {
             log("warn");
             demo.run()
+        }
+        Command::Call(call) => {
+            log("warn");
+            call.run()
+        }
+        Command::Phone(phone) => {
+            log("warn");
+            phone.run()
+        }
+        Command::Options(options) => {
+            log("warn");
+            options.run()
         }
     };
     match result {
