@@ -41,6 +41,7 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
         robots: Vec::new(),
         authenticate: false,
         foreign: Foreign::Refuse,
+        codecs: crate::settings::AudioCodec::ALL.to_vec(),
         account: Some(Account {
             aor: uri(&format!("sip:{user}@192.0.2.9")),
             display_name: None,
