@@ -18,7 +18,8 @@ const INSIDE: &[(&str, &[&str])] = &[
     // Of dialog only the values that roles hands out: stored credentials, and what was negotiated for a stream.
     ("dialtone-node", &["roles", "dialog", "media", "transport", "support", "wire"]),
     // Never node, and of transport only the part without sockets.
-    ("dialtone-sim", &["roles", "media", "transport", "support", "wire"]),
+    // Of transaction only the layer by itself, for foreign agents that keep its rules.
+    ("dialtone-sim", &["roles", "transaction", "media", "transport", "support", "wire"]),
     ("dialtone", &["node"]),
     // torture/ and flows/ call the parser and the simulator; interop/ knows no API of ours.
     ("dialtone-tests", &["wire", "sim"]),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dialtone_transaction::EdgeCounts;
 use dialtone_wire::time::Instant;
 
 use crate::network::Packet;
@@ -55,6 +56,11 @@ pub trait Agent: Debug {
     /// Whether it sends what it should, or garbage.
     fn is_honest(&self) -> bool {
         true
+    }
+
+    /// The arrows that its own state machines took, if it has any.
+    fn edges(&self) -> Option<&EdgeCounts> {
+        None
     }
 
     /// The time that was asked for has come.

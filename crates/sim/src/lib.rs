@@ -15,6 +15,7 @@
 mod agent;
 mod capture;
 pub mod checkers;
+mod deliberate;
 mod history;
 mod host;
 mod media_plane;
@@ -29,6 +30,7 @@ mod world;
 
 pub use agent::{Agent, AgentContext, Mute};
 pub use capture::{Ladder, Step};
+pub use deliberate::Deliberate;
 pub use history::{AgentFacts, History, HostFacts, Note, What};
 pub use host::{phone_settings, server_settings};
 pub use media_plane::{LeaseEvent, LeaseFact};

@@ -291,6 +291,9 @@ impl World {
         for shard in self.hosts.iter().flat_map(|host| &host.shards) {
             add_edges(&mut edges, shard.engine.edges());
         }
+        for own in self.agents.iter().filter_map(|place| place.agent.edges()) {
+            add_edges(&mut edges, own);
+        }
         let hosts = self.hosts.iter().enumerate().map(|(index, host)| HostFacts {
             name: host.name.clone(),
             addresses: host.settings.listeners.iter().map(|listener| listener.address).collect(),

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use dialtone_sim::checkers::{CHECKERS, Traffic};
 use dialtone_sim::roles::io::{Command, Event, Play};
-use dialtone_sim::roles::{Edge, EdgeCounts};
 use dialtone_sim::scene::{Scene, address, findings};
-use dialtone_sim::swarm::{self, NO_PANIC, Report, SAME_RUN, TWICE, UNREACHABLE};
+use dialtone_sim::swarm::{self, NO_PANIC, Report, SAME_RUN, TWICE};
 use dialtone_sim::{History, LeaseEvent, Note, Packet, What};
 
 /// The history of a good call.
@@ -279,18 +278,4 @@ fn what_never_happened_fails_the_swarm() {
     report.add(&swarm::judge_history(1, &nothing));
     assert!(report.gaps().contains(&"checker `one BYE by each side` judged nothing".to_owned()));
     assert!(report.gaps().contains(&"no seed was run twice".to_owned()));
-}
-
-#[test]
-fn an_arrow_that_is_taken_and_was_called_unreachable_fails_the_swarm() {
-    let mut edges = EdgeCounts::default();
-    for (label, _) in UNREACHABLE {
-        let edge = Edge::all().find(|edge| edge.label() == *label).expect("the list names arrows that exist");
-        edges.count(Some(edge));
-    }
-    let report = Report { edges: Some(edges), ..Report::default() };
-    let gaps = report.gaps();
-    for (label, _) in UNREACHABLE {
-        assert!(gaps.contains(&format!("arrow `{label}` is listed as unreachable")), "{gaps:?}");
-    }
 }
