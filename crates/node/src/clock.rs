@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dialtone_wire::time::Instant;
+use smol_str::SmolStr;
 
 /// Seconds from the start of NTP's time (1900) to that of Unix (RFC 5905 §6).
 const NTP_TO_UNIX_S: u64 = 2_208_988_800;
@@ -42,6 +43,38 @@ pub fn unix_start_s() -> u64 {
 #[allow(clippy::disallowed_methods, reason = "this is the clock that all others take `now` from")]
 pub(crate) fn unix_now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// One moment by all clocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// On the time line of this process.
+    pub(crate) now: Instant,
+    /// Milliseconds of Unix time, by the clock of the machine, which may be set at any time.
+    pub(crate) unix_ms: u64,
+    /// Names the start of the machine.
+    pub(crate) boot: SmolStr,
+    /// Milliseconds since the machine was started, which nobody can set.
+    pub(crate) boot_ms: u64,
+}
+
+/// This moment.
+#[allow(clippy::disallowed_methods, reason = "this is the clock that all others take `now` from")]
+pub(crate) fn moment() -> Moment {
+    static BOOT: OnceLock<SmolStr> = OnceLock::new();
+    let boot = BOOT.get_or_init(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        SmolStr::new(id.trim())
+    });
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    Moment {
+        now: now(),
+        unix_ms: u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis())
+            .unwrap_or(u64::MAX),
+        boot: boot.clone(),
+        boot_ms: (seconds * 1000.0) as u64,
+    }
 }
 
 /// The NTP timestamp (32.32 fixed point) of [`Instant::START`], for RTCP (RFC 3550 §4).

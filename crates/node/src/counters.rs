@@ -4,6 +4,7 @@ use dialtone_roles::{Counters as EngineCounters, Engine, Tables};
 use dialtone_transport::stream::{Connections, StreamCounters};
 
 use crate::media::Counts as MediaCounts;
+use crate::store::JournalCounts;
 
 macro_rules! shard_counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
@@ -81,7 +82,7 @@ impl ShardCounters {
     }
 }
 
-/// The counters of a node by groups: `sockets`, `streams`, `engine`, `transactions`, `tables` and `media`. A
+/// The counters of a node by groups: `sockets`, `streams`, `engine`, `transactions`, `tables`, `store` and `media`. A
 /// number under `tables` is what is held now, all others grow from the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -117,6 +118,14 @@ impl Counters {
             );
         }
         counters
+    }
+
+    /// With what the store thread counted, under `store`.
+    pub(crate) fn with_store(mut self, counts: Option<&JournalCounts>) -> Counters {
+        if let Some(counts) = counts {
+            self.add("store", counts.iter());
+        }
+        self
     }
 
     fn add(&mut self, group: &'static str, numbers: impl IntoIterator<Item = (&'static str, u64)>) {

@@ -95,6 +95,7 @@ impl Phone {
             dumps: DumpPlace::default(),
             streams: StreamSettings { connections_max: CONNECTIONS_MAX, ..StreamSettings::default() },
             turn: ENGINE_TURN,
+            journal: None,
         })?;
         Ok(Phone { running, events: waiting })
     }

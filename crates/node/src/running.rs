@@ -14,13 +14,14 @@ use dialtone_transport::sys::{Poller, TcpListener, TcpOptions, UdpOptions, UdpSo
 use dialtone_wire::net::Transport;
 use thiserror::Error;
 
+use crate::clock;
 use crate::counters::{Counters, ShardCounters};
 use crate::inbox::{Sender, inbox};
 use crate::listen::ListenError;
 use crate::media::{self, MediaSettings, MediaThread, ReportSink};
 use crate::resolver::Resolver;
 use crate::shard::{DumpPlace, EventSink, INBOX_LEN, Shard, ShardParts, Turn, Word};
-use crate::store::StoreError;
+use crate::store::{self, JournalCounts, JournalParts, JournalSender, OfOne, StoreError};
 use crate::tap::Tap;
 use crate::users::Users;
 
@@ -99,6 +100,8 @@ pub(crate) struct NodeParts {
     /// Of each shard.
     pub(crate) streams: StreamSettings,
     pub(crate) turn: Turn,
+    /// Where bindings outlive the process.
+    pub(crate) journal: Option<JournalParts>,
 }
 
 /// What production passes as [`NodeParts::turn`].
@@ -113,6 +116,8 @@ pub(crate) struct Running {
     media: Sender<media::Word>,
     shard_threads: Vec<JoinHandle<ShardCounters>>,
     media_thread: JoinHandle<media::Counts>,
+    /// The store thread, where there is one, and what it counts.
+    store: Option<(JoinHandle<()>, Arc<JournalCounts>)>,
 }
 
 impl Running {
@@ -127,6 +132,7 @@ impl Running {
         for listener in &mut settings.listeners {
             bind(listener, &mut sockets)?;
         }
+        settings.journal = parts.journal.is_some();
         let settings = Arc::new(settings);
         let users = Arc::new(parts.users);
         let resolver = Resolver::start()?;
@@ -141,6 +147,7 @@ impl Running {
             pollers.push(poller);
         }
         let streams = within_open_files(parts.streams, count);
+        let Kept { journal, store, mut restored } = keep(parts.journal, &settings, &senders)?;
         let (ready, shards_ready) = sync_channel(usize::from(count));
         let mut shards = Vec::new();
         for (number, ((sockets, poller), inbox)) in
@@ -155,6 +162,8 @@ impl Running {
                 shards: senders.clone(),
                 media: media.clone(),
                 resolver: resolver.clone(),
+                journal: journal.clone(),
+                restored: std::mem::take(&mut restored[usize::from(number)]),
                 users: users.clone(),
                 events: parts.events.clone(),
                 tap: parts.tap.clone(),
@@ -164,6 +173,8 @@ impl Running {
                 ready: ready.clone(),
             })?);
         }
+        // The store thread ends with the last shard.
+        drop(journal);
         let (owners, reports) = (senders.clone(), parts.reports);
         let media_thread =
             Builder::new().name("media".into()).spawn(move || media_thread.run(&owners, &reports))?;
@@ -178,7 +189,7 @@ impl Running {
                 break;
             }
         }
-        Ok(Running { settings, shards: senders, media, shard_threads, media_thread })
+        Ok(Running { settings, shards: senders, media, shard_threads, media_thread, store })
     }
 
     /// The settings with the real addresses.
@@ -211,7 +222,7 @@ impl Running {
                 from.recv_timeout(REPORT_TIME).ok()
             })
             .collect();
-        Counters::new(&reports, None)
+        Counters::new(&reports, None).with_store(self.store.as_ref().map(|(_, counts)| &**counts))
     }
 
     /// Ends all threads and gives their last counters.
@@ -228,7 +239,13 @@ impl Running {
         let _ = self.media.send_patiently(media::Word::Stop);
         let media =
             self.media_thread.join().inspect_err(|_| tracing::error!("the media thread had died")).ok();
-        Counters::new(&shards, media.as_ref())
+        let counts = self.store.map(|(thread, counts)| {
+            if thread.join().is_err() {
+                tracing::error!("the store thread had died");
+            }
+            counts
+        });
+        Counters::new(&shards, media.as_ref()).with_store(counts.as_deref())
     }
 }
 
@@ -251,6 +268,30 @@ fn within_open_files(streams: StreamSettings, shards: u16) -> StreamSettings {
         );
     }
     StreamSettings { connections_max: streams.connections_max.min(most), ..streams }
+}
+
+/// What outlives the process: the way to the store thread, the thread, and the bindings of an earlier life for each
+/// shard.
+struct Kept {
+    journal: Option<JournalSender>,
+    store: Option<(JoinHandle<()>, Arc<JournalCounts>)>,
+    restored: Vec<Vec<Vec<OfOne>>>,
+}
+
+fn keep(
+    parts: Option<JournalParts>,
+    settings: &Arc<Settings>,
+    shards: &[Sender<Word>],
+) -> Result<Kept, StartError> {
+    let Some(mut parts) = parts else {
+        return Ok(Kept { journal: None, store: None, restored: vec![Vec::new(); shards.len()] });
+    };
+    let bindings = parts.store.load(&clock::moment())?;
+    let counts = Arc::new(JournalCounts::default());
+    counts.restored.store(bindings.len() as u64, std::sync::atomic::Ordering::Relaxed);
+    let restored = store::divided(settings, bindings);
+    let (journal, thread) = store::start(parts, settings.clone(), shards.to_vec(), counts.clone())?;
+    Ok(Kept { journal: Some(journal), store: Some((thread, counts)), restored })
 }
 
 /// The sockets of one shard.

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dialtone_dialog::digest::StoredCredential;
 use dialtone_roles::io::Event;
@@ -17,7 +18,7 @@ use crate::listen::{ListenAddress, is_public, listeners, own_addresses};
 use crate::media::{MediaReport, MediaSettings};
 use crate::running::{ENGINE_TURN, NodeParts, Running, StartError};
 use crate::shard::DumpPlace;
-use crate::store::{Folder, MemoryStore, SqliteStore, Store};
+use crate::store::{Folder, JournalParts, MemoryStore, SqliteStore, Store};
 use crate::tap::Tap;
 use crate::users::Users;
 use crate::{clock, random};
@@ -52,6 +53,11 @@ pub struct ServerConfig {
     /// Whether nobody is asked for a password and requests are forwarded to any domain. For closed networks and tests;
     /// refused on addresses that others can reach.
     pub open: bool,
+    /// Whether registrations outlive the process, where the data is in a folder: each is acknowledged once it is
+    /// written.
+    pub journal: bool,
+    /// How long a registration waits for others, to be written together with them.
+    pub batch: Duration,
     /// How many shards there are, 1 to 64.
     pub shards: u16,
     /// What the media thread does.
@@ -69,6 +75,8 @@ impl ServerConfig {
             listen: Vec::new(),
             public: false,
             open: false,
+            journal: true,
+            batch: Duration::from_millis(5),
             shards: 1,
             media: MediaSettings::default(),
             tap: None,
@@ -136,6 +144,8 @@ impl Server {
             foreign: if config.open { Foreign::Open } else { Foreign::Refuse },
             ..Settings::new(Secret(random::seed()))
         };
+        let journal = store.journal()?.filter(|_| config.journal);
+        let journal = journal.map(|store| JournalParts { store, batch: config.batch });
         let running = Running::start(NodeParts {
             settings,
             users: Users::new(users),
@@ -146,6 +156,7 @@ impl Server {
             dumps,
             streams: StreamSettings::default(),
             turn: ENGINE_TURN,
+            journal,
         })?;
         Ok(Server { running, store, new_users, user_names })
     }

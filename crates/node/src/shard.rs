@@ -42,6 +42,7 @@ use crate::inbox::{Inbox, Sender};
 use crate::media;
 use crate::resolver::{PATIENCE, Question, Resolver};
 use crate::running::Bound;
+use crate::store::{JournalSender, JournalWord, OfOne};
 use crate::tap::{Tap, Tapped, Way};
 use crate::users::Users;
 use crate::{clock, random};
@@ -70,6 +71,10 @@ pub(crate) enum Word {
     Media(MediaEvent),
     /// The answer to a question.
     Answer(QueryId, Answer),
+    /// The answers to several.
+    Answers(Vec<(QueryId, Answer)>),
+    /// Bindings of an earlier life.
+    Restore(Vec<OfOne>),
     /// What the owner wants done.
     Command(Command),
     /// The users have changed.
@@ -108,6 +113,10 @@ pub(crate) struct ShardParts {
     pub(crate) shards: Vec<Sender<Word>>,
     pub(crate) media: Sender<media::Word>,
     pub(crate) resolver: Resolver,
+    /// Where bindings are kept, if they are.
+    pub(crate) journal: Option<JournalSender>,
+    /// Bindings of an earlier life, in pieces.
+    pub(crate) restored: Vec<Vec<OfOne>>,
     pub(crate) users: Arc<Users>,
     pub(crate) events: EventSink,
     pub(crate) tap: Option<Tap>,
@@ -131,6 +140,7 @@ pub(crate) struct Shard {
     shards: Vec<Sender<Word>>,
     media: Sender<media::Word>,
     resolver: Resolver,
+    journal: Option<JournalSender>,
     users: Arc<Users>,
     events: EventSink,
     tap: Option<Tap>,
@@ -167,11 +177,13 @@ impl Shard {
             shards: parts.shards,
             media: parts.media,
             resolver: parts.resolver,
+            journal: parts.journal,
             users: parts.users,
             events: parts.events,
             tap: parts.tap,
             outputs: Vec::new(),
-            follow_up: VecDeque::new(),
+            // Ahead of all packets: whoever calls in the first millisecond finds the phones of before.
+            follow_up: parts.restored.into_iter().map(Input::Restore).collect(),
             transmits: Vec::with_capacity(TRANSMITS),
             deadline: None,
             counters: ShardCounters::default(),
@@ -240,6 +252,12 @@ impl Shard {
                 self.feed(now, Input::Media(event));
             }
             Word::Answer(id, answer) => self.feed(now, Input::Answer(id, answer)),
+            Word::Answers(answers) => {
+                for (id, answer) in answers {
+                    self.feed(now, Input::Answer(id, answer));
+                }
+            }
+            Word::Restore(bindings) => self.feed(now, Input::Restore(bindings)),
             Word::Command(command) => self.feed(now, Input::Command(command)),
             Word::Users(users) => self.users = users,
             Word::Report(to) => drop(to.try_send(self.report())),
@@ -371,6 +389,11 @@ impl Shard {
         clock::rest(pause);
         self.engine = Engine::new(self.number, random::seed(), self.settings.clone());
         self.follow_up.push_back(Input::Timeout);
+        if let Some(journal) = &self.journal
+            && !journal.send(JournalWord::Restore(self.number))
+        {
+            tracing::warn!(shard = self.number, "the store is too busy to give bindings back");
+        }
     }
 
     fn carry_out(&mut self, now: Instant, output: Output) {
@@ -410,6 +433,11 @@ impl Shard {
                 let asker = self.shards[usize::from(self.number)].clone();
                 let question = Question { id, host, asker, deadline: now + PATIENCE };
                 let asked = self.resolver.ask(question);
+                (!asked).then_some(Answer::Failed)
+            }
+            Query::Journal { aor, bindings } => {
+                let word = JournalWord::Bindings { shard: self.number, id, aor, bindings };
+                let asked = self.journal.as_ref().is_some_and(|journal| journal.send(word));
                 (!asked).then_some(Answer::Failed)
             }
             _ => Some(Answer::Failed),

@@ -1,6 +1,8 @@
 //! What outlives a process: a trait, and two engines behind it.
 
+mod bindings;
 mod folder;
+mod journal;
 mod memory;
 mod sqlite;
 
@@ -9,7 +11,10 @@ use std::path::PathBuf;
 use dialtone_dialog::digest::StoredCredential;
 use thiserror::Error;
 
+pub(crate) use bindings::OfOne;
 pub use folder::{DATABASE_NAME, Folder};
+pub use journal::JournalStore;
+pub(crate) use journal::{JournalCounts, JournalParts, JournalSender, JournalWord, divided, start};
 pub use memory::MemoryStore;
 pub use sqlite::{SCHEMA_VERSION, SqliteStore};
 
@@ -41,6 +46,12 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// The disk is full.
+    #[error("{} can't be written: no room is left on its disk. Nothing is lost: make room and try again", .0.display())]
+    Full(PathBuf),
+    /// The folder, or the file, may not be written.
+    #[error("{} can't be written: it is read-only. Make it writable, or choose another folder with --data", .0.display())]
+    ReadOnly(PathBuf),
     /// The database refused.
     #[error("the database refused: {0}")]
     Database(#[from] rusqlite::Error),
@@ -65,6 +76,15 @@ pub trait Store: Send {
     /// # Errors
     /// When the engine fails; nothing changes then.
     fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError>;
+
+    /// What bindings and call records are journalled with; `None` where nothing outlives the process.
+    ///
+    /// # Errors
+    /// When the engine fails.
+    #[doc(hidden)]
+    fn journal(&self) -> Result<Option<JournalStore>, StoreError> {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]

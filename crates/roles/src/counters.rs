@@ -58,6 +58,8 @@ numbers! {
         not_found,
         /// REGISTER requests that were granted.
         registrations,
+        /// REGISTER requests refused because their bindings could not be journalled.
+        not_journalled,
         /// Requests forwarded by the proxy, each branch counted.
         forwarded,
         /// Responses forwarded by the proxy.

@@ -157,6 +157,7 @@ impl Engine {
                 let (ua, mut cx) = self.ua_and_context(now);
                 ua.command(&mut cx, command);
             }
+            Input::Restore(bindings) => self.restore(now, bindings),
             Input::Configure(settings) => {
                 self.core.transactions.set_timers(settings.timers);
                 self.core.transactions.set_limits(transaction_limits(&settings));
@@ -189,6 +190,10 @@ impl Engine {
             self.answered(now, waiting, Answer::Failed);
         }
         while let Some((aor, bindings)) = self.location.expire(now) {
+            if self.settings.journal {
+                let left = self.location.of(now, &aor).cloned().collect();
+                self.journal_unanswered(&aor, left);
+            }
             self.core.outputs.push_back(Output::Event(crate::io::Event::BindingsChanged { aor, bindings }));
         }
         let (proxy, mut cx) = self.proxy_and_context(now);

@@ -37,6 +37,9 @@ pub enum Input {
     Media(MediaEvent),
     /// What the owner of the engine wants done.
     Command(Command),
+    /// Bindings of this shard from an earlier life, at most some thousand at a time. Addresses-of-record that have
+    /// bindings already keep those: they are newer.
+    Restore(Vec<(SmolStr, Vec<Binding>)>),
     /// New settings; they hold from now on, timers that run keep their value. The secret and the number of shards
     /// must be those of before, and the rules of digest stay what they were at the start: these need a restart.
     Configure(Arc<Settings>),
@@ -69,6 +72,11 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QueryId(pub u64);
 
+impl QueryId {
+    /// Of a question whose answer nobody waits for.
+    pub const UNANSWERED: QueryId = QueryId(0);
+}
+
 /// A question to the world outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -85,6 +93,15 @@ pub enum Query {
         /// The name.
         host: SmolStr,
     },
+    /// Keep these bindings of an address-of-record, all that it has, in place of those kept before; answered by
+    /// [`Answer::Journalled`] once they would survive a crash. Those of one address-of-record are kept in the order in
+    /// which they are asked for. With [`QueryId::UNANSWERED`] nobody waits for the answer.
+    Journal {
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// All bindings; none when the address-of-record has none any more.
+        bindings: Arc<[Binding]>,
+    },
 }
 
 /// What was found out.
@@ -95,6 +112,8 @@ pub enum Answer {
     Credential(Option<Arc<StoredCredential>>),
     /// The addresses of a name; empty when it has none or could not be asked.
     Addresses(Vec<std::net::IpAddr>),
+    /// The bindings are kept.
+    Journalled,
     /// The asked party failed; the request that waits is answered with 500 and Retry-After.
     Failed,
 }

@@ -12,6 +12,7 @@ use crate::context::UaRequest;
 use crate::engine::Arrived;
 use crate::io::QueryId;
 use crate::proxy::ContextId;
+use crate::registrar::Grant;
 
 /// What goes on when the answer is there.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) enum Waiting {
     Bindings(Box<Arrived>),
     /// A request for a user without bindings: does the user exist at all?
     Exists(Box<Arrived>),
+    /// A REGISTER that is granted once its bindings are journalled.
+    Journal(Box<Grant>),
     /// A request of the user agent, to a host name.
     UaSend {
         request: UaRequest,

@@ -9,20 +9,40 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::uri::{SipUri, UriBuf, escape_user};
 use dialtone_wire::{HeaderName, Message, Status};
 use smol_str::{SmolStr, format_smolstr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::Arrived;
 use crate::location::{Binding, Location};
 use crate::settings::RegistrarSettings;
 
 /// What became of a REGISTER.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Registered {
-    /// 200 with these Contact values: all bindings that hold now.
-    Granted { contacts: Vec<String>, changed: bool },
+    /// 200 with these Contact values: all bindings that hold now; and what changed, if anything did.
+    Granted { contacts: Vec<String>, change: Option<Change> },
     /// 423 with the shortest time that is granted, in seconds.
     TooBrief { min_s: u32 },
     /// Another status, with words for a Warning header.
     Refused { status: Status, why: &'static str },
+}
+
+/// What a REGISTER changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// All bindings that held before.
+    pub(crate) before: Vec<Binding>,
+    /// All that hold now.
+    pub(crate) after: Arc<[Binding]>,
+}
+
+/// A REGISTER that is granted once its change is journalled.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) arrived: Arrived,
+    pub(crate) aor: SmolStr,
+    pub(crate) contacts: Vec<String>,
+    pub(crate) change: Change,
 }
 
 const fn refused(code: u16, why: &'static str) -> Registered {
@@ -82,11 +102,48 @@ pub(crate) fn register(
         return refused(503, "the registrar is full");
     }
     let contacts = after.iter().map(|binding| contact_value(binding, now)).collect();
-    let changed = after != before;
-    if changed {
+    let change = (after != before).then(|| Change { before, after: after.as_slice().into() });
+    if change.is_some() {
         location.replace(aor, after);
     }
-    Registered::Granted { contacts, changed }
+    Registered::Granted { contacts, change }
+}
+
+/// Takes a change back: "if commitment to the database fails, then all binding updates that would have committed
+/// MUST be removed" (RFC 3261 §10.3 step 7). What a later request has changed since then stays. Gives all bindings
+/// that hold now; `None` when nothing was left to be taken back.
+pub(crate) fn take_back(
+    location: &mut Location,
+    now: Instant,
+    aor: &SmolStr,
+    change: &Change,
+) -> Option<Vec<Binding>> {
+    let of = |list: &[Binding], contact: &UriBuf| {
+        list.iter().position(|binding| binding.contact.uri().equivalent(&contact.uri()))
+    };
+    let made_by = |binding: &Binding| (binding.call_id.clone(), binding.cseq, binding.expires_at);
+    let held: Vec<Binding> = location.of(now, aor).cloned().collect();
+    let mut bindings = held.clone();
+    for binding in change.after.iter().filter(|binding| !change.before.contains(binding)) {
+        let Some(at) = of(&bindings, &binding.contact) else { continue };
+        if made_by(&bindings[at]) != made_by(binding) {
+            continue;
+        }
+        match of(&change.before, &binding.contact) {
+            Some(old) => bindings[at] = change.before[old].clone(),
+            None => drop(bindings.remove(at)),
+        }
+    }
+    for binding in &change.before {
+        let was_removed = of(&change.after, &binding.contact).is_none();
+        if was_removed && binding.expires_at > now && of(&bindings, &binding.contact).is_none() {
+            bindings.push(binding.clone());
+        }
+    }
+    (bindings != held).then(|| {
+        location.replace(aor, bindings.clone());
+        bindings
+    })
 }
 
 /// The bindings of an address-of-record, the preferred first; of equals the newest first.
@@ -100,10 +157,10 @@ pub(crate) fn targets(location: &Location, now: Instant, aor: &str) -> Vec<Bindi
 /// What a REGISTER asks for.
 enum Changes<'a> {
     RemoveAll,
-    Each(Vec<Change<'a>>),
+    Each(Vec<Asked<'a>>),
 }
 
-struct Change<'a> {
+struct Asked<'a> {
     contact: NameAddr<'a>,
     expires_s: u32,
     q_milli: u16,
@@ -130,7 +187,7 @@ fn read_changes<'a>(request: &'a Message, settings: &RegistrarSettings) -> Resul
                     return Err(refused(403, "too many contacts in one request"));
                 }
                 let expires_s = expires_s.min(settings.expires_max_s);
-                changes.push(Change { expires_s, q_milli: q_of(&contact), contact });
+                changes.push(Asked { expires_s, q_milli: q_of(&contact), contact });
             }
         }
     }
@@ -168,7 +225,7 @@ impl Order<'_> {
 fn apply(
     bindings: &mut Vec<Binding>,
     now: Instant,
-    change: &Change<'_>,
+    change: &Asked<'_>,
     order: &Order<'_>,
     flow: Flow,
     request: &Message,

@@ -42,6 +42,9 @@ pub struct Settings {
     pub timer_c: Duration,
     /// Registrar.
     pub registrar: RegistrarSettings,
+    /// Whether a REGISTER that changes bindings is granted only when its owner has journalled them
+    /// ([`Query::Journal`](crate::io::Query::Journal)).
+    pub journal: bool,
     /// Digest.
     pub digest: DigestSettings,
     /// Limits.
@@ -273,6 +276,7 @@ impl Settings {
             timers: Timers::default(),
             timer_c: Duration::from_secs(181),
             registrar: RegistrarSettings::default(),
+            journal: false,
             digest: DigestSettings::default(),
             limits: Limits::default(),
         }

@@ -83,6 +83,7 @@ pub fn server_settings(domain: &str, address: SocketAddr, shards: u16) -> Settin
         domains: vec![Domain { name: SmolStr::new(domain), aliases: Vec::new() }],
         robots: vec![robot],
         authenticate: true,
+        journal: true,
         ..bare_settings()
     }
 }

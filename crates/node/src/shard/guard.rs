@@ -84,6 +84,7 @@ impl Guard {
             Input::Notice(_) => ("notice", None, None),
             Input::Media(_) => ("media", None, None),
             Input::Command(_) => ("command", None, None),
+            Input::Restore(_) => ("restore", None, None),
             Input::Configure(_) => ("configure", None, None),
             Input::Timeout => ("timeout", None, None),
             _ => ("other", None, None),

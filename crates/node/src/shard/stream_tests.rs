@@ -43,6 +43,7 @@ fn server(shards: u16, streams: StreamSettings) -> (Running, SocketAddr, SocketA
         dumps: DumpPlace::default(),
         streams,
         turn: ENGINE_TURN,
+        journal: None,
     })
     .expect("a server");
     let address = |index: usize| running.settings().listeners[index].address;

@@ -46,6 +46,20 @@ impl Client {
         self.send(text.as_bytes());
     }
 
+    /// REGISTER of a user; gives the whole answer.
+    fn register(&self, user: u32, lives: u32, contact: &str) -> String {
+        let own = self.socket.local_addr().expect("it is bound");
+        let text = format!(
+            "REGISTER sip:sip.test SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{user}-{lives};rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:u{user}@sip.test>;tag=1\r\nTo: <sip:u{user}@sip.test>\r\n\
+             Call-ID: reg-{user}\r\nCSeq: {lives} REGISTER\r\n{contact}Content-Length: 0\r\n\r\n"
+        );
+        self.send(text.as_bytes());
+        let mut room = [0; 65_536];
+        let (length, _) = self.socket.recv_from(&mut room).expect("a response");
+        String::from_utf8_lossy(&room[..length]).into_owned()
+    }
+
     /// The first line of the next response, and its Call-ID.
     fn receive(&self) -> (String, String) {
         let mut room = [0; 65_536];
@@ -168,6 +182,33 @@ fn two_servers_never_share_a_folder_and_passwords_are_shown_once() {
     second.stop();
 }
 
+#[test]
+fn registrations_outlive_the_process_whatever_shard_owns_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = Data::Folder(folder.path().join("data"));
+    let start = |shards, journal| {
+        let config = config(data.clone(), "udp:127.0.0.1:0", shards);
+        Server::start(ServerConfig { open: true, journal, ..config }).expect("a server")
+    };
+    let register = |server: &Server, lives: u32, contact: &str| {
+        let client = Client::new(server.listeners()[0].address);
+        (0..20).map(|user| client.register(user, lives, contact)).collect::<Vec<String>>()
+    };
+    let first = start(2, true);
+    let contact = "Contact: <sip:x@127.0.0.1:9>;expires=600\r\n";
+    assert!(register(&first, 1, contact).iter().all(|answer| answer.starts_with("SIP/2.0 200")));
+    let counters = first.stop();
+    assert_eq!(counters.number("store", "journalled"), Some(20));
+    let second = start(3, true);
+    for answer in register(&second, 2, "") {
+        assert!(answer.contains("\r\nContact: <sip:x@127.0.0.1:9>;expires="), "{answer}");
+    }
+    assert_eq!(second.stop().number("store", "restored"), Some(20));
+    let third = start(1, false);
+    assert!(register(&third, 3, "").iter().all(|answer| !answer.contains("Contact:")), "it forgets");
+    assert_eq!(third.stop().number("store", "restored"), None);
+}
+
 /// The loop of the engine with a bug: it panics at messages that hold this header.
 const TRAP: &str = "X-Trap: 1\r\n";
 
@@ -179,6 +220,7 @@ fn trapped(dumps: DumpPlace) -> Running {
     };
     let domain = Domain { name: "sip.test".into(), aliases: Vec::new() };
     Running::start(NodeParts {
+        journal: None,
         settings: Settings {
             listeners: vec![listener],
             domains: vec![domain],

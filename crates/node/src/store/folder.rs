@@ -71,5 +71,9 @@ fn open_private(path: &Path) -> Result<File, StoreError> {
 }
 
 fn fault(path: &Path, source: std::io::Error) -> StoreError {
-    StoreError::File { path: path.to_path_buf(), source }
+    match source.kind() {
+        std::io::ErrorKind::StorageFull => StoreError::Full(path.to_path_buf()),
+        std::io::ErrorKind::ReadOnlyFilesystem => StoreError::ReadOnly(path.to_path_buf()),
+        _ => StoreError::File { path: path.to_path_buf(), source },
+    }
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use dialtone_dialog::digest::{Ha1, HashFunction, StoredCredential, UserForm};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 
+use super::bindings;
 use super::folder::Folder;
+use super::journal::JournalStore;
 use super::{Store, StoreError};
 use crate::clock;
 
-/// One step for each version of the data: step N makes version N + 1 of version N. Steps are added, never changed.
-const MIGRATIONS: &[&str] = &["
+/// The tables of version 1.
+pub(super) const VERSION_1: &str = "
     CREATE TABLE users (
         domain TEXT NOT NULL,
         name TEXT NOT NULL,
@@ -25,7 +27,10 @@ const MIGRATIONS: &[&str] = &["
         changed_unix_s INTEGER NOT NULL,
         PRIMARY KEY (domain, name)
     ) STRICT, WITHOUT ROWID;
-"];
+";
+
+/// One step for each version of the data: step N makes version N + 1 of version N. Steps are added, never changed.
+const MIGRATIONS: &[&str] = &[VERSION_1, bindings::SCHEMA];
 
 /// The version of the data that this program writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
@@ -67,6 +72,13 @@ impl SqliteStore {
         &self.folder
     }
 
+    /// What the journal writes with: a connection of its own.
+    pub(crate) fn journal(&self) -> Result<JournalStore, StoreError> {
+        let connection = Connection::open(&self.path).map_err(|error| damaged(error, &self.path))?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(|error| damaged(error, &self.path))?;
+        Ok(JournalStore::new(connection, self.path.clone()))
+    }
+
     fn prepare(&mut self) -> rusqlite::Result<()> {
         // WAL: readers and the writer do not wait for each other. FULL: what is committed survives a loss of power.
         self.connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -101,45 +113,57 @@ fn version(connection: &Connection) -> rusqlite::Result<Option<u32>> {
 
 impl Store for SqliteStore {
     fn users(&self) -> Result<Vec<StoredCredential>, StoreError> {
-        let mut statement = self.connection.prepare_cached(
-            "SELECT domain, name, realm, bare_sha512_256, bare_sha256, bare_md5,
-                    qualified_sha512_256, qualified_sha256, qualified_md5
-             FROM users ORDER BY domain, name",
-        )?;
-        let rows = statement.query_map([], |row| Ok(credential(row)))?;
-        rows.map(|row| row??.ok_or_else(|| StoreError::Damaged(self.path.clone()))).collect()
+        let read = || -> rusqlite::Result<Vec<Option<StoredCredential>>> {
+            let mut statement = self.connection.prepare_cached(
+                "SELECT domain, name, realm, bare_sha512_256, bare_sha256, bare_md5,
+                        qualified_sha512_256, qualified_sha256, qualified_md5
+                 FROM users ORDER BY domain, name",
+            )?;
+            statement.query_map([], credential)?.collect()
+        };
+        let users = read().map_err(|error| damaged(error, &self.path))?;
+        users.into_iter().collect::<Option<_>>().ok_or_else(|| StoreError::Damaged(self.path.clone()))
     }
 
     fn put_user(&mut self, credential: &StoredCredential) -> Result<bool, StoreError> {
-        let transaction = self.connection.transaction()?;
-        let key = params![credential.domain(), credential.user()];
-        let replaced = transaction.execute("DELETE FROM users WHERE domain = ?1 AND name = ?2", key)? > 0;
-        let ha1 = |form, function| credential.ha1(form, function).as_bytes();
-        transaction.execute(
-            "INSERT INTO users (domain, name, realm, bare_sha512_256, bare_sha256, bare_md5,
-                                qualified_sha512_256, qualified_sha256, qualified_md5, changed_unix_s)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-            params![
-                credential.domain(),
-                credential.user(),
-                credential.realm(),
-                ha1(UserForm::Bare, HashFunction::Sha512_256),
-                ha1(UserForm::Bare, HashFunction::Sha256),
-                ha1(UserForm::Bare, HashFunction::Md5),
-                ha1(UserForm::Qualified, HashFunction::Sha512_256),
-                ha1(UserForm::Qualified, HashFunction::Sha256),
-                ha1(UserForm::Qualified, HashFunction::Md5),
-                i64::try_from(clock::unix_now_s()).unwrap_or(i64::MAX),
-            ],
-        )?;
-        transaction.commit()?;
-        Ok(replaced)
+        put_user(&mut self.connection, credential).map_err(|error| damaged(error, &self.path))
     }
 
     fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError> {
         let sql = "DELETE FROM users WHERE domain = ?1 AND name = ?2";
-        Ok(self.connection.execute(sql, params![domain, user])? > 0)
+        let removed = self.connection.execute(sql, params![domain, user]);
+        Ok(removed.map_err(|error| damaged(error, &self.path))? > 0)
     }
+
+    fn journal(&self) -> Result<Option<JournalStore>, StoreError> {
+        SqliteStore::journal(self).map(Some)
+    }
+}
+
+fn put_user(connection: &mut Connection, credential: &StoredCredential) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction()?;
+    let key = params![credential.domain(), credential.user()];
+    let replaced = transaction.execute("DELETE FROM users WHERE domain = ?1 AND name = ?2", key)? > 0;
+    let ha1 = |form, function| credential.ha1(form, function).as_bytes();
+    transaction.execute(
+        "INSERT INTO users (domain, name, realm, bare_sha512_256, bare_sha256, bare_md5,
+                                qualified_sha512_256, qualified_sha256, qualified_md5, changed_unix_s)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            credential.domain(),
+            credential.user(),
+            credential.realm(),
+            ha1(UserForm::Bare, HashFunction::Sha512_256),
+            ha1(UserForm::Bare, HashFunction::Sha256),
+            ha1(UserForm::Bare, HashFunction::Md5),
+            ha1(UserForm::Qualified, HashFunction::Sha512_256),
+            ha1(UserForm::Qualified, HashFunction::Sha256),
+            ha1(UserForm::Qualified, HashFunction::Md5),
+            i64::try_from(clock::unix_now_s()).unwrap_or(i64::MAX),
+        ],
+    )?;
+    transaction.commit()?;
+    Ok(replaced)
 }
 
 /// Reads a row; `None` inside when a digest has not the length of its function.
@@ -155,8 +179,13 @@ fn credential(row: &Row<'_>) -> rusqlite::Result<Option<StoredCredential>> {
     Ok(Some(StoredCredential::from_stored(&user, &domain, &realm, [a, b, c], [d, e, f])))
 }
 
-fn damaged(error: rusqlite::Error, path: &std::path::Path) -> StoreError {
+pub(super) fn damaged(error: rusqlite::Error, path: &std::path::Path) -> StoreError {
+    // SQLITE_IOERR_SHMSIZE: there was no room for the index of the write-ahead log.
+    let is_shm_size = error.sqlite_error().is_some_and(|error| error.extended_code == 4874);
     match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full(path.to_path_buf()),
+        _ if is_shm_size => StoreError::Full(path.to_path_buf()),
+        Some(ErrorCode::ReadOnly) => StoreError::ReadOnly(path.to_path_buf()),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => StoreError::Damaged(path.to_path_buf()),
         _ => StoreError::Database(error),
     }

@@ -1,6 +1,7 @@
 //! Requests that may proceed: each goes to its role.
 
 use dialtone_transaction::ServerId;
+use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Status, Writer};
 use smol_str::{SmolStr, format_smolstr};
@@ -8,13 +9,13 @@ use smol_str::{SmolStr, format_smolstr};
 use super::{Arrived, Caller, Engine};
 use crate::context::ServerUse;
 use crate::date;
-use crate::io::{Event, Notice, Output, Query};
+use crate::io::{Event, Notice, Output, Query, QueryId};
 use crate::location::Binding;
 use crate::policy::Decision;
 use crate::proxy::Target;
 use crate::queries::Waiting;
-use crate::registrar::{self, Registered, canonical_aor};
-use crate::settings::Robot;
+use crate::registrar::{self, Grant, Registered, canonical_aor};
+use crate::settings::{Listener, Robot};
 use crate::steer::shard_of_aor;
 
 impl Engine {
@@ -22,7 +23,10 @@ impl Engine {
     pub(super) fn act(&mut self, now: Instant, arrived: Arrived) {
         match &arrived.decision {
             Decision::Ua => self.give_to_ua(now, &arrived, None),
-            Decision::Register { domain } => self.register(now, &arrived, domain),
+            Decision::Register { domain } => {
+                let domain = domain.clone();
+                self.register(now, arrived, &domain);
+            }
             _ if !self.caller_is_honest(&arrived) => {
                 self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
             }
@@ -77,8 +81,8 @@ impl Engine {
     }
 
     /// RFC 3261 §10.3.
-    fn register(&mut self, now: Instant, arrived: &Arrived, name: &SmolStr) {
-        let Arrived { server, request, flow, caller, .. } = arrived;
+    fn register(&mut self, now: Instant, arrived: Arrived, name: &SmolStr) {
+        let Arrived { server, request, flow, caller, .. } = &arrived;
         let (server, flow) = (*server, *flow);
         if request.has(HeaderName::Require) {
             return self.respond(now, server, request, Status::of(420), |writer| {
@@ -107,18 +111,13 @@ impl Engine {
             &aor,
         );
         match outcome {
-            Registered::Granted { contacts, changed } => {
-                self.core.counters.registrations += 1;
-                let date = date::format(settings.unix_start_s + now.as_nanos() / 1_000_000_000);
-                self.respond(now, server, request, Status::of(200), |writer| {
-                    for contact in &contacts {
-                        writer.header(HeaderName::Contact, contact);
-                    }
-                    writer.header(HeaderName::Date, date);
-                });
-                if changed {
-                    let event = Event::BindingsChanged { aor, bindings: contacts.len() };
-                    self.core.outputs.push_back(Output::Event(event));
+            Registered::Granted { contacts, change: Some(change) } if settings.journal => {
+                self.journal(now, Grant { arrived, aor, contacts, change });
+            }
+            Registered::Granted { contacts, change } => {
+                self.grant(now, &arrived, &contacts);
+                if change.is_some() {
+                    self.bindings_changed(aor, contacts.len());
                 }
             }
             Registered::TooBrief { min_s } => {
@@ -135,6 +134,84 @@ impl Engine {
                 });
             }
         }
+    }
+
+    fn grant(&mut self, now: Instant, arrived: &Arrived, contacts: &[String]) {
+        self.core.counters.registrations += 1;
+        let date = date::format(self.settings.unix_start_s + now.as_nanos() / 1_000_000_000);
+        self.respond(now, arrived.server, &arrived.request, Status::of(200), |writer| {
+            for contact in contacts {
+                writer.header(HeaderName::Contact, contact);
+            }
+            writer.header(HeaderName::Date, date);
+        });
+    }
+
+    fn bindings_changed(&mut self, aor: SmolStr, bindings: usize) {
+        self.core.outputs.push_back(Output::Event(Event::BindingsChanged { aor, bindings }));
+    }
+
+    /// Has the bindings journalled; the 200 waits for that. They count from now on: a call may reach the phone a
+    /// moment earlier than the 200 does.
+    fn journal(&mut self, now: Instant, grant: Grant) {
+        if self.core.queries.len() >= self.settings.limits.queries {
+            self.core.counters.overload += 1;
+            return self.journalled(now, grant, false);
+        }
+        let query = Query::Journal { aor: grant.aor.clone(), bindings: grant.change.after.clone() };
+        let asked = self.context(now).ask(query, Waiting::Journal(Box::new(grant)));
+        debug_assert!(asked.is_some(), "there was room for one more question");
+    }
+
+    /// The change of a REGISTER is journalled, or could not be: then it is taken back.
+    pub(super) fn journalled(&mut self, now: Instant, grant: Grant, is_kept: bool) {
+        let Grant { arrived, aor, contacts, change } = grant;
+        if is_kept {
+            if self.still_waits(&arrived) {
+                self.grant(now, &arrived, &contacts);
+            }
+            return self.bindings_changed(aor, contacts.len());
+        }
+        self.core.counters.not_journalled += 1;
+        if let Some(bindings) = registrar::take_back(&mut self.location, now, &aor, &change) {
+            // An answer that came too late, or a later request, may have journalled what is taken back here.
+            self.journal_unanswered(&aor, bindings);
+        }
+        self.fail(now, &arrived);
+    }
+
+    /// Has all bindings of an address-of-record journalled, and leaves it at that: at worst bindings come back after
+    /// a restart that were gone, until their time is over.
+    pub(super) fn journal_unanswered(&mut self, aor: &SmolStr, bindings: Vec<Binding>) {
+        let query = Query::Journal { aor: aor.clone(), bindings: bindings.into() };
+        self.core.outputs.push_back(Output::Query(QueryId::UNANSWERED, query));
+    }
+
+    /// Takes in bindings of an earlier life.
+    pub(super) fn restore(&mut self, now: Instant, bindings: Vec<(SmolStr, Vec<Binding>)>) {
+        for (aor, mut bindings) in bindings {
+            bindings.retain(|binding| binding.expires_at > now);
+            let is_room = self.location.len() + bindings.len() <= self.settings.limits.bindings;
+            if !bindings.is_empty() && is_room && self.location.of(now, &aor).next().is_none() {
+                for binding in &mut bindings {
+                    binding.flow = self.restored_flow(binding.flow);
+                }
+                self.location.replace(&aor, bindings);
+            }
+        }
+    }
+
+    /// The flow of an earlier life: its connection is gone, and we may listen on other addresses now.
+    fn restored_flow(&self, flow: Flow) -> Flow {
+        let is_ours =
+            |listener: &Listener| listener.transport == flow.transport && listener.address == flow.local;
+        let local = if self.settings.listeners.iter().any(is_ours) {
+            flow.local
+        } else {
+            let listener = self.settings.listener_for(flow.transport, flow.remote.ip(), None);
+            listener.map_or(flow.local, |listener| listener.address)
+        };
+        Flow { local, connection: None, ..flow }
     }
 
     /// Looks for the bindings of a user, here or on the shard that owns them.

@@ -29,6 +29,9 @@ impl Engine {
             },
             Waiting::NonceUse(presented, _) => self.fail(now, &presented.arrived),
             Waiting::Bindings(arrived) => self.fail(now, &arrived),
+            Waiting::Journal(grant) => {
+                self.journalled(now, *grant, matches!(answer, Answer::Journalled));
+            }
             Waiting::Exists(arrived) => {
                 let status = match answer {
                     Answer::Credential(None) => Status::of(404),
@@ -98,12 +101,12 @@ impl Engine {
         }
     }
 
-    fn still_waits(&self, arrived: &Arrived) -> bool {
+    pub(super) fn still_waits(&self, arrived: &Arrived) -> bool {
         self.core.transactions.awaits_answer(arrived.server)
     }
 
     /// What was asked has no answer.
-    fn fail(&mut self, now: Instant, arrived: &Arrived) {
+    pub(super) fn fail(&mut self, now: Instant, arrived: &Arrived) {
         self.respond(now, arrived.server, &arrived.request, Status::of(500), |writer| {
             writer.number(HeaderName::RetryAfter, 5);
         });

@@ -37,7 +37,7 @@ impl Fixture {
     /// The contacts that a query without changes returns.
     fn contacts(&mut self) -> Vec<String> {
         match self.register("") {
-            Registered::Granted { contacts, changed: false } => contacts,
+            Registered::Granted { contacts, change: None } => contacts,
             other => panic!("a query was answered with {other:?}"),
         }
     }

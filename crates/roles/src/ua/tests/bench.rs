@@ -53,6 +53,7 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
         timers: Timers::default(),
         timer_c: Duration::from_secs(185),
         registrar: RegistrarSettings::default(),
+        journal: false,
         digest: DigestSettings::default(),
         limits: Limits::default(),
     }

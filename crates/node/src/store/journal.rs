@@ -1,0 +1,252 @@
+//! The store thread: bindings and call records, written in batches.
+//!
+//! ```text
+//!   shard 0 --Journal--+                +--> one transaction --> fsync --> Journalled, to each shard
+//!   shard 1 --Journal--+--> a batch --->|
+//!   shard N --Record---+                +--> it failed: Failed; records wait for the next one
+//! ```
+//!
+//! A shard never waits for it: it holds the 200 of a REGISTER back until the answer is there. What comes while a
+//! batch is being written is the next batch, so the busier it is, the more share the cost of one fsync.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use dialtone_roles::Binding;
+use dialtone_roles::io::{Answer, QueryId};
+use dialtone_roles::settings::Settings;
+use dialtone_roles::shard_of_aor;
+use rusqlite::{Connection, TransactionBehavior};
+use smol_str::SmolStr;
+
+use super::StoreError;
+use super::bindings::{self, OfOne};
+use super::sqlite::damaged;
+use crate::clock::{self, Moment};
+use crate::inbox::Sender;
+use crate::shard::Word;
+
+/// Words that wait for the thread at most.
+const WAITING_MAX: usize = 65_536;
+/// Words of one transaction at most.
+const BATCH_MAX: usize = 4_096;
+/// Addresses-of-record that are given to a shard at a time.
+pub(crate) const PIECE: usize = 1_000;
+
+/// A word to the store thread.
+#[derive(Debug)]
+pub(crate) enum JournalWord {
+    /// Keep these bindings in place of those kept before.
+    Bindings {
+        /// Who asks.
+        shard: u16,
+        /// Its question.
+        id: QueryId,
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// All that it has.
+        bindings: Arc<[Binding]>,
+    },
+    /// The shard has lost what it held.
+    Restore(u16),
+}
+
+/// A connection to the database for the store thread.
+#[derive(Debug)]
+pub struct JournalStore {
+    connection: Connection,
+    path: PathBuf,
+}
+
+/// What a node is started with where it keeps bindings and call records.
+#[derive(Debug)]
+pub(crate) struct JournalParts {
+    pub(crate) store: JournalStore,
+    /// How long the first word of a batch waits for others.
+    pub(crate) batch: Duration,
+}
+
+/// What the store thread counted.
+#[derive(Debug, Default)]
+pub(crate) struct JournalCounts {
+    pub(crate) restored: AtomicU64,
+    pub(crate) journalled: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) failed_batches: AtomicU64,
+}
+
+impl JournalCounts {
+    /// Each with its name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("restored", &self.restored),
+            ("journalled", &self.journalled),
+            ("batches", &self.batches),
+            ("failed_batches", &self.failed_batches),
+        ]
+        .into_iter()
+        .map(|(name, number)| (name, number.load(Ordering::Relaxed)))
+    }
+}
+
+/// The end of the shards.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalSender(SyncSender<JournalWord>);
+
+impl JournalSender {
+    /// Sends a word; false when too many wait already.
+    pub(crate) fn send(&self, word: JournalWord) -> bool {
+        self.0.try_send(word).is_ok()
+    }
+}
+
+impl JournalStore {
+    pub(super) fn new(connection: Connection, path: PathBuf) -> JournalStore {
+        JournalStore { connection, path }
+    }
+
+    /// All bindings that hold now.
+    ///
+    /// # Errors
+    /// When the database can't be read, or can't be written.
+    pub(crate) fn load(&mut self, moment: &Moment) -> Result<Vec<OfOne>, StoreError> {
+        bindings::load(&mut self.connection, moment).map_err(|error| damaged(error, &self.path))
+    }
+
+    /// Keeps what a batch says, all of it or nothing.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub(crate) fn write(&mut self, moment: &Moment, words: &[JournalWord]) -> Result<(), StoreError> {
+        let mut write = || -> rusqlite::Result<()> {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let boot = bindings::boot_number(&transaction, moment)?;
+            for word in words {
+                match word {
+                    JournalWord::Bindings { aor, bindings, .. } => {
+                        bindings::put(&transaction, moment, boot, aor, bindings)?;
+                    }
+                    JournalWord::Restore(_) => {}
+                }
+            }
+            transaction.commit()
+        };
+        write().map_err(|error| damaged(error, &self.path))
+    }
+}
+
+/// Divides bindings among the shards that own them, into pieces of a bounded size.
+pub(crate) fn divided(settings: &Settings, all: Vec<OfOne>) -> Vec<Vec<Vec<OfOne>>> {
+    let mut shards: Vec<Vec<Vec<OfOne>>> = vec![Vec::new(); usize::from(settings.shards)];
+    for of_one in all {
+        let pieces = &mut shards[usize::from(shard_of_aor(settings, &of_one.0))];
+        match pieces.last_mut().filter(|piece| piece.len() < PIECE) {
+            Some(piece) => piece.push(of_one),
+            None => pieces.push(vec![of_one]),
+        }
+    }
+    shards
+}
+
+/// Starts the store thread. It ends, with all written, when the last [`JournalSender`] is gone.
+///
+/// # Errors
+/// When the system has no thread.
+pub(crate) fn start(
+    parts: JournalParts,
+    settings: Arc<Settings>,
+    shards: Vec<Sender<Word>>,
+    counts: Arc<JournalCounts>,
+) -> std::io::Result<(JournalSender, JoinHandle<()>)> {
+    let (queue, words) = sync_channel(WAITING_MAX);
+    let mut thread = JournalThread { parts, settings, shards, counts, is_failing: false };
+    let handle = Builder::new().name("store".into()).spawn(move || thread.run(&words))?;
+    Ok((JournalSender(queue), handle))
+}
+
+struct JournalThread {
+    parts: JournalParts,
+    settings: Arc<Settings>,
+    shards: Vec<Sender<Word>>,
+    counts: Arc<JournalCounts>,
+    /// The last batch could not be written: said once.
+    is_failing: bool,
+}
+
+impl JournalThread {
+    fn run(&mut self, words: &Receiver<JournalWord>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = words.recv() {
+            batch.push(first);
+            let end = clock::now() + self.parts.batch;
+            while batch.len() < BATCH_MAX {
+                match words.recv_timeout(end.since(clock::now())) {
+                    Ok(word) => batch.push(word),
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+                }
+            }
+            self.write(&batch);
+            let lost = batch.drain(..).filter_map(|word| match word {
+                JournalWord::Restore(shard) => Some(shard),
+                JournalWord::Bindings { .. } => None,
+            });
+            lost.collect::<VecDeque<u16>>().into_iter().for_each(|shard| self.restore(shard));
+        }
+    }
+
+    fn write(&mut self, batch: &[JournalWord]) {
+        let count = |number: &AtomicU64, by: u64| number.fetch_add(by, Ordering::Relaxed);
+        count(&self.counts.batches, 1);
+        let written = self.parts.store.write(&clock::moment(), batch);
+        match &written {
+            Ok(()) if std::mem::take(&mut self.is_failing) => {
+                tracing::info!("the store can be written again: registrations are accepted");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                count(&self.counts.failed_batches, 1);
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    tracing::error!(%error, "registrations are refused until the store can be written again");
+                }
+            }
+        }
+        let mut answers: Vec<Vec<(QueryId, Answer)>> = vec![Vec::new(); self.shards.len()];
+        for word in batch {
+            let JournalWord::Bindings { shard, id, .. } = word else { continue };
+            count(&self.counts.journalled, u64::from(written.is_ok()));
+            if *id != QueryId::UNANSWERED
+                && let Some(answers) = answers.get_mut(usize::from(*shard))
+            {
+                let answer = if written.is_ok() { Answer::Journalled } else { Answer::Failed };
+                answers.push((*id, answer));
+            }
+        }
+        for (shard, answers) in self.shards.iter().zip(answers) {
+            if !answers.is_empty() {
+                // A shard that is gone needs no answer.
+                let _ = shard.send_patiently(Word::Answers(answers));
+            }
+        }
+    }
+
+    fn restore(&mut self, shard: u16) {
+        let all = match self.parts.store.load(&clock::moment()) {
+            Ok(all) => all,
+            Err(error) => return tracing::error!(%error, shard, "its bindings can't be read again"),
+        };
+        let mut pieces = divided(&self.settings, all);
+        let Some(sender) = self.shards.get(usize::from(shard)) else { return };
+        for piece in pieces.swap_remove(usize::from(shard)) {
+            // A shard that is gone needs no bindings.
+            let _ = sender.send_patiently(Word::Restore(piece));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,155 @@
+use std::path::Path;
+
+use dialtone_roles::settings::Secret;
+use dialtone_wire::net::Flow;
+use dialtone_wire::time::Instant;
+use dialtone_wire::uri::UriBuf;
+use rusqlite::params;
+
+use super::*;
+use crate::store::{DATABASE_NAME, Folder, SqliteStore};
+
+const HOUR_MS: u64 = 3_600_000;
+
+fn open(path: &Path) -> (SqliteStore, JournalStore) {
+    let store = SqliteStore::open(Folder::take(path).expect("a folder")).expect("a store");
+    let journal = store.journal().expect("a connection");
+    (store, journal)
+}
+
+/// A moment of a process that has run for ten seconds.
+fn moment(boot: &str, unix_ms: u64, boot_ms: u64) -> Moment {
+    Moment { now: Instant::from_millis(10_000), unix_ms, boot: boot.into(), boot_ms }
+}
+
+fn binding(contact: &str, left_ms: u64) -> Binding {
+    Binding {
+        contact: UriBuf::parse(contact).expect("a URI"),
+        q_milli: 700,
+        expires_at: Instant::from_millis(10_000 + left_ms),
+        call_id: "call".into(),
+        cseq: 7,
+        flow: Flow::udp(
+            "192.0.2.1:5060".parse().expect("an address"),
+            "192.0.2.9:5070".parse().expect("an address"),
+        ),
+        behind_nat: true,
+    }
+}
+
+fn word(aor: &str, bindings: &[Binding]) -> JournalWord {
+    JournalWord::Bindings { shard: 0, id: QueryId(1), aor: aor.into(), bindings: bindings.into() }
+}
+
+/// Milliseconds that are left of the binding of alice, read by another process at `later`.
+fn left_at(later: &Moment, written: &Moment, left_ms: u64) -> Option<u64> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_store, mut journal) = open(folder.path());
+    journal.write(written, &[word("sip:alice@a.test", &[binding("sip:a@b", left_ms)])]).expect("written");
+    let found = journal.load(later).expect("read");
+    let again = journal.load(later).expect("read again");
+    assert_eq!(found, again, "reading changes nothing");
+    found.first().map(|(_, bindings)| bindings[0].expires_at.since(later.now).as_millis() as u64)
+}
+
+#[test]
+fn bindings_come_back_as_they_were_and_what_is_put_later_wins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let now = moment("b", 1_000_000, 50_000);
+    let (a, b, c) =
+        (binding("sip:a@x", 60_000), binding("sips:b@[::1]:7", 70_000), binding("sip:c@x", 80_000));
+    let (store, mut journal) = open(folder.path());
+    let words = [
+        word("sip:alice@a.test", &[a.clone(), b.clone(), c.clone()]),
+        word("sip:bob@a.test", std::slice::from_ref(&a)),
+        word("sip:carol@a.test", std::slice::from_ref(&a)),
+    ];
+    journal.write(&now, &words).expect("written");
+    let words = [word("sip:alice@a.test", &[c.clone(), b.clone()]), word("sip:bob@a.test", &[])];
+    journal.write(&now, &words).expect("written");
+    drop((store, journal));
+    let (_store, mut journal) = open(folder.path());
+    let expected = vec![(SmolStr::new("sip:alice@a.test"), vec![c, b]), ("sip:carol@a.test".into(), vec![a])];
+    assert_eq!(journal.load(&now).expect("read"), expected);
+}
+
+#[test]
+fn while_the_machine_runs_no_setting_of_its_clock_changes_what_is_left() {
+    let written = moment("b", 1_000 * HOUR_MS, 500_000);
+    for unix_ms in [1_000 * HOUR_MS + 30_000, 999 * HOUR_MS, 1_001 * HOUR_MS, 0, u64::MAX] {
+        let later = |passed: u64| moment("b", unix_ms, 500_000 + passed);
+        assert_eq!(left_at(&later(30_000), &written, 90_000), Some(60_000));
+        assert_eq!(left_at(&later(89_999), &written, 90_000), Some(1));
+        assert_eq!(left_at(&later(90_000), &written, 90_000), None);
+    }
+}
+
+#[test]
+fn after_a_start_of_the_machine_its_clock_counts_and_gives_nobody_more_than_was_left() {
+    let written = moment("b", 1_000 * HOUR_MS, 500_000);
+    let later = |unix_ms| moment("c", unix_ms, 20_000);
+    assert_eq!(left_at(&later(1_000 * HOUR_MS + 30_000), &written, 90_000), Some(60_000));
+    assert_eq!(left_at(&later(1_000 * HOUR_MS + 90_000), &written, 90_000), None);
+    assert_eq!(left_at(&later(999 * HOUR_MS), &written, 90_000), Some(90_000), "neither lost nor longer");
+    assert_eq!(left_at(&later(0), &written, 90_000), Some(90_000));
+    // A container counts its time from zero without a start of the machine.
+    assert_eq!(left_at(&moment("b", 1_000 * HOUR_MS + 30_000, 9), &written, 90_000), Some(60_000));
+}
+
+#[test]
+fn after_a_clock_was_set_back_time_goes_on_from_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_store, mut journal) = open(folder.path());
+    let written = moment("b", 1_000 * HOUR_MS, 500_000);
+    journal.write(&written, &[word("sip:alice@a.test", &[binding("sip:a@b", 90_000)])]).expect("written");
+    // The machine has started with its clock at 1970, which is put right later.
+    for (unix_ms, boot_ms, left_ms) in
+        [(0, 20_000, Some(90_000)), (60_000, 80_000, Some(30_000)), (1_000 * HOUR_MS, 110_000, None)]
+    {
+        let now = moment("c", unix_ms, boot_ms);
+        let found = journal.load(&now).expect("read");
+        let left = found.first().map(|(_, all)| all[0].expires_at.since(now.now).as_millis());
+        assert_eq!(left, left_ms);
+    }
+}
+
+#[test]
+fn older_data_is_brought_forward_with_its_users() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(DATABASE_NAME);
+    let old = Connection::open(&path).expect("a database");
+    old.execute_batch(crate::store::sqlite::VERSION_1).expect("the tables of version 1");
+    let sql = "INSERT INTO users VALUES ('a.test', 'alice', 'a.test', ?1, ?1, ?2, ?1, ?1, ?2, 5)";
+    old.execute(sql, params![[7_u8; 32], [8_u8; 16]]).expect("a user");
+    old.execute_batch(
+        "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
+         INSERT INTO schema_version (version) VALUES (1);
+         PRAGMA application_id = 0x4449414c;",
+    )
+    .expect("marked as ours");
+    drop(old);
+    let (store, mut journal) = open(folder.path());
+    let users = crate::store::Store::users(&store).expect("users");
+    assert_eq!(users.iter().map(|user| user.user()).collect::<Vec<_>>(), ["alice"]);
+    let now = moment("b", 0, 0);
+    journal.write(&now, &[word("sip:alice@a.test", &[binding("sip:a@b", 1)])]).expect("the new tables");
+    let version: u32 = journal
+        .connection
+        .query_row("SELECT version FROM schema_version", [], |row| row.get(0))
+        .expect("a version");
+    assert_eq!(version, 2);
+}
+
+#[test]
+fn each_shard_gets_its_own_bindings_in_pieces() {
+    let settings = Settings { shards: 3, ..Settings::new(Secret([7; 32])) };
+    let all: Vec<OfOne> = (0..7_000).map(|n| (SmolStr::new(format!("sip:{n}@a.test")), Vec::new())).collect();
+    let shards = divided(&settings, all);
+    assert_eq!(shards.len(), 3);
+    for (number, pieces) in shards.iter().enumerate() {
+        assert!(pieces.iter().all(|piece| (1..=PIECE).contains(&piece.len())));
+        let own = pieces.iter().flatten().all(|(aor, _)| usize::from(shard_of_aor(&settings, aor)) == number);
+        assert!(own, "shard {number} gets bindings of another");
+    }
+    assert_eq!(shards.iter().flatten().flatten().count(), 7_000);
+}
