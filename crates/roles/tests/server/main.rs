@@ -1,5 +1,6 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
+mod forwarding;
 mod hostile;
 mod journal;
 mod peers;
