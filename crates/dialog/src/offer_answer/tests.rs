@@ -186,6 +186,8 @@ fn both_forms_of_hold_stop_what_we_send_and_resume_brings_it_back() {
 fn rtcp_goes_to_the_next_port_or_where_rfc_3605_says() {
     let cases = [
         ("m=audio 6000 RTP/AVP 0\r\n", Some("192.0.2.9:6001")),
+        // The deck's own video port is odd.
+        ("m=audio 5643 RTP/AVP 0\r\n", Some("192.0.2.9:5644")),
         ("m=audio 6000 RTP/AVP 0\r\na=rtcp:7000\r\n", Some("192.0.2.9:7000")),
         ("m=audio 6000 RTP/AVP 0\r\na=rtcp:7000 IN IP4 192.0.2.8\r\n", Some("192.0.2.8:7000")),
         ("m=audio 6000 RTP/AVP 0\r\na=rtcp:7000 IN IP4 224.2.1.1\r\n", Some("192.0.2.9:7000")),

@@ -59,7 +59,12 @@ fn a_phone_that_rings_on_after_another_was_answered_is_forgotten() {
     server.receive("127.0.0.4:5080", &response(&two, "180 Ringing", "b", ""));
     let ok = response(&one, "200 OK", "a", "Contact: <sip:x@127.0.0.3:5080>\r\n");
     let sent = server.receive("127.0.0.3:5080", &ok);
-    assert!(sent.iter().any(|(to, message)| to == "127.0.0.4:5080" && message.is_request()), "CANCEL");
+    let cancel = sent.iter().find(|(to, message)| to == "127.0.0.4:5080" && message.is_request());
+    let (_, cancel) = cancel.expect("a CANCEL");
+    assert_eq!(cancel.method().unwrap().as_str(), "CANCEL");
+    // RFC 3326 §2.
+    let reason = &b"SIP ;cause=200 ;text=\"Call completed elsewhere\""[..];
+    assert_eq!(cancel.value(HeaderName::Reason), Some(reason));
     // The phone takes no notice of the CANCEL and the first one repeats its answer.
     for _ in 0..4 {
         server.pass(4);
@@ -89,6 +94,42 @@ fn a_phone_that_rings_for_ever_is_given_up_after_timer_c_whatever_it_says() {
     server.pass(60);
     let tables = server.engine.tables();
     assert_eq!((tables.proxy_contexts, tables.client_transactions), (0, 0));
+}
+
+#[test]
+fn a_603_of_one_phone_ends_the_ringing_of_the_others_and_goes_back() {
+    let mut server = Server::new(settings());
+    let [one, two] = fork(&mut server);
+    server.receive("127.0.0.4:5080", &response(&two, "180 Ringing", "b", ""));
+    let sent = server.receive("127.0.0.3:5080", &response(&one, "603 Decline", "a", ""));
+    let cancelled = |(to, message): &(String, Message)| {
+        to == "127.0.0.4:5080" && message.method().is_some_and(|method| method.as_str() == "CANCEL")
+    };
+    assert!(sent.iter().any(cancelled), "{sent:?}");
+    // RFC 3261 §16.7 step 5: the 603 waits for the other branch.
+    let sent = server.receive("127.0.0.4:5080", &response(&two, "487 Request Terminated", "b", ""));
+    let back = sent.iter().find(|(to, _)| to == "127.0.0.2:5070").expect("a response to alice");
+    assert_eq!(back.1.status().unwrap().code(), 603);
+}
+
+#[test]
+fn each_ringing_starts_timer_c_anew_and_a_100_does_not() {
+    let cancels = |sent: &[(String, Message)]| {
+        sent.iter().filter(|(_, message)| message.method().is_some_and(|m| m.as_str() == "CANCEL")).count()
+    };
+    for (again, expected) in [("180 Ringing", false), ("100 Trying", true)] {
+        let mut server = Server::new(settings());
+        let [one, two] = fork(&mut server);
+        server.receive("127.0.0.4:5080", &response(&two, "486 Busy Here", "b", ""));
+        server.receive("127.0.0.3:5080", &response(&one, "180 Ringing", "a", ""));
+        assert_eq!(cancels(&server.pass(100)), 0);
+        server.receive("127.0.0.3:5080", &response(&one, again, "a", ""));
+        // RFC 3261 §16.7 step 2.
+        assert_eq!(cancels(&server.pass(100)) > 0, expected, "{again}");
+        if !expected {
+            assert!(cancels(&server.pass(100)) > 0, "{again}");
+        }
+    }
 }
 
 #[test]
