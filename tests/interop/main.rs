@@ -11,6 +11,7 @@
 mod bad_input;
 mod bad_streams;
 mod client;
+mod crash;
 mod demo;
 mod lab;
 mod phone;

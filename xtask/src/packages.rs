@@ -10,6 +10,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("sip-tester", "sipp"),
     ("sipsak", "sipsak"),
     ("baresip", "baresip"),
+    ("faketime", "faketime"),
     ("nftables", "nft"),
     ("iproute2", "ip"),
     ("util-linux", "unshare"),
