@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use dialtone_node::StartError;
+use dialtone_node::config::What;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,8 +48,8 @@ pub(crate) enum Exit {
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0  all went well
-  1  it ran, and what was to be shown is not so (demo: no audio one way or both)
-  2  the command line asks for something that can't be
+  1  it ran, and what was to be shown is not so (demo: no audio one way or both; check: the settings have problems)
+  2  the command line or the settings file asks for something that can't be
   3  an address can't be listened on: in use, not there, or public without --public
   4  the data can't be used: in use, damaged, written by a newer version, not writable
   5  the system refused something else: threads, memory, open files
@@ -72,7 +73,12 @@ pub(crate) fn of(error: &StartError) -> Exit {
     match error {
         StartError::Listen(_) | StartError::Bind { .. } => Exit::Address,
         StartError::Store(_) => Exit::Data,
-        StartError::Domain(_) | StartError::OpenToPublic(_) | StartError::Shards { .. } => Exit::Usage,
+        StartError::Config(problems)
+            if problems.iter().all(|problem| matches!(problem.what, What::Public(_))) =>
+        {
+            Exit::Address
+        }
+        StartError::Config(_) | StartError::Domain(_) | StartError::Shards { .. } => Exit::Usage,
         _ => Exit::System,
     }
 }

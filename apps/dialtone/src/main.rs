@@ -1,18 +1,20 @@
 //! The `dialtone` program: reads arguments, calls the node, prints what it says.
 
 mod call;
+mod check;
 mod demo;
 mod exit;
+mod log;
 mod options;
 mod phone;
 mod serve;
 mod softphone;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use dialtone_node::config::{LogFormat, LogLevel};
 
 use exit::Exit;
 
@@ -36,6 +38,8 @@ enum Command {
     Phone(phone::Phone),
     /// A SIP ping: status, round-trip time, and what the far end can do.
     Options(options::Options),
+    /// Tells all problems of a settings file, each with its line and what to do about it.
+    Check(check::Check),
 }
 
 fn main() -> ExitCode {
@@ -47,25 +51,26 @@ fn main() -> ExitCode {
     }));
     let result = match arguments.command {
         Command::Serve(serve) => {
-            log("info");
+            // Its settings say how the log looks.
             serve.run()
         }
         Command::Demo(demo) => {
-            log("warn");
+            log::begin(LogFormat::Text, LogLevel::Warn);
             demo.run()
         }
         Command::Call(call) => {
-            log("warn");
+            log::begin(LogFormat::Text, LogLevel::Warn);
             call.run()
         }
         Command::Phone(phone) => {
-            log("warn");
+            log::begin(LogFormat::Text, LogLevel::Warn);
             phone.run()
         }
         Command::Options(options) => {
-            log("warn");
+            log::begin(LogFormat::Text, LogLevel::Warn);
             options.run()
         }
+        Command::Check(check) => check.run(),
     };
     match result {
         Ok(exit) => exit.into(),
@@ -74,13 +79,6 @@ fn main() -> ExitCode {
             exit::of(&error).into()
         }
     }
-}
-
-/// Logs go to standard error; `DIALTONE_LOG` says how much: error, warn, info, debug, trace.
-fn log(default: &str) {
-    let filter = EnvFilter::try_from_env("DIALTONE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
 }
 
 /// Writes to standard output. Whoever reads it may have gone away; that is no reason to end.

@@ -1,15 +1,19 @@
 //! `dialtone serve`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use dialtone_node::listen::ListenAddress;
-use dialtone_node::{Counters, Data, ECHO_USER, Listener, Server, ServerConfig, Signal, Signals};
+use dialtone_node::{Counters, Data, ECHO_USER, Listener, Notify, Server, ServerConfig, Signal, Signals};
 use serde_json::{Map, Value, json};
 
 use crate::Outcome;
 use crate::exit::Exit;
 use crate::say;
+
+/// How often a server that drains looks whether it may end.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// The arguments of `dialtone serve`.
 ///
@@ -33,9 +37,15 @@ pub(crate) struct Serve {
     /// Asks nobody for a password and forwards to any domain. For closed networks and tests.
     #[arg(long)]
     open: bool,
-    /// How many threads share the work.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    shards: u16,
+    /// How many threads share the work, 1 to 64 [default: 1].
+    #[arg(long, value_name = "N")]
+    shards: Option<u16>,
+    /// The settings file. Options of the command line win over it. SIGHUP reads it again.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Prints all settings with their defaults and meanings, as a file to begin with, and ends.
+    #[arg(long)]
+    print_defaults: bool,
     /// Prints JSON objects, one a line, instead of text.
     #[arg(long)]
     json: bool,
@@ -43,24 +53,34 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(crate) fn run(self) -> Outcome {
+        if self.print_defaults {
+            say(&dialtone_node::config::defaults());
+            return Ok(Exit::Success);
+        }
         // Before any thread starts, so that none of them takes the signals.
         let signals = Signals::block()?;
-        let server = Server::start(ServerConfig {
+        let mut config = ServerConfig {
             domains: self.domain,
             listen: self.listen,
             public: self.public,
             open: self.open,
             shards: self.shards,
+            file: self.config,
             ..ServerConfig::new(Data::Folder(self.data.clone()))
-        })?;
+        };
+        let (_, resolved) = config.resolve()?;
+        config.log = Some(crate::log::begin(resolved.log_format, resolved.log_level));
+        let notify = Notify::from_environment()?;
+        let server = Server::start(config)?;
         if self.json {
             say(&format!("{}\n", ready_json(&server)));
         } else {
             say(&ready_text(&server, &self.data.display().to_string(), self.open));
         }
-        while signals.wait() != Signal::Stop {
-            tracing::warn!("there is nothing to read again yet: SIGHUP does nothing");
-        }
+        notify.ready("taking calls");
+        live(&server, &signals, &notify);
+        notify.stopping();
+        drain(&server, &signals, &notify);
         let counters = server.stop();
         if self.json {
             let stopped = json!({"schema": 1, "event": "stopped", "counters": counters_json(&counters)});
@@ -69,6 +89,53 @@ impl Serve {
             say(&counters_text(&counters));
         }
         Ok(Exit::Success)
+    }
+}
+
+/// Until the first SIGTERM or SIGINT.
+fn live(server: &Server, signals: &Signals, notify: &Notify) {
+    loop {
+        let signal = match notify.alive_every() {
+            Some(period) => signals.wait_for(period),
+            None => Some(signals.wait()),
+        };
+        match signal {
+            Some(Signal::Stop) => return,
+            Some(Signal::Reload) => {
+                notify.reloading();
+                // The report is logged by the server.
+                let report = server.reload();
+                let bad = !report.problems.is_empty();
+                notify.ready(if bad {
+                    "taking calls; the settings file has problems"
+                } else {
+                    "taking calls"
+                });
+            }
+            // A shard that hangs does not answer; then the manager shall not hear that all is well.
+            None if server.unfinished().is_some() => notify.alive(),
+            _ => tracing::error!("a shard does not answer"),
+        }
+    }
+}
+
+/// Until nothing is unfinished, `server.drain` is over, or the next SIGTERM or SIGINT.
+fn drain(server: &Server, signals: &Signals, notify: &Notify) {
+    let time = server.drain();
+    let end = dialtone_node::now() + time;
+    loop {
+        match server.unfinished() {
+            Some(0) => return,
+            // A shard that hangs is not waited for longer than any.
+            unfinished if dialtone_node::now() >= end => {
+                return tracing::warn!(unfinished, "the time to drain is over");
+            }
+            _ => {}
+        }
+        if signals.wait_for(DRAIN_LOOK.min(time)) == Some(Signal::Stop) {
+            return tracing::warn!("asked a second time to stop: unfinished calls are dropped");
+        }
+        notify.alive();
     }
 }
 

@@ -28,7 +28,7 @@ pub use crate::listen::ListenAddress;
 pub use address::{HostName, HttpListen, UserName};
 pub use keys::{
     Change, Config, Control, Digest, DomainEntry, Http, KeyInfo, Limits, Log, Proxy, Registrar, Robots,
-    Server, Store, TableInfo, Timers, changes_needing_restart, tables,
+    Server, Store, TableInfo, Timers, changes, changes_needing_restart, tables,
 };
 pub use problem::{Place, Problem, Remedy, What};
 pub use read::{FILE_BYTES_MAX, PROBLEMS_MAX};

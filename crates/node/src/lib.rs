@@ -5,6 +5,7 @@
 
 mod clock;
 pub mod config;
+mod configured;
 mod counters;
 pub mod demo;
 mod inbox;
@@ -12,6 +13,7 @@ pub mod listen;
 #[doc(hidden)]
 pub mod measure;
 mod media;
+mod notify;
 mod phone;
 mod random;
 mod resolver;
@@ -24,12 +26,14 @@ mod tap;
 mod users;
 
 pub use clock::{now, unix_start_s};
+pub use configured::{LogControl, ReloadReport, check};
 pub use counters::Counters;
 pub use dialtone_roles::io::{CallHandle, Command, EndReason, Event, Play};
 pub use dialtone_roles::settings::{Account, AudioCodec, Listener, Password};
 pub use dialtone_transport::sys::{Signal, Signals};
 pub use dialtone_wire::uri::UriBuf;
 pub use media::{MediaReport, MediaSettings};
+pub use notify::Notify;
 pub use phone::{Busy, Phone, PhoneConfig, PhoneEvent};
 pub use random::password;
 pub use running::StartError;

@@ -15,6 +15,7 @@ use dialtone_wire::net::Transport;
 use thiserror::Error;
 
 use crate::clock;
+use crate::config::Problem;
 use crate::counters::{Counters, ShardCounters};
 use crate::inbox::{Sender, inbox};
 use crate::listen::ListenError;
@@ -49,17 +50,15 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The settings file, or the command line with it, has problems.
+    #[error("{}", crate::configured::list(.0))]
+    Config(Vec<Problem>),
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A domain has a name that no URI can hold.
     #[error("{0:?} is no domain name: expected something like example.com")]
     Domain(String),
-    /// A server without passwords was to listen on an address that others can reach.
-    #[error(
-        "--open asks nobody for a password and goes with private addresses only, but {0} can be reached from outside"
-    )]
-    OpenToPublic(std::net::IpAddr),
     /// More or fewer shards than there can be.
     #[error("there can be 1 to {max} shards, not {asked}")]
     Shards {
@@ -192,7 +191,7 @@ impl Running {
         Ok(Running { settings, shards: senders, media, shard_threads, media_thread, store })
     }
 
-    /// The settings with the real addresses.
+    /// The settings of the start, with the real addresses. What a reload changes is not in here.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
     }
@@ -209,6 +208,27 @@ impl Running {
             // A shard that is gone needs no users.
             let _ = shard.send_patiently(Word::Users(users.clone()));
         }
+    }
+
+    /// Gives new settings to all shards.
+    pub(crate) fn configure(&self, settings: &Arc<Settings>) {
+        for shard in &self.shards {
+            // A shard that is gone needs no settings.
+            let _ = shard.send_patiently(Word::Configure(settings.clone()));
+        }
+    }
+
+    /// What a server that is about to end waits for, in all shards; `None` when one does not tell within a second.
+    pub(crate) fn unfinished(&self) -> Option<usize> {
+        let asked: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| {
+                let (to, from) = sync_channel(1);
+                shard.send(Word::Unfinished(to)).ok().map(|()| from)
+            })
+            .collect();
+        asked.into_iter().map(|from| from?.recv_timeout(REPORT_TIME).ok()).sum()
     }
 
     /// Asks the shards for their counters. Those that do not answer within a second are left out.

@@ -1,20 +1,18 @@
 //! A SIP server: domains with their users, on real sockets.
 
-use std::fs;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_dialog::digest::StoredCredential;
 use dialtone_roles::io::Event;
-use dialtone_roles::settings::{Domain, Foreign, Listener, Robot, RobotKind, Secret, Settings};
+use dialtone_roles::settings::{Listener, Secret};
 use dialtone_transport::stream::StreamSettings;
-use dialtone_wire::uri::Host;
 use smol_str::SmolStr;
 
+use crate::configured::{Configured, LogControl, ReloadReport};
 use crate::counters::Counters;
-use crate::listen::{ListenAddress, is_public, listeners, own_addresses};
+use crate::listen::{ListenAddress, listeners, own_addresses};
 use crate::media::{MediaReport, MediaSettings};
 use crate::running::{ENGINE_TURN, NodeParts, Running, StartError};
 use crate::shard::DumpPlace;
@@ -27,8 +25,6 @@ use crate::{clock, random};
 pub const FIRST_USERS: [&str; 2] = ["alice", "bob"];
 /// The robot that sends back what it hears.
 pub const ECHO_USER: &str = "echo";
-/// The domain of a machine without a name.
-const NAMELESS: &str = "localhost";
 
 /// Where a server keeps its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,13 +49,12 @@ pub struct ServerConfig {
     /// Whether nobody is asked for a password and requests are forwarded to any domain. For closed networks and tests;
     /// refused on addresses that others can reach.
     pub open: bool,
-    /// Whether registrations outlive the process, where the data is in a folder: each is acknowledged once it is
-    /// written.
-    pub journal: bool,
-    /// How long a registration waits for others, to be written together with them.
-    pub batch: Duration,
-    /// How many shards there are, 1 to 64.
-    pub shards: u16,
+    /// How many shards there are, 1 to 64, whatever the settings file says.
+    pub shards: Option<u16>,
+    /// The settings file. What stands here wins over it.
+    pub file: Option<PathBuf>,
+    /// Who is told of a new level of the log.
+    pub log: Option<LogControl>,
     /// What the media thread does.
     pub media: MediaSettings,
     /// Listens in on all messages.
@@ -75,9 +70,9 @@ impl ServerConfig {
             listen: Vec::new(),
             public: false,
             open: false,
-            journal: true,
-            batch: Duration::from_millis(5),
-            shards: 1,
+            shards: None,
+            file: None,
+            log: None,
             media: MediaSettings::default(),
             tap: None,
         }
@@ -102,6 +97,7 @@ impl std::fmt::Debug for NewUser {
 /// A running server.
 pub struct Server {
     running: Running,
+    configured: Configured,
     store: Box<dyn Store>,
     new_users: Vec<NewUser>,
     user_names: Vec<SmolStr>,
@@ -113,14 +109,11 @@ impl Server {
     /// # Errors
     /// When an address can't be listened on, or the data can't be used.
     pub fn start(config: ServerConfig) -> Result<Server, StartError> {
-        let domains = domains(&config.domains)?;
+        let (file, resolved) = config.resolve()?;
         let own = own_addresses()?;
-        let listeners = listeners(&config.listen, config.public, &own)?;
-        if config.open {
-            refuse_public(&listeners)?;
-        }
+        let listeners = listeners(&resolved.listen, resolved.public, &own)?;
         let (mut store, dumps) = open(&config.data)?;
-        let domain = domains[0].name.clone();
+        let domain = resolved.domains[0].name.clone();
         let new_users = first_users(store.as_mut(), &domain)?;
         let users = store.users()?;
         let user_names: Vec<SmolStr> = users
@@ -134,31 +127,24 @@ impl Server {
         if config.open {
             tracing::warn!("OPEN: nobody is asked for a password, and requests are forwarded to any domain");
         }
-        let settings = Settings {
-            shards: config.shards,
-            unix_start_s: clock::unix_start_s(),
-            listeners,
-            domains,
-            robots: vec![Robot { user: SmolStr::new_static(ECHO_USER), kind: RobotKind::Echo }],
-            authenticate: !config.open,
-            foreign: if config.open { Foreign::Open } else { Foreign::Refuse },
-            ..Settings::new(Secret(random::seed()))
-        };
-        let journal = store.journal()?.filter(|_| config.journal);
-        let journal = journal.map(|store| JournalParts { store, batch: config.batch });
+        let secret = Secret(random::seed());
+        let settings = resolved.settings(0, secret, clock::unix_start_s(), listeners);
+        let journal = store.journal()?.filter(|_| resolved.store.journal);
+        let journal = journal.map(|store| JournalParts { store, batch: resolved.store.batch });
         let running = Running::start(NodeParts {
             settings,
             users: Users::new(users),
-            media: config.media,
+            media: config.media.clone(),
             events: Arc::new(log_event),
             reports: Box::new(|report| log_report(&report)),
-            tap: config.tap,
+            tap: config.tap.clone(),
             dumps,
             streams: StreamSettings::default(),
             turn: ENGINE_TURN,
             journal,
         })?;
-        Ok(Server { running, store, new_users, user_names })
+        let configured = Configured::new(config, file, resolved);
+        Ok(Server { running, configured, store, new_users, user_names })
     }
 
     /// Where it listens, with the real ports.
@@ -166,7 +152,7 @@ impl Server {
         &self.running.settings().listeners
     }
 
-    /// The first domain.
+    /// The first domain of the start: users that are made without naming a domain are in it.
     pub fn domain(&self) -> &str {
         &self.running.settings().domains[0].name
     }
@@ -200,7 +186,35 @@ impl Server {
         self.running.counters()
     }
 
-    /// Ends it and gives the last counters.
+    /// Reads the settings file again. What is good counts at once, in every shard as an input among others; what is
+    /// bad changes nothing. The log is told too.
+    pub fn reload(&self) -> ReloadReport {
+        let report =
+            self.configured.reload(self.running.settings(), |settings| self.running.configure(&settings));
+        for problem in &report.problems {
+            tracing::error!(%problem, "the settings can't be taken; those of before go on");
+        }
+        if report.problems.is_empty() {
+            let (changed, needs_restart) = (report.changed.join(" "), report.needs_restart.join(" "));
+            tracing::info!(changed, needs_restart, "the settings were read again");
+        }
+        report
+    }
+
+    /// Takes no new calls from now on, and ends those that it has itself. How long it may wait for what others have not
+    /// finished is given back.
+    pub fn drain(&self) -> Duration {
+        self.configured.drain(self.running.settings(), |settings| self.running.configure(&settings));
+        self.configured.resolved().drain
+    }
+
+    /// How much of what was begun before [`Server::drain`] is not finished: calls of its own, and requests that wait for
+    /// an answer. `None` when a shard does not tell within a second.
+    pub fn unfinished(&self) -> Option<usize> {
+        self.running.unfinished()
+    }
+
+    /// Ends it at once and gives the last counters.
     pub fn stop(self) -> Counters {
         self.running.stop()
     }
@@ -237,45 +251,6 @@ fn first_users(store: &mut dyn Store, domain: &str) -> Result<Vec<NewUser>, Star
     Ok(new_users)
 }
 
-/// The domains by name, at least one. The first one has the names of the machine as aliases, and answers to its
-/// addresses.
-fn domains(names: &[String]) -> Result<Vec<Domain>, StartError> {
-    let machine = machine_name();
-    let mut domains: Vec<Domain> = Vec::new();
-    for name in names.iter().map(String::as_str).chain(names.is_empty().then_some(machine.as_str())) {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
-        if Host::parse(&name).is_err() {
-            return Err(StartError::Domain(name));
-        }
-        if !domains.iter().any(|domain| domain.name == name) {
-            domains.push(Domain { name: name.into(), aliases: Vec::new() });
-        }
-    }
-    let aliases = [NAMELESS.to_owned(), format!("{machine}.local"), machine];
-    for alias in aliases {
-        let is_new = domains.iter().all(|domain| domain.name != alias);
-        if is_new && Host::parse(&alias).is_ok() {
-            domains[0].aliases.push(alias.into());
-        }
-    }
-    Ok(domains)
-}
-
-fn machine_name() -> String {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = name.trim().to_ascii_lowercase();
-    if name.is_empty() || name == "(none)" || Host::parse(&name).is_err() {
-        NAMELESS.to_owned()
-    } else {
-        name
-    }
-}
-
-fn refuse_public(listeners: &[Listener]) -> Result<(), StartError> {
-    let public = listeners.iter().map(|listener| listener.address.ip()).find(|ip: &IpAddr| is_public(*ip));
-    public.map_or(Ok(()), |ip| Err(StartError::OpenToPublic(ip)))
-}
-
 /// No user, number or address above debug (invariant 8).
 fn log_event(shard: u16, event: Event) {
     match event {
@@ -298,35 +273,4 @@ fn log_report(report: &MediaReport) {
         level_dbfs = report.received.level_dbfs,
         "audio of a robot's call"
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn domains_are_lower_case_and_differ_and_the_first_has_the_names_of_the_machine() {
-        let names = ["Sip.Test.".to_owned(), "sip.test".to_owned(), "b.test".to_owned()];
-        let domains = domains(&names).expect("domains");
-        assert_eq!(
-            domains.iter().map(|domain| domain.name.as_str()).collect::<Vec<_>>(),
-            ["sip.test", "b.test"]
-        );
-        assert!(domains[0].aliases.iter().any(|alias| alias == "localhost"));
-        assert!(domains[1].aliases.is_empty());
-    }
-
-    #[test]
-    fn without_a_domain_it_is_that_of_the_machine() {
-        let domains = domains(&[]).expect("a domain");
-        assert_eq!(domains.len(), 1);
-        assert_eq!(domains[0].name, machine_name());
-    }
-
-    #[test]
-    fn a_name_that_no_uri_can_hold_is_refused() {
-        for name in ["", "a b", "sip:a", "a@b"] {
-            assert!(matches!(domains(&[name.to_owned()]), Err(StartError::Domain(_))), "{name:?}");
-        }
-    }
 }

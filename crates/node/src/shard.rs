@@ -79,6 +79,10 @@ pub(crate) enum Word {
     Command(Command),
     /// The users have changed.
     Users(Arc<Users>),
+    /// The settings have changed.
+    Configure(Arc<Settings>),
+    /// Tell how much is unfinished, for one who waits for the end.
+    Unfinished(SyncSender<usize>),
     /// Tell the counters.
     Report(SyncSender<ShardCounters>),
     /// End.
@@ -260,6 +264,11 @@ impl Shard {
             Word::Restore(bindings) => self.feed(now, Input::Restore(bindings)),
             Word::Command(command) => self.feed(now, Input::Command(command)),
             Word::Users(users) => self.users = users,
+            Word::Configure(settings) => {
+                self.settings = settings.clone();
+                self.feed(now, Input::Configure(settings));
+            }
+            Word::Unfinished(to) => drop(to.try_send(self.engine.unfinished())),
             Word::Report(to) => drop(to.try_send(self.report())),
             // The loop has taken it.
             Word::Stop => {}

@@ -42,6 +42,8 @@ numbers! {
         stray_acks,
         /// Requests refused because a table was full.
         overload,
+        /// Calls refused because the server is about to end.
+        draining,
         /// Challenges sent (401 and 407).
         challenges,
         /// Requests whose credentials were right.

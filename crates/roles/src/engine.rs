@@ -127,6 +127,12 @@ impl Engine {
         }
     }
 
+    /// What a server that is about to end waits for: calls of its own that have not ended, and requests that it
+    /// forwarded and that nobody has answered. Looks at all that is being forwarded.
+    pub fn unfinished(&self) -> usize {
+        self.ua.calls() + self.proxy.unanswered()
+    }
+
     /// Whether the user agent holds nothing any more.
     #[cfg(test)]
     pub(crate) fn is_ua_at_rest(&self) -> bool {
@@ -163,6 +169,10 @@ impl Engine {
                 self.core.transactions.set_limits(transaction_limits(&settings));
                 self.settings = settings;
                 self.order_leases();
+                if self.settings.draining {
+                    let (ua, mut cx) = self.ua_and_context(now);
+                    ua.hang_up_all(&mut cx);
+                }
             }
             Input::Timeout => {}
         }

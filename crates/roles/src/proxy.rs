@@ -136,6 +136,11 @@ impl Proxy {
         }
     }
 
+    /// How many of them have no final answer yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.contexts.values().filter(|context| !context.answered && !context.server_gone).count()
+    }
+
     /// How many requests are being forwarded.
     pub(crate) fn len(&self) -> usize {
         self.contexts.len()

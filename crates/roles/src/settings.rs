@@ -49,6 +49,9 @@ pub struct Settings {
     pub digest: DigestSettings,
     /// Limits.
     pub limits: Limits,
+    /// Whether the server is about to end: new calls are refused with 503, and the calls in which it takes part itself
+    /// are ended with BYE.
+    pub draining: bool,
 }
 
 /// 32 secret bytes that no log shows.
@@ -279,6 +282,7 @@ impl Settings {
             journal: false,
             digest: DigestSettings::default(),
             limits: Limits::default(),
+            draining: false,
         }
     }
 

@@ -209,6 +209,13 @@ impl Ua {
         self.desk.deadlines.next()
     }
 
+    /// Ends every call, each as its state asks for.
+    pub(crate) fn hang_up_all(&mut self, cx: &mut Context<'_>) {
+        for handle in self.calls.handles() {
+            self.with_call(cx, handle, |call, desk, cx| call.hang_up(desk, cx));
+        }
+    }
+
     /// How many calls there are, with those whose last request has no answer yet.
     pub(crate) const fn calls(&self) -> usize {
         self.calls.len()

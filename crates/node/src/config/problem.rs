@@ -232,9 +232,9 @@ impl fmt::Display for Remedy {
             Remedy::AtMostEntries(most) => write!(f, "keep {most} entries or fewer"),
             Remedy::Add(example) => write!(f, "add a line like `{example}`"),
             Remedy::ChangeEither => f.write_str("change one of the two"),
-            Remedy::SayPublic => {
-                f.write_str("name a private address, or set `server.public = true` if that is what you want")
-            }
+            Remedy::SayPublic => f.write_str(
+                "name a private address, or set `server.public = true` or --public if that is what you want",
+            ),
             Remedy::Close(line) => write!(f, "set `{line}`, or leave out `public`"),
             Remedy::LeaveOutEither(one, other) => write!(f, "leave out {one} or {other}"),
             Remedy::ShorterPath(most) => write!(f, "name a path of at most {most} bytes, best below /run"),

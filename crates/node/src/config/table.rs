@@ -12,8 +12,8 @@ pub(super) trait Table: Default {
     fn info() -> TableInfo;
     /// Takes a value; false if there is no such key.
     fn read(&mut self, key: &str, value: &Spanned<DeValue<'_>>, reader: &mut FaultReader<'_>) -> bool;
-    /// The paths of the keys that need a restart and differ.
-    fn restarts(&self, new: &Self) -> Vec<&'static str>;
+    /// The paths of the keys that differ, and when a change of them counts.
+    fn changes(&self, new: &Self) -> Vec<(&'static str, super::keys::Change)>;
 }
 
 /// Where faults go, and how a position in the text becomes a place.
@@ -96,11 +96,20 @@ macro_rules! tables {
             vec![$( $Type::info(), )+ $RType::info()]
         }
 
+        /// The keys in which the two differ, and when a change of them counts. A table that repeats counts as one key.
+        pub fn changes(old: &Config, new: &Config) -> Vec<(&'static str, Change)> {
+            let mut changed = Vec::new();
+            $( changed.extend(old.$field.changes(&new.$field)); )+
+            if old.$r_field != new.$r_field {
+                changed.push(($r_name, Change::Reload));
+            }
+            changed
+        }
+
         /// The keys whose change counts only from the next start on, of those in which the two differ.
         pub fn changes_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-            let mut changed = Vec::new();
-            $( changed.extend(old.$field.restarts(&new.$field)); )+
-            changed
+            let restart = |(key, change)| (change == Change::Restart).then_some(key);
+            changes(old, new).into_iter().filter_map(restart).collect()
         }
     };
 }
@@ -149,11 +158,11 @@ macro_rules! one_table {
                 true
             }
 
-            fn restarts(&self, new: &Self) -> Vec<&'static str> {
+            fn changes(&self, new: &Self) -> Vec<(&'static str, Change)> {
                 let mut changed = Vec::new();
                 $(
-                    if Change::$change == Change::Restart && self.$key != new.$key {
-                        changed.push(concat!($table, ".", stringify!($key)));
+                    if self.$key != new.$key {
+                        changed.push((concat!($table, ".", stringify!($key)), Change::$change));
                     }
                 )+
                 changed

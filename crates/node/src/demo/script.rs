@@ -110,7 +110,7 @@ pub(super) fn run(
     let server = Server::start(ServerConfig {
         domains: vec![DOMAIN.to_owned()],
         listen: vec![listen],
-        shards: config.shards,
+        shards: Some(config.shards),
         tap: Some(capture.tap(SERVER)),
         ..ServerConfig::new(Data::Memory)
     })?;

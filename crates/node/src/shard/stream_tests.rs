@@ -400,7 +400,7 @@ fn phones_of_ours_register_with_passwords_and_call_each_other_over_tcp() {
     let server = Server::start(ServerConfig {
         domains: vec!["sip.test".into()],
         listen: listen.to_vec(),
-        shards: 2,
+        shards: Some(2),
         ..ServerConfig::new(Data::Memory)
     })
     .expect("a server");

@@ -73,7 +73,12 @@ impl Client {
 
 fn config(data: Data, listen: &str, shards: u16) -> ServerConfig {
     let listen: ListenAddress = listen.parse().expect("an address");
-    ServerConfig { domains: vec!["sip.test".into()], listen: vec![listen], shards, ..ServerConfig::new(data) }
+    ServerConfig {
+        domains: vec!["sip.test".into()],
+        listen: vec![listen],
+        shards: Some(shards),
+        ..ServerConfig::new(data)
+    }
 }
 
 fn loopback(shards: u16) -> Server {
@@ -158,7 +163,7 @@ fn a_public_address_is_refused_and_an_open_server_stays_private() {
     let error = Server::start(config(Data::Memory, "udp:192.0.2.1:0", 1)).expect_err("it is public");
     assert!(error.to_string().contains("--public"), "{error}");
     let open = ServerConfig { public: true, open: true, ..config(Data::Memory, "udp:192.0.2.1:0", 1) };
-    assert!(matches!(Server::start(open), Err(StartError::OpenToPublic(_))));
+    assert!(matches!(Server::start(open), Err(StartError::Config(_))));
     assert!(matches!(
         Server::start(config(Data::Memory, "udp:127.0.0.1:0", 0)),
         Err(StartError::Shards { asked: 0, .. })

@@ -14,6 +14,13 @@ use crate::context::{ServerRecord, ServerUse};
 use crate::policy::{Decision, decide};
 use crate::proxy::forward;
 
+/// When to try again after a 503, in seconds.
+const RETRY_AFTER_S: u32 = 10;
+
+fn begins_call(request: &Message) -> bool {
+    request.method() == Some(&Method::Invite) && request.to().is_ok_and(|to| to.tag().is_none())
+}
+
 impl Engine {
     pub(super) fn packet(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         self.core.counters.packets += 1;
@@ -113,6 +120,15 @@ impl Engine {
             }
         };
         let Some(server) = self.begin(now, flow, &request) else { return };
+        // Not before: a copy of an INVITE that rings belongs to a call that may still be answered.
+        if self.settings.draining && begins_call(&request) {
+            // The whole server is about to go: its clients do well to try another one (RFC 3261 §21.5.4).
+            self.core.counters.draining += 1;
+            let mut cx = self.context(now);
+            return cx.respond_and_forget(server, &request, Status::of(503), |writer| {
+                writer.number(HeaderName::RetryAfter, RETRY_AFTER_S);
+            });
+        }
         let arrived = Arrived { server, request, flow, decision, caller: None };
         match credentials {
             None => self.act(now, arrived),
@@ -142,7 +158,7 @@ impl Engine {
             Received::Full => {
                 self.core.counters.overload += 1;
                 self.respond_stateless(request, flow, Status::of(503), |writer| {
-                    writer.number(HeaderName::RetryAfter, 10);
+                    writer.number(HeaderName::RetryAfter, RETRY_AFTER_S);
                 });
                 None
             }

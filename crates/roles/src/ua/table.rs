@@ -37,6 +37,13 @@ impl Calls {
         handle
     }
 
+    /// All calls, in the order of their slots.
+    pub(super) fn handles(&self) -> Vec<CallHandle> {
+        let slots = (0_u32..).zip(&self.slots);
+        let taken = slots.filter(|(_, place)| place.call.is_some());
+        taken.map(|(slot, place)| CallHandle { slot, generation: place.generation }).collect()
+    }
+
     /// The call, unless it is over.
     pub(super) fn get_mut(&mut self, handle: CallHandle) -> Option<&mut Call> {
         let slot = self.slots.get_mut(handle.slot as usize)?;

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
+use std::time::Duration;
 
 /// What the process is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,21 @@ impl Signals {
             libc::pthread_sigmask(libc::SIG_BLOCK, &set, std::ptr::null_mut())
         };
         if code == 0 { Ok(Signals { set }) } else { Err(io::Error::from_raw_os_error(code)) }
+    }
+
+    /// Waits for the next signal, but no longer than this; `None` when none came.
+    pub fn wait_for(&self, longest: Duration) -> Option<Signal> {
+        let time = libc::timespec {
+            tv_sec: longest.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+            tv_nsec: longest.subsec_nanos().into(),
+        };
+        // SAFETY: the set is valid since `block`, the time is on this stack, and nothing more is asked of the signal.
+        match unsafe { libc::sigtimedwait(&self.set, std::ptr::null_mut(), &time) } {
+            libc::SIGTERM | libc::SIGINT => Some(Signal::Stop),
+            libc::SIGHUP => Some(Signal::Reload),
+            // EAGAIN: time is up. EINTR: a signal of others; the caller comes back.
+            _ => None,
+        }
     }
 
     /// Waits for the next signal.

@@ -56,6 +56,7 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
         journal: false,
         digest: DigestSettings::default(),
         limits: Limits::default(),
+        draining: false,
     }
 }
 
