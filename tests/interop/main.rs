@@ -14,6 +14,7 @@ mod client;
 mod crash;
 mod demo;
 mod lab;
+mod life;
 mod phone;
 mod phones;
 mod process;

@@ -104,7 +104,7 @@ fn calls_over(
 }
 
 /// SIPp with a scenario of the folder beside this file, on a port of its own.
-fn sipp(lab: &Lab, server: &Server, scenario: &str, user: &User, port: u16) -> Command {
+pub(crate) fn sipp(lab: &Lab, server: &Server, scenario: &str, user: &User, port: u16) -> Command {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/sipp").join(format!("{scenario}.xml"));
     assert!(file.is_file(), "there is no {}", file.display());
     let (errors, port) = (lab.path(&format!("{scenario}.log")), port.to_string());

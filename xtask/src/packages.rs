@@ -15,6 +15,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("iproute2", "ip"),
     ("util-linux", "unshare"),
     ("valgrind", "valgrind"),
+    ("systemd", "systemd-analyze"),
 ];
 
 /// Installs what is missing when run as root; otherwise says what is missing and how to get it.

@@ -440,9 +440,9 @@ fn what_lets_strangers_in_is_refused() {
         "[server]\nlisten = [\"udp:0.0.0.0:5060\", \"udp:10.0.0.1:5060\", \"tcp:[2001:db8::1]:5060\"]",
         &[
             "2:10: `server.listen`: `udp:0.0.0.0:5060` can be reached from outside | name a private address, or set \
-             `server.public = true` if that is what you want",
+             `server.public = true` or --public if that is what you want",
             "2:10: `server.listen`: `tcp:[2001:db8::1]:5060` can be reached from outside | name a private address, or \
-             set `server.public = true` if that is what you want",
+             set `server.public = true` or --public if that is what you want",
         ],
     );
 }

@@ -148,6 +148,6 @@ fn a_file_is_checked_without_a_start() {
     let file = folder.path().join("dialtone.toml");
     fs::write(&file, "[serve]\n").expect("a file");
     let problems = check(Some(file), Path::new("data").into()).expect_err("there is no such table");
-    assert!(list(&problems).contains("help: did you mean `server`?"), "{problems:?}");
+    assert!(list(&problems).contains("help: did you mean `[server]`?"), "{problems:?}");
     assert!(check(None, Path::new("data").into()).is_ok());
 }
