@@ -193,7 +193,9 @@ fn registrations_outlive_the_process_whatever_shard_owns_them() {
     let data = Data::Folder(folder.path().join("data"));
     let start = |shards, journal| {
         let config = config(data.clone(), "udp:127.0.0.1:0", shards);
-        Server::start(ServerConfig { open: true, journal, ..config }).expect("a server")
+        let file = folder.path().join("dialtone.toml");
+        std::fs::write(&file, format!("[store]\njournal = {journal}\n")).expect("a file");
+        Server::start(ServerConfig { open: true, file: Some(file), ..config }).expect("a server")
     };
     let register = |server: &Server, lives: u32, contact: &str| {
         let client = Client::new(server.listeners()[0].address);
