@@ -1,7 +1,7 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
-mod forwarding;
 mod draining;
+mod forwarding;
 mod hostile;
 mod journal;
 mod peers;
