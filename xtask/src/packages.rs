@@ -11,6 +11,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("sipsak", "sipsak"),
     ("baresip", "baresip"),
     ("faketime", "faketime"),
+    ("kamailio", "kamailio"),
     ("nftables", "nft"),
     ("iproute2", "ip"),
     ("util-linux", "unshare"),
