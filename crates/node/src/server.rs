@@ -208,8 +208,7 @@ impl Server {
         self.configured.resolved().drain
     }
 
-    /// How much of what was begun before [`Server::drain`] is not finished: calls of its own, and requests that wait for
-    /// an answer. `None` when a shard does not tell within a second.
+    /// How much of what was begun before [`Server::drain`] is not finished: calls of its own, and calls that ring. `None` when a shard does not tell within a second.
     pub fn unfinished(&self) -> Option<usize> {
         self.running.unfinished()
     }

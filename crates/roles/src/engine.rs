@@ -127,7 +127,7 @@ impl Engine {
         }
     }
 
-    /// What a server that is about to end waits for: calls of its own that have not ended, and requests that it
+    /// What a server that is about to end waits for: calls of its own that have not ended, and INVITEs that it
     /// forwarded and that nobody has answered. Looks at all that is being forwarded.
     pub fn unfinished(&self) -> usize {
         self.ua.calls() + self.proxy.unanswered()

@@ -136,9 +136,11 @@ impl Proxy {
         }
     }
 
-    /// How many of them have no final answer yet.
+    /// How many calls have no final answer yet. Other requests are over in seconds, and their senders repeat them.
     pub(crate) fn unanswered(&self) -> usize {
-        self.contexts.values().filter(|context| !context.answered && !context.server_gone).count()
+        let waits =
+            |context: &&ResponseContext| context.is_invite && !context.answered && !context.server_gone;
+        self.contexts.values().filter(waits).count()
     }
 
     /// How many requests are being forwarded.

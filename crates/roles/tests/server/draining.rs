@@ -6,7 +6,7 @@ use dialtone_roles::Settings;
 use dialtone_roles::io::Input;
 use dialtone_wire::HeaderName;
 
-use crate::peers::{Server, authorized_invite, invite, register_bob, settings};
+use crate::peers::{Request, Server, authorized_invite, invite, register, register_bob, settings};
 
 fn drain(server: &mut Server) {
     let draining = Settings { draining: true, version: 1, ..settings() };
@@ -53,4 +53,20 @@ fn a_call_that_rings_may_be_answered_and_is_waited_for() {
     );
     assert_eq!(server.receive("127.0.0.3:5080", &ok).len(), 1);
     assert_eq!(server.engine.unfinished(), 0);
+}
+
+#[test]
+fn another_request_that_nobody_answers_is_not_waited_for() {
+    let mut server = Server::new(Settings { authenticate: false, ..settings() });
+    register_open(&mut server);
+    let options = Request { method: "OPTIONS", ..invite("sip:bob@sip.test") };
+    let sent = server.receive("127.0.0.2:5070", &options.text());
+    assert!(sent.iter().any(|(to, message)| to == "127.0.0.3:5080" && message.is_request()), "{sent:?}");
+    assert_eq!((server.engine.tables().proxy_contexts, server.engine.unfinished()), (1, 0));
+}
+
+fn register_open(server: &mut Server) {
+    let mut request = register("sip:bob@sip.test", "127.0.0.3:5080", "reg-bob");
+    request.extra = "Contact: <sip:bob@127.0.0.3:5080>\r\n".into();
+    assert_eq!(server.status("127.0.0.3:5080", &request.text()), 200);
 }

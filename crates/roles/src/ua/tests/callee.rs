@@ -1,11 +1,13 @@
 //! Calls that come to the phone, from a scripted peer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_wire::{HeaderName, Message};
 
-use super::bench::{Bench, header, sdp};
-use crate::io::{CallHandle, Command, Play};
+use super::bench::{Bench, header, sdp, settings};
+use crate::io::{CallHandle, Command, Input, Play};
+use crate::settings::Settings;
 
 /// A request of the peer. With a `to_tag` it is within the dialog.
 pub(super) fn request(method: &str, cseq: u32, to_tag: &str, more: &str, body: &str) -> String {
@@ -312,4 +314,24 @@ fn a_hold_that_was_refused_is_not_offered_again() {
     assert!(String::from_utf8_lossy(ok.body()).contains("a=sendrecv"));
     answered.give("ACK", 3, "", &sdp(4000, "sendrecv"));
     answered.bye(4, "RemoteHangup");
+}
+
+#[test]
+fn a_server_that_drains_ends_each_call_as_its_state_asks_for() {
+    let draining =
+        || Input::Configure(Arc::new(Settings { draining: true, ..settings("alice", "192.0.2.1:5060") }));
+    let mut answered = in_call();
+    answered.bench.input(draining());
+    let bye = answered.bench.take();
+    assert_eq!(bye.method().unwrap().as_str(), "BYE");
+    // Told again, it says nothing twice.
+    answered.bench.input(draining());
+    assert_eq!((answered.bench.take_all().as_str(), answered.bench.engine.unfinished()), ("", 1));
+    answered.bench.respond(&bye, 200, "b", "", "");
+    assert_eq!(answered.bench.ended().as_deref(), Some("LocalHangup"));
+    assert_eq!(answered.bench.engine.unfinished(), 0);
+    answered.bench.assert_at_rest();
+    let mut ringing = ringing(&sdp(4000, "sendrecv"));
+    ringing.bench.input(draining());
+    assert_eq!(ringing.bench.take().status().unwrap().code(), 603);
 }
