@@ -22,6 +22,7 @@ const AFTER_SOUND: Duration = Duration::from_millis(500);
 ///
 /// Exit code 0 means that the call was answered and ended well, and that sound arrived; any other says why not.
 #[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Call {
     /// Whom: a SIP URI, or the name of a user of --domain.
     #[arg(value_name = "URI")]

@@ -15,6 +15,7 @@ use crate::softphone::{self, Refusal, Who};
 ///
 /// A SIP ping: asks whether somebody is there and what they can do. Exit code 0 means an answer of the 200s.
 #[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Options {
     /// Whom: a SIP URI, or the name of a user of --domain.
     #[arg(value_name = "URI")]

@@ -16,6 +16,7 @@ use crate::softphone::{self, Codecs, Refusal, Who};
 ///
 /// It registers and answers whoever calls, until Ctrl-C or SIGTERM: then it hangs up and takes its registration away.
 #[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Phone {
     /// Who it is.
     #[arg(long, value_name = "NAME")]

@@ -17,10 +17,10 @@ use crate::exit::{self, Exit};
 #[derive(Debug, Args)]
 pub(crate) struct Who {
     /// The password. Others on this machine can see it in the list of programs: rather use --password-file.
-    #[arg(long, value_name = "PW", conflicts_with = "password_file")]
+    #[arg(long, value_name = "PW", requires = "user", conflicts_with = "password_file")]
     password: Option<String>,
     /// A file with the password in its first line; - reads standard input.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
     /// The domain of the user; by default that of whom it calls, or the host of --proxy.
     #[arg(long, value_name = "NAME")]
