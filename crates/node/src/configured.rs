@@ -163,8 +163,10 @@ impl Configured {
 
 /// New settings for engines that run: what needs a restart is as it was.
 fn settings(resolved: &Resolved, running: &Settings, version: u64, draining: bool) -> Settings {
-    let new =
+    let mut new =
         resolved.settings(version, running.secret.clone(), running.unix_start_s, running.listeners.clone());
+    // The framing of streams has it from the start.
+    new.limits.message.message_bytes = running.limits.message.message_bytes;
     Settings { shards: running.shards, digest: running.digest, draining, ..new }
 }
 

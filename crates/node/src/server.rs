@@ -127,6 +127,8 @@ impl Server {
         if config.open {
             tracing::warn!("OPEN: nobody is asked for a password, and requests are forwarded to any domain");
         }
+        let mut streams = StreamSettings::default();
+        streams.message.message_bytes = resolved.limits.message.message_bytes;
         let secret = Secret(random::seed());
         let settings = resolved.settings(0, secret, clock::unix_start_s(), listeners);
         let journal = store.journal()?.filter(|_| resolved.store.journal);
@@ -139,7 +141,7 @@ impl Server {
             reports: Box::new(|report| log_report(&report)),
             tap: config.tap.clone(),
             dumps,
-            streams: StreamSettings::default(),
+            streams,
             turn: ENGINE_TURN,
             journal,
         })?;

@@ -133,7 +133,7 @@ tables! {
     /// What one shard holds at most. What comes when a limit is reached is refused and counted.
     "limits", limits: Limits {
         /// Bytes of one message.
-        message_bytes: Size = Size(count(roles().message.message_bytes)), Size(KIB)..=Size(16 * MIB), Reload;
+        message_bytes: Size = Size(count(roles().message.message_bytes)), Size(KIB)..=Size(16 * MIB), Restart;
         /// Header lines of one message.
         headers: u64 = count(roles().message.headers), 32..=10_000, Reload;
         /// Via values of one message: how many proxies it may have come through.

@@ -98,10 +98,12 @@ fn a_bad_file_changes_nothing_and_says_where() {
 #[test]
 fn keys_that_need_a_restart_are_named_until_the_file_says_what_the_start_read() {
     let bench = Bench::new("", |_| ());
-    let text = "[server]\nshards = 4\n[digest]\nnonce_life = \"1h\"\n";
+    let text = "[server]\nshards = 4\n[digest]\nnonce_life = \"1h\"\n[limits]\nmessage_bytes = \"1MiB\"\n";
     for _ in 0..2 {
-        assert_eq!(bench.reload(text).needs_restart, ["server.shards", "digest.nonce_life"]);
+        let needed = ["server.shards", "digest.nonce_life", "limits.message_bytes"];
+        assert_eq!(bench.reload(text).needs_restart, needed);
         assert_eq!((bench.given().shards, bench.given().digest), (1, bench.running.digest));
+        assert_eq!(bench.given().limits, bench.running.limits);
     }
     assert!(bench.reload("").needs_restart.is_empty());
 }
