@@ -167,7 +167,7 @@ impl<'a> Edits<'a> {
                 // Commas alone are no value: `Message::via` passes over such a line too.
                 HeaderName::Via if top_via && scan::has_value(header.value) => {
                     top_via = false;
-                    self.write_top_via(&header, out);
+                    self.write_top_via(message, &header, out);
                 }
                 HeaderName::Route if routes_left > 0 => write_route_rest(&header, &mut routes_left, out),
                 HeaderName::MaxForwards if self.max_forwards.is_some() => {
@@ -199,7 +199,7 @@ impl<'a> Edits<'a> {
     }
 
     /// The line that holds the topmost Via: its first value goes or gets its source, the rest stays.
-    fn write_top_via(&self, header: &Header<'_>, out: &mut Vec<u8>) {
+    fn write_top_via(&self, message: &Message, header: &Header<'_>, out: &mut Vec<u8>) {
         if !self.pop_via && self.source.is_none() {
             return out.extend_from_slice(header.line);
         }
@@ -209,7 +209,10 @@ impl<'a> Edits<'a> {
             (true, None) => {}
             (false, rest) => {
                 out.extend_from_slice(b"Via: ");
-                write_via_with_source(first, self.source, out);
+                // A line that is taken away may have had the topmost Via of the message.
+                let via =
+                    if self.removed_lines.is_empty() { message.via().ok() } else { Via::parse(first).ok() };
+                write_via_with_source(first, self.source.zip(via), out);
                 if let Some(rest) = rest {
                     out.extend_from_slice(b", ");
                     out.extend_from_slice(rest);
@@ -241,17 +244,16 @@ impl<'a> Edits<'a> {
 }
 
 /// Appends a Via value, with `received` and `rport` for the source where it needs them; values that were there
-/// before (a forgery, or an element that should not have written them) are replaced.
-pub(crate) fn write_via_with_source(value: &[u8], source: Option<SocketAddr>, out: &mut Vec<u8>) {
-    let with_via = |source| Via::parse(value).ok().map(|via| (source, via));
-    let needed = source.and_then(with_via).filter(|(source, via)| via.needs_received(*source));
-    let Some((source, via)) = needed else {
+/// before (a forgery, or an element that should not have written them) are replaced. `came` is that source and the
+/// value as it was read; `None` leaves the value as it is.
+pub(crate) fn write_via_with_source(value: &[u8], came: Option<(SocketAddr, Via<'_>)>, out: &mut Vec<u8>) {
+    let Some((source, via)) = came.filter(|(source, via)| via.needs_received(*source)) else {
         return out.extend_from_slice(value);
     };
     // A Via that could be read has no quotes and brackets before its parameters.
     let params_at = scan::find(value, b';').unwrap_or(value.len());
     out.extend_from_slice(value[..params_at].trim_ascii_end());
-    let mut rport = via.rport().is_some();
+    let mut rport = via.params.has("rport");
     for piece in via.params.pieces() {
         let name = scan::cut(piece, b'=').map_or(piece, |(name, _)| name).trim_ascii();
         if name.eq_ignore_ascii_case("received") {
@@ -391,11 +393,16 @@ mod tests {
         );
     }
 
+    /// The value of a Via, come from a source.
+    fn came(value: &[u8]) -> Option<(SocketAddr, Via<'_>)> {
+        Some(("80.0.0.1:7000".parse().unwrap(), Via::parse(value).unwrap()))
+    }
+
     #[test]
     fn replaces_forged_received_and_rport() {
         let mut out = Vec::new();
         let via = b"SIP/2.0/UDP h;received=9.9.9.9;rport=1;branch=z9hG4bKx;rport=2";
-        write_via_with_source(via, Some("80.0.0.1:7000".parse().unwrap()), &mut out);
+        write_via_with_source(via, came(via), &mut out);
         assert_eq!(out, b"SIP/2.0/UDP h;rport=7000;branch=z9hG4bKx;received=80.0.0.1");
     }
 
@@ -403,7 +410,7 @@ mod tests {
     fn quoted_semicolons_in_a_via_are_no_parameters() {
         let mut out = Vec::new();
         let via = b"SIP/2.0/UDP h;x=\"a;received=9.9.9.9\";branch=z9hG4bKx";
-        write_via_with_source(via, Some("80.0.0.1:7000".parse().unwrap()), &mut out);
+        write_via_with_source(via, came(via), &mut out);
         assert_eq!(out, b"SIP/2.0/UDP h;x=\"a;received=9.9.9.9\";branch=z9hG4bKx;received=80.0.0.1".to_vec());
     }
 

@@ -11,8 +11,10 @@ use crate::headers::{CSeq, Contact, MaxForwards, NameAddr, TypedHeader, Via};
 use crate::method::{Method, Status};
 use crate::scan::{self, ListValues, trim};
 use crate::uri::{Uri, UriBuf};
+use via_index::ViaIndex;
 
 mod parse;
+mod via_index;
 
 /// The largest message, and the most of each thing in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ pub struct Message {
     start: StartLine,
     headers: SmallVec<[HeaderLine; 20]>,
     body: Span,
+    /// `None` when the topmost Via is missing or malformed.
+    via: Option<ViaIndex>,
 }
 
 /// What the first line says.
@@ -66,6 +70,15 @@ struct Span {
 impl Span {
     fn of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         &bytes[self.start as usize..self.end as usize]
+    }
+
+    /// Where `part`, which was cut out of `bytes`, stands in them. An empty part may stand anywhere.
+    fn in_bytes(bytes: &[u8], part: &str) -> Span {
+        if part.is_empty() {
+            return Span { start: 0, end: 0 };
+        }
+        let start = part.as_ptr() as usize - bytes.as_ptr() as usize;
+        Span { start: start as u32, end: (start + part.len()) as u32 }
     }
 }
 
@@ -173,7 +186,12 @@ impl Message {
 
     /// The first value of a header, or its only one.
     pub fn value(&self, name: HeaderName) -> Option<&[u8]> {
-        self.values(name).next()
+        let mut lines = self.line_values(name);
+        if name.is_list() {
+            lines.find_map(|line| ListValues::new(line).next())
+        } else {
+            lines.next().map(trim)
+        }
     }
 
     /// The first value of a header that Dialtone has no name for, by its text in any case.
@@ -207,6 +225,13 @@ impl Message {
     /// # Errors
     /// When it is missing or malformed.
     pub fn via(&self) -> Result<Via<'_>, HeaderError> {
+        match self.via.and_then(|index| index.read(&self.bytes)) {
+            Some(via) => Ok(via),
+            None => self.read_via(),
+        }
+    }
+
+    fn read_via(&self) -> Result<Via<'_>, HeaderError> {
         let value = self.value(HeaderName::Via).ok_or(HeaderName::Via.fault(Fault::Missing))?;
         Via::parse(value).map_err(|fault| HeaderName::Via.fault(fault))
     }

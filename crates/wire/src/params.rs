@@ -17,6 +17,11 @@ impl<'a> Params<'a> {
         Params { text, escaped: true }
     }
 
+    /// Takes the parameters of a header value that [`Params::parse`] has read before.
+    pub(crate) const fn of_header(text: &'a str) -> Params<'a> {
+        Params { text, escaped: false }
+    }
+
     /// Reads the parameters of a header value; `None` when the text is not a run of `;name[=value]` whose names
     /// are tokens and whose values are tokens, hosts or quoted strings (RFC 3261 §25.1 `generic-param`).
     pub fn parse(text: &'a str) -> Option<Params<'a>> {

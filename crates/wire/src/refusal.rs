@@ -107,14 +107,14 @@ fn copy_headers<'a>(
             HeaderName::Via => {
                 for value in ListValues::new(value) {
                     let is_top = destination.is_none();
+                    let via = is_top.then(|| Via::parse(value).ok()).flatten();
                     if is_top {
                         // A Via that can't be read (of SIP/7.0, say): back to where the request came from.
-                        let via = Via::parse(value);
                         destination = Some(via.map_or(source, |via| via.response_address(source)));
                     }
                     out.extend_from_slice(b"Via: ");
                     let at = out.len();
-                    write_via_with_source(value, is_top.then_some(source), out);
+                    write_via_with_source(value, via.map(|via| (source, via)), out);
                     blank_controls(&mut out[at..]);
                     out.extend_from_slice(b"\r\n");
                 }

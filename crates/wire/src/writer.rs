@@ -60,14 +60,14 @@ impl Writer {
     }
 
     fn copy_for_response(&mut self, request: &Message, source: Option<SocketAddr>, to_tag: Option<&str>) {
-        let mut source = source;
+        let mut came = source.and_then(|source| Some((source, request.via().ok()?)));
         for line in request.line_values(HeaderName::Via).filter(|line| has_value(line)) {
             self.out.extend_from_slice(b"Via: ");
             for (index, value) in ListValues::new(line).enumerate() {
                 if index > 0 {
                     self.out.extend_from_slice(b", ");
                 }
-                write_via_with_source(value, source.take(), &mut self.out);
+                write_via_with_source(value, came.take(), &mut self.out);
             }
             self.out.extend_from_slice(b"\r\n");
         }
@@ -97,6 +97,13 @@ impl Writer {
         self.out.extend_from_slice(b": ");
         let _ = write!(LineText(&mut self.out), "{value}");
         self.out.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// Adds header lines of our own as they stand: whole lines, each with its CRLF.
+    pub fn lines(&mut self, lines: &'static str) -> &mut Writer {
+        debug_assert!(lines.ends_with("\r\n"), "a whole line has its end");
+        self.out.extend_from_slice(lines.as_bytes());
         self
     }
 

@@ -115,14 +115,14 @@ impl<'a> Via<'a> {
     /// Whether the server that got the request from `source` must say so in `received` (RFC 3261 §18.2.1,
     /// RFC 3581 §4): sent-by is a name or another address, or `rport` was asked for.
     pub fn needs_received(&self, source: SocketAddr) -> bool {
-        self.host.ip() != Some(source.ip()) || self.rport().is_some()
+        self.host.ip() != Some(source.ip()) || self.params.has("rport")
     }
 
     /// Where a response goes over an unreliable transport (RFC 3261 §18.2.2, RFC 3581 §4), when the request
     /// came from `source`: its address, and its port if `rport` asked for it, else the port of sent-by.
     /// (`maddr` is not obeyed: it would let a request aim our answers at anybody.)
     pub fn response_address(&self, source: SocketAddr) -> SocketAddr {
-        let port = if self.rport().is_some() { source.port() } else { self.port_or_default() };
+        let port = if self.params.has("rport") { source.port() } else { self.port_or_default() };
         SocketAddr::new(source.ip(), port)
     }
 }

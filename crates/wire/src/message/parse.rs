@@ -13,6 +13,7 @@ use bytes::Bytes;
 use memchr::memchr;
 use smallvec::SmallVec;
 
+use super::via_index::ViaIndex;
 use super::{HeaderLine, Limits, Message, Span, StartLine};
 use crate::error::ParseError;
 use crate::header_name::HeaderName;
@@ -36,9 +37,10 @@ impl Message {
         let end = line_end(&bytes, 0, 1)?.ok_or(ParseError::Truncated)?;
         let start = start_line(&bytes[..end])?;
         let body = Span { start: 0, end: 0 };
-        let mut message = Message { bytes, start, headers: SmallVec::new(), body };
+        let mut message = Message { bytes, start, headers: SmallVec::new(), body, via: None };
         let body_start = header_lines(&message.bytes, end + 2, limits, &mut message.headers)?;
         message.cut_body(body_start)?;
+        message.via = message.read_via().ok().map(|via| ViaIndex::of(&message.bytes, &via));
         Ok(message)
     }
 
