@@ -196,7 +196,8 @@ impl Transactions {
         // An exact-size copy: the message may be a slice of a batch that was received at once.
         let kept = Bytes::copy_from_slice(request.bytes());
         self.kept_bytes += kept.len();
-        let same_request = self.count_same_request(request);
+        // A registrar has no use for RFC 3261 §8.2.2.2: a REGISTER that comes twice is told by §10.3 step 7.
+        let same_request = if *method == Method::Register { None } else { self.count_same_request(request) };
         let handle = self.servers.insert(Server {
             machine,
             flow,
@@ -287,7 +288,7 @@ impl Transactions {
 
     /// Whether the request, for which [`Transactions::receive_request`] has just given [`Received::New`], has come
     /// before on another path: it has no To tag, and From tag, Call-ID and CSeq of another transaction
-    /// (RFC 3261 §8.2.2.2). A user agent answers it with 482.
+    /// (RFC 3261 §8.2.2.2). A user agent answers it with 482. A REGISTER is never said to be merged.
     pub fn is_merged(&mut self, request: &Message) -> bool {
         self.same_request_hash(request)
             .and_then(|hash| self.same_request.get(&hash))
