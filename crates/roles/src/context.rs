@@ -14,14 +14,14 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::uri::{Host, Uri, UriBuf};
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use foldhash::fast::FixedState;
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::{SmolStr, SmolStrBuilder};
 
 use crate::counters::Counters;
 use crate::io::{Event, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
 use crate::proxy::ContextId;
 use crate::queries::{Queries, Waiting};
-use crate::random::Random;
+use crate::random::{self, Random};
 use crate::settings::Settings;
 
 mod client_use;
@@ -148,7 +148,7 @@ impl Core {
         let mut hasher = FixedState::with_seed(self.tag_seed).build_hasher();
         hasher.write(request.call_id().unwrap_or("").as_bytes());
         hasher.write(request.value(HeaderName::Via).unwrap_or(b""));
-        format_smolstr!("{:016x}", hasher.finish())
+        random::word(hasher.finish())
     }
 
     pub(crate) fn transmit(&mut self, transmit: Transmit) {
@@ -377,7 +377,10 @@ impl Context<'_> {
 
     /// A branch that no other request has.
     pub(crate) fn branch(&mut self) -> SmolStr {
-        format_smolstr!("{MAGIC_COOKIE}{}", self.core.random.token())
+        let mut branch = SmolStrBuilder::new();
+        branch.push_str(MAGIC_COOKIE);
+        branch.push_str(&self.core.random.token());
+        branch.finish()
     }
 }
 

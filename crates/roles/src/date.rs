@@ -1,18 +1,25 @@
 //! The Date header (RFC 3261 §20.17): RFC 1123 dates, always in GMT.
 
-use smol_str::{SmolStr, format_smolstr};
-
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 
-/// The Date header for a point of Unix time in seconds.
-pub(crate) fn format(unix_s: u64) -> SmolStr {
+/// The Date header for a point of Unix time in seconds, up to the end of the year 9999. Each answer to a REGISTER has
+/// one, so it is written without the cost of formatting.
+pub(crate) fn format(unix_s: u64) -> [u8; 29] {
     let (days, second) = (unix_s / 86_400, unix_s % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     let weekday = DAYS[(days % 7) as usize];
-    format_smolstr!("{weekday}, {day:02} {} {year} {hour:02}:{minute:02}:{second:02} GMT", MONTHS[month])
+    let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
+    date[..3].copy_from_slice(weekday.as_bytes());
+    date[8..11].copy_from_slice(MONTHS[month].as_bytes());
+    for (at, number) in [(5, day), (12, year / 100), (14, year % 100), (17, hour), (20, minute), (23, second)]
+    {
+        date[at] = b'0' + (number / 10 % 10) as u8;
+        date[at + 1] = b'0' + (number % 10) as u8;
+    }
+    date
 }
 
 /// Year, month (from 0) and day of a number of days since 1970-01-01, counted in eras of 400 years that begin
@@ -35,10 +42,10 @@ mod tests {
 
     #[test]
     fn formats_known_dates() {
-        assert_eq!(format(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(format(970_643_674), "Wed, 04 Oct 2000 07:14:34 GMT");
-        assert_eq!(format(951_782_399), "Mon, 28 Feb 2000 23:59:59 GMT");
-        assert_eq!(format(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
-        assert_eq!(format(1_795_305_600), "Sun, 22 Nov 2026 00:00:00 GMT");
+        assert_eq!(&format(0), b"Thu, 01 Jan 1970 00:00:00 GMT");
+        assert_eq!(&format(970_643_674), b"Wed, 04 Oct 2000 07:14:34 GMT");
+        assert_eq!(&format(951_782_399), b"Mon, 28 Feb 2000 23:59:59 GMT");
+        assert_eq!(&format(951_782_400), b"Tue, 29 Feb 2000 00:00:00 GMT");
+        assert_eq!(&format(1_795_305_600), b"Sun, 22 Nov 2026 00:00:00 GMT");
     }
 }

@@ -2,7 +2,7 @@
 
 use rand::rngs::ChaCha12Rng;
 use rand::{Rng as _, SeedableRng as _};
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 /// The random source of one shard. The same seed gives the same words.
 #[derive(Debug)]
@@ -19,6 +19,27 @@ impl Random {
 
     /// 64 random bits as a word (RFC 3261 §19.3 asks for at least 32 in a tag).
     pub(crate) fn token(&mut self) -> SmolStr {
-        format_smolstr!("{:016x}", self.next_u64())
+        word(self.next_u64())
+    }
+}
+
+/// 64 bits as a word of 16 hexadecimal digits.
+pub(crate) fn word(bits: u64) -> SmolStr {
+    let mut digits = [0; 16];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bits.to_be_bytes()) {
+        *pair = [byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
+    }
+    SmolStr::new(std::str::from_utf8(&digits).expect("digits are ASCII"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::word;
+
+    #[test]
+    fn a_word_has_all_its_zeros() {
+        assert_eq!(word(0), "0000000000000000");
+        assert_eq!(word(0x0123_4567_89ab_cdef), "0123456789abcdef");
+        assert_eq!(word(u64::MAX), "ffffffffffffffff");
     }
 }

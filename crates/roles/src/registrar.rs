@@ -8,7 +8,7 @@ use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::{SipUri, UriBuf, escape_user};
 use dialtone_wire::{HeaderName, Message, Status};
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::{SmolStr, SmolStrBuilder};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +53,11 @@ const fn refused(code: u16, why: &'static str) -> Registered {
 /// undone and done again in one way, the domain's own name, and no parameters.
 pub(crate) fn canonical_aor(uri: &SipUri<'_>, domain: &str) -> SmolStr {
     let user = uri.user_unescaped().unwrap_or_default();
-    format_smolstr!("sip:{}@{domain}", escape_user(&user))
+    let mut aor = SmolStrBuilder::new();
+    for part in ["sip:", &escape_user(&user), "@", domain] {
+        aor.push_str(part);
+    }
+    aor.finish()
 }
 
 /// Carries out a REGISTER.
@@ -230,8 +234,20 @@ fn apply(
     flow: Flow,
     request: &Message,
 ) {
-    let known = bindings.iter().position(|binding| binding.contact.uri().equivalent(&change.contact.uri));
-    let Ok(contact) = UriBuf::parse(change.contact.uri_text) else { return };
+    let known = bindings.iter().position(|binding| {
+        // The same text is the same URI: nearly every refresh.
+        binding.contact.as_str() == change.contact.uri_text
+            || binding.contact.uri().equivalent(&change.contact.uri)
+    });
+    let as_before =
+        known.map(|at| &bindings[at].contact).filter(|uri| uri.as_str() == change.contact.uri_text);
+    let contact = match as_before {
+        Some(contact) => contact.clone(),
+        None => match UriBuf::parse(change.contact.uri_text) {
+            Ok(contact) => contact,
+            Err(_) => return,
+        },
+    };
     let binding = Binding {
         contact,
         q_milli: change.q_milli,
@@ -264,11 +280,11 @@ fn contact_value(binding: &Binding, now: Instant) -> String {
     let left = binding.expires_at - now;
     // A part of a second left still counts as one: the binding is there.
     let expires_s = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    let q = match binding.q_milli {
-        1000 => String::new(),
-        q => format!(";q=0.{q:03}"),
-    };
-    format!("<{}>;expires={expires_s}{q}", binding.contact)
+    let value = ["<", binding.contact.as_str(), ">;expires=", &expires_s.to_string()].concat();
+    match binding.q_milli {
+        1000 => value,
+        q => format!("{value};q=0.{q:03}"),
+    }
 }
 
 #[cfg(test)]

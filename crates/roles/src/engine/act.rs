@@ -141,9 +141,9 @@ impl Engine {
         let date = date::format(self.settings.unix_start_s + now.as_nanos() / 1_000_000_000);
         self.respond(now, arrived.server, &arrived.request, Status::of(200), |writer| {
             for contact in contacts {
-                writer.header(HeaderName::Contact, contact);
+                writer.text(HeaderName::Contact, contact);
             }
-            writer.header(HeaderName::Date, date);
+            writer.raw(HeaderName::Date, &date);
         });
     }
 

@@ -16,6 +16,14 @@ use crate::context::Context;
 /// Methods that the server as a whole takes.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER";
 
+/// What the answer to OPTIONS says of the server as a whole, beside [`ALLOW`] (RFC 3261 §11.2).
+const CAPABILITIES: &str = concat!(
+    "Accept: application/sdp\r\n",
+    "Accept-Encoding: identity\r\n",
+    "Accept-Language: en\r\n",
+    "Supported: \r\n",
+);
+
 impl Engine {
     pub(super) fn stateless_tag(&self, request: &Message) -> SmolStr {
         self.core.stateless_tag(request)
@@ -86,11 +94,7 @@ impl Engine {
                 self.refuse_extensions(request, flow, HeaderName::Require);
             }
             Some(Method::Options) => self.respond_stateless(request, flow, Status::of(200), |writer| {
-                writer.text(HeaderName::Allow, ALLOW);
-                writer.text(HeaderName::Accept, "application/sdp");
-                writer.text(HeaderName::AcceptEncoding, "identity");
-                writer.text(HeaderName::AcceptLanguage, "en");
-                writer.text(HeaderName::Supported, "");
+                writer.text(HeaderName::Allow, ALLOW).lines(CAPABILITIES);
             }),
             Some(Method::Other(_)) => {
                 self.respond_stateless(request, flow, Status::of(501), |writer| {

@@ -8,9 +8,10 @@ use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::uri::{SipUri, UriBuf};
 use dialtone_wire::{Edits, HeaderName, Message};
 use smallvec::SmallVec;
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
+use crate::random;
 
 /// The parameter of our Record-Route that holds the route token.
 pub(crate) const TOKEN_PARAM: &str = "dt";
@@ -35,7 +36,7 @@ impl Onward {
     pub(crate) fn branch(&self, cx: &mut Context<'_>) -> SmolStr {
         let branch = cx.branch();
         match self.trace {
-            Some(trace) => format_smolstr!("{branch}.{trace:016x}"),
+            Some(trace) => [branch.as_str(), ".", &random::word(trace)].concat().into(),
             None => branch,
         }
     }
@@ -104,15 +105,16 @@ pub(crate) fn build(
     let via = via_value(&flow, branch);
     let record_routes = onward.record_route.as_deref().map(|token| record_routes(came, flow, token));
     let hops = request.max_forwards().ok().flatten().map_or(70, |hops| hops.saturating_sub(1));
-    let last_route = format!("<{}>", target.unwrap_or(request.uri_text()));
+    let strict_router = onward.strict_router(request);
+    let last_route = strict_router.map(|_| format!("<{}>", target.unwrap_or(request.uri_text())));
     let mut edits = Edits::new();
     edits.push_via(&via).set_source(came.remote).set_max_forwards(hops).pop_routes(onward.own_routes);
     if let Some(uri) = target {
         edits.set_request_uri(uri);
     }
-    if let Some(uri) = onward.strict_router(request) {
+    if let (Some(uri), Some(last_route)) = (strict_router, &last_route) {
         // §16.6 step 6: the Request-URI goes to the end of the route, the router's own URI takes its place.
-        edits.pop_routes(onward.own_routes + 1).append_route(&last_route).set_request_uri(uri);
+        edits.pop_routes(onward.own_routes + 1).append_route(last_route).set_request_uri(uri);
     }
     for value in record_routes.iter().flatten() {
         edits.push_record_route(value);
