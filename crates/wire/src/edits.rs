@@ -253,7 +253,7 @@ pub(crate) fn write_via_with_source(value: &[u8], came: Option<(SocketAddr, Via<
     // A Via that could be read has no quotes and brackets before its parameters.
     let params_at = scan::find(value, b';').unwrap_or(value.len());
     out.extend_from_slice(value[..params_at].trim_ascii_end());
-    let mut rport = via.params.has("rport");
+    let mut rport = true;
     for piece in via.params.pieces() {
         let name = scan::cut(piece, b'=').map_or(piece, |(name, _)| name).trim_ascii();
         if name.eq_ignore_ascii_case("received") {

@@ -343,7 +343,9 @@ impl Message {
     /// # Errors
     /// The first fault.
     pub fn check(&self) -> Result<(), HeaderError> {
-        self.via()?;
+        if self.via.is_none() {
+            self.read_via()?;
+        }
         self.from()?;
         self.to()?;
         self.call_id()?;

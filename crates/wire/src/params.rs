@@ -85,7 +85,7 @@ impl<'a> Params<'a> {
 
     /// Whether the parameter stands, with or without a value.
     pub fn has(self, name: &str) -> bool {
-        self.find(name).is_some()
+        self.pieces().any(|piece| self.is_named(piece, name))
     }
 }
 

@@ -73,7 +73,8 @@ impl Message {
     }
 
     fn screen_syntax(&self) -> Result<(), ScreenFault> {
-        if let (Some(method @ Method::Other(_)), Ok(cseq)) = (self.method(), self.cseq())
+        if let Some(method @ Method::Other(_)) = self.method()
+            && let Ok(cseq) = self.cseq()
             && *method != cseq.method
         {
             // RFC 4475 §3.1.2.18: 400 would do, but 501 serves methods to come.
