@@ -23,6 +23,7 @@ use crate::proxy::ContextId;
 use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
 use crate::settings::Settings;
+use crate::text::push_address;
 
 mod client_use;
 
@@ -146,7 +147,7 @@ impl Core {
     /// (RFC 3261 §8.2.7).
     pub(crate) fn stateless_tag(&self, request: &Message) -> SmolStr {
         let mut hasher = FixedState::with_seed(self.tag_seed).build_hasher();
-        hasher.write(request.call_id().unwrap_or("").as_bytes());
+        hasher.write(request.value(HeaderName::CallId).unwrap_or(b""));
         hasher.write(request.value(HeaderName::Via).unwrap_or(b""));
         random::word(hasher.finish())
     }
@@ -386,7 +387,14 @@ impl Context<'_> {
 
 /// Our Via on a flow.
 pub(crate) fn via_value(flow: &Flow, branch: &str) -> String {
-    format!("SIP/2.0/{} {};rport;branch={branch}", flow.transport, flow.local)
+    let mut value = String::with_capacity(96);
+    value.push_str("SIP/2.0/");
+    value.push_str(flow.transport.token());
+    value.push(' ');
+    push_address(&mut value, flow.local);
+    value.push_str(";rport;branch=");
+    value.push_str(branch);
+    value
 }
 
 /// The `transport` parameter that a URI needs for all but UDP.

@@ -19,6 +19,7 @@ mod registrar;
 mod route_token;
 pub mod settings;
 mod steer;
+mod text;
 mod ua;
 
 pub use counters::{Counters, Tables};

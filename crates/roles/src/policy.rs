@@ -26,6 +26,8 @@ pub(crate) enum Decision {
     Register {
         /// The name of the domain.
         domain: SmolStr,
+        /// The canonical address-of-record that To names.
+        aor: SmolStr,
     },
     /// For a robot.
     Robot {
@@ -60,7 +62,7 @@ impl Decision {
             return None;
         }
         match self {
-            Decision::Register { domain } => Some((Side::Server, domain.clone())),
+            Decision::Register { domain, .. } => Some((Side::Server, domain.clone())),
             Decision::Robot { domain, .. } | Decision::User { domain, .. } => {
                 let own = callers_domain(settings, request);
                 Some((Side::Proxy, own.unwrap_or_else(|| domain.clone())))
@@ -116,7 +118,7 @@ pub(crate) fn decide(
 
 fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, own: &OwnRoutes) -> Decision {
     // The other side of a call has its token too: it opens that dialog, and nothing that begins outside of one.
-    let in_dialog = own.token_is_right && request.to().is_ok_and(|to| to.tag().is_some());
+    let in_dialog = own.token_is_right && matches!(request.to_tag(), Ok(Some(_)));
     let onward = || own.onward(tokens, request);
     let more_routes = request.values(HeaderName::Route).count() > own.count;
     if more_routes {
@@ -161,10 +163,13 @@ fn decide_local(
         // RFC 3261 §10.3 step 5: the address-of-record must be of this domain.
         let to = request.to().ok().and_then(|to| {
             let uri = *to.uri.as_sip()?;
-            uri.user.and(settings.domain_of(&uri.host, uri.port))
+            uri.user?;
+            Some((uri, settings.domain_of(&uri.host, uri.port)?))
         });
         return match to {
-            Some(to) => Decision::Register { domain: to.name.clone() },
+            Some((uri, own)) => {
+                Decision::Register { domain: own.name.clone(), aor: canonical_aor(&uri, &own.name) }
+            }
             None => Decision::Refuse(Status::of(404)),
         };
     }
@@ -223,7 +228,7 @@ impl OwnRoutes {
             request.method(),
             Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
         ) && (request.method() == Some(&Method::Invite)
-            || request.to().is_ok_and(|to| to.tag().is_none()));
+            || matches!(request.to_tag(), Ok(None)));
         let record_route =
             starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id));
         Onward { own_routes: self.count, local: self.local, record_route, ..Onward::default() }

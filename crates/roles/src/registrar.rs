@@ -271,9 +271,10 @@ fn apply(
 /// NAT: its contact leads nowhere.
 fn is_behind_nat(contact: &NameAddr<'_>, flow: Flow, request: &Message) -> bool {
     let Some(contact_ip) = contact.uri.as_sip().and_then(|uri| uri.host.ip()) else { return false };
-    let only_hop = request.values(HeaderName::Via).count() == 1;
-    let via_ip = request.via().ok().and_then(|via| via.host.ip());
-    only_hop && contact_ip != flow.remote.ip() && via_ip == Some(contact_ip)
+    contact_ip != flow.remote.ip()
+        && request.via().is_ok_and(|via| via.host.ip() == Some(contact_ip))
+        // It is the only hop.
+        && request.values(HeaderName::Via).count() == 1
 }
 
 fn contact_value(binding: &Binding, now: Instant) -> String {

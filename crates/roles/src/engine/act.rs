@@ -14,7 +14,7 @@ use crate::location::Binding;
 use crate::policy::Decision;
 use crate::proxy::Target;
 use crate::queries::Waiting;
-use crate::registrar::{self, Grant, Registered, canonical_aor};
+use crate::registrar::{self, Grant, Registered};
 use crate::settings::{Listener, Robot};
 use crate::steer::shard_of_aor;
 
@@ -23,9 +23,9 @@ impl Engine {
     pub(super) fn act(&mut self, now: Instant, arrived: Arrived) {
         match &arrived.decision {
             Decision::Ua => self.give_to_ua(now, &arrived, None),
-            Decision::Register { domain } => {
-                let domain = domain.clone();
-                self.register(now, arrived, &domain);
+            Decision::Register { domain, aor } => {
+                let (domain, aor) = (domain.clone(), aor.clone());
+                self.register(now, arrived, &domain, aor);
             }
             _ if !self.caller_is_honest(&arrived) => {
                 self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// RFC 3261 §10.3.
-    fn register(&mut self, now: Instant, arrived: Arrived, name: &SmolStr) {
+    fn register(&mut self, now: Instant, arrived: Arrived, name: &SmolStr, aor: SmolStr) {
         let Arrived { server, request, flow, caller, .. } = &arrived;
         let (server, flow) = (*server, *flow);
         if request.has(HeaderName::Require) {
@@ -91,13 +91,8 @@ impl Engine {
                 }
             });
         }
-        let to = request.to().ok();
-        let Some(uri) = to.as_ref().and_then(|to| to.uri.as_sip()) else {
-            return self.respond(now, server, request, Status::of(400), |_| ());
-        };
-        let aor = canonical_aor(uri, name);
         // Step 4: nobody registers another user.
-        if caller.as_ref().is_some_and(|caller| uri.user_unescaped().as_ref() != Some(&caller.user)) {
+        if caller.as_ref().is_some_and(|caller| !is_to(request, &caller.user)) {
             return self.respond(now, server, request, Status::of(403), |_| ());
         }
         let settings = self.settings.clone();
@@ -256,6 +251,12 @@ impl Engine {
             self.respond(now, server, &request, Status::of(480), |_| ());
         }
     }
+}
+
+/// Whether To names this user.
+fn is_to(request: &Message, user: &SmolStr) -> bool {
+    let to = request.to().ok();
+    to.and_then(|to| to.uri.as_sip()?.user_unescaped()).as_ref() == Some(user)
 }
 
 /// Where a binding leads: to its contact, or along the flow of its REGISTER where the contact leads nowhere.

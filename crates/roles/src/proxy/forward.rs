@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
 use crate::random;
+use crate::text::push_address;
 
 /// The parameter of our Record-Route that holds the route token.
 pub(crate) const TOKEN_PARAM: &str = "dt";
@@ -52,13 +53,13 @@ impl Onward {
 
     /// The text of the first Route URI that is not ours: `Some(None)` when it is malformed.
     fn next_route<'a>(&self, request: &'a Message) -> Option<Option<&'a str>> {
-        let route = request.addresses(HeaderName::Route).nth(self.own_routes)?;
-        Some(route.ok().map(|route| route.uri_text))
+        let route = request.values(HeaderName::Route).nth(self.own_routes)?;
+        Some(NameAddr::parse(route).ok().map(|route| route.uri_text))
     }
 
     /// The next hop, if it is a strict router (RFC 2543): it wants its own URI in the request line.
     fn strict_router<'a>(&self, request: &'a Message) -> Option<&'a str> {
-        let route = request.addresses(HeaderName::Route).nth(self.own_routes)?.ok()?;
+        let route = NameAddr::parse(request.values(HeaderName::Route).nth(self.own_routes)?).ok()?;
         let is_loose = route.uri.as_sip().is_none_or(|uri| uri.is_loose_router());
         (!is_loose).then_some(route.uri_text)
     }
@@ -70,7 +71,8 @@ pub(crate) fn is_loop(request: &Message, trace: u64) -> bool {
         let text = via.branch().and_then(|branch| branch.rsplit_once('.'));
         text.is_some_and(|(_, text)| u64::from_str_radix(text, 16) == Ok(trace))
     };
-    request.values(HeaderName::Via).any(|value| Via::parse(value).is_ok_and(ours))
+    request.via().is_ok_and(ours)
+        || request.values(HeaderName::Via).skip(1).any(|value| Via::parse(value).is_ok_and(ours))
 }
 
 /// The form that a loose router sends, of a request that came from a strict router (RFC 3261 §16.4): there our
@@ -134,7 +136,13 @@ pub(crate) fn build(
 /// (RFC 5658 §3).
 fn record_routes(came: Flow, goes: Flow, token: &str) -> SmallVec<[String; 2]> {
     let value = |flow: Flow| {
-        format!("<sip:{}{};lr;{TOKEN_PARAM}={token}>", flow.local, transport_param(flow.transport))
+        let mut value = String::with_capacity(64);
+        value.push_str("<sip:");
+        push_address(&mut value, flow.local);
+        for part in [&transport_param(flow.transport), ";lr;", TOKEN_PARAM, "=", token, ">"] {
+            value.push_str(part);
+        }
+        value
     };
     let mut values = SmallVec::new();
     values.push(value(goes));
