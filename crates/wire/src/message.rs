@@ -176,22 +176,26 @@ impl Message {
 
     /// The values of one header in order; where it may hold a list, each piece by itself.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.headers.iter().filter(move |line| line.name == name).flat_map(move |line| {
-            let value = line.value.of(&self.bytes);
-            let (list, single) =
-                if name.is_list() { (Some(ListValues::new(value)), None) } else { (None, Some(trim(value))) };
-            list.into_iter().flatten().chain(single)
+        let is_list = name.is_list();
+        let mut lines = self.line_values(name);
+        let mut list = ListValues::new(b"");
+        std::iter::from_fn(move || {
+            loop {
+                if let Some(value) = list.next() {
+                    return Some(value);
+                }
+                let line = lines.next()?;
+                if !is_list {
+                    return Some(trim(line));
+                }
+                list = ListValues::new(line);
+            }
         })
     }
 
     /// The first value of a header, or its only one.
     pub fn value(&self, name: HeaderName) -> Option<&[u8]> {
-        let mut lines = self.line_values(name);
-        if name.is_list() {
-            lines.find_map(|line| ListValues::new(line).next())
-        } else {
-            lines.next().map(trim)
-        }
+        self.values(name).next()
     }
 
     /// The first value of a header that Dialtone has no name for, by its text in any case.

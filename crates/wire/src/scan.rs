@@ -186,7 +186,7 @@ pub struct ListValues<'a> {
 impl<'a> ListValues<'a> {
     /// Starts on the value of one header line.
     pub fn new(value: &'a [u8]) -> ListValues<'a> {
-        ListValues { rest: Some(value) }
+        ListValues { rest: Some(value).filter(|value| !value.is_empty()) }
     }
 }
 
