@@ -6,6 +6,7 @@
 mod clock;
 pub mod config;
 mod configured;
+pub mod control;
 mod counters;
 pub mod demo;
 mod inbox;
@@ -22,8 +23,10 @@ mod server;
 mod shard;
 pub mod softphone;
 pub mod store;
+mod subscribers;
 mod tap;
 mod users;
+mod utc;
 
 pub use clock::{now, unix_start_s};
 pub use configured::{LogControl, ReloadReport, check};

@@ -53,6 +53,14 @@ pub enum StartError {
     /// The settings file, or the command line with it, has problems.
     #[error("{}", crate::configured::list(.0))]
     Config(Vec<Problem>),
+    /// HTTP can't listen there.
+    #[error("HTTP can't listen on {address}: {source}{}", remedy(.source))]
+    Http {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The store can't be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -194,6 +202,11 @@ impl Running {
     /// The settings of the start, with the real addresses. What a reload changes is not in here.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The settings of the start, and the inboxes of all shards, for those who speak with shards from another thread.
+    pub(crate) fn shared(&self) -> (Arc<Settings>, Vec<Sender<Word>>) {
+        (self.settings.clone(), self.shards.clone())
     }
 
     /// Gives a command to a shard; false when it has no room for it.

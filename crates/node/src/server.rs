@@ -1,22 +1,27 @@
 //! A SIP server: domains with their users, on real sockets.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_dialog::digest::StoredCredential;
 use dialtone_roles::io::Event;
-use dialtone_roles::settings::{Listener, Secret};
+use dialtone_roles::settings::{Listener, Secret, Settings};
 use dialtone_transport::stream::StreamSettings;
+use serde_json::json;
 use smol_str::SmolStr;
 
 use crate::configured::{Configured, LogControl, ReloadReport};
+use crate::control::{Controls, Facts, Handler, NamedUser, Put, UserError, bind_http};
 use crate::counters::Counters;
+use crate::inbox::Sender;
 use crate::listen::{ListenAddress, listeners, own_addresses};
 use crate::media::{MediaReport, MediaSettings};
 use crate::running::{ENGINE_TURN, NodeParts, Running, StartError};
-use crate::shard::DumpPlace;
+use crate::shard::{DumpPlace, Word};
 use crate::store::{Folder, JournalParts, MemoryStore, SqliteStore, Store};
+use crate::subscribers::Subscribers;
 use crate::tap::Tap;
 use crate::users::Users;
 use crate::{clock, random};
@@ -97,8 +102,8 @@ impl std::fmt::Debug for NewUser {
 /// A running server.
 pub struct Server {
     running: Running,
-    configured: Configured,
-    store: Box<dyn Store>,
+    configured: Arc<Configured>,
+    controls: Controls,
     new_users: Vec<NewUser>,
     user_names: Vec<SmolStr>,
 }
@@ -129,6 +134,10 @@ impl Server {
         }
         let mut streams = StreamSettings::default();
         streams.message.message_bytes = resolved.limits.message.message_bytes;
+        let http = resolved
+            .http
+            .map(|address| bind_http(address).map_err(|source| StartError::Http { address, source }))
+            .transpose()?;
         let secret = Secret(random::seed());
         let settings = resolved.settings(0, secret, clock::unix_start_s(), listeners);
         let journal = store.journal()?.filter(|_| resolved.store.journal);
@@ -145,8 +154,13 @@ impl Server {
             turn: ENGINE_TURN,
             journal,
         })?;
-        let configured = Configured::new(config, file, resolved);
-        Ok(Server { running, configured, store, new_users, user_names })
+        let socket = match &config.data {
+            Data::Memory => None,
+            Data::Folder(path) => Some((path.clone(), resolved.control.clone())),
+        };
+        let configured = Arc::new(Configured::new(config, file, resolved));
+        let controls = controls(&running, &configured, store, socket, http)?;
+        Ok(Server { running, configured, controls, new_users, user_names })
     }
 
     /// Where it listens, with the real ports.
@@ -172,11 +186,10 @@ impl Server {
     /// Adds a user to the first domain, or gives an old one a new password; known at once.
     ///
     /// # Errors
-    /// When the store fails; nothing changes then.
-    pub fn put_user(&mut self, name: &str, password: &str) -> Result<(), StartError> {
-        let domain = SmolStr::new(self.domain());
-        self.store.put_user(&StoredCredential::from_password(name, &domain, &domain, password))?;
-        self.running.set_users(Users::new(self.store.users()?));
+    /// When the name or the password can't be used, or the store fails; nothing changes then.
+    pub fn put_user(&mut self, name: &str, password: &str) -> Result<(), UserError> {
+        let user = NamedUser { name: name.into(), domain: None, password: password.into() };
+        self.controls.subscribers().put(&[user], Put::Any)?;
         if !self.user_names.iter().any(|known| known == name) {
             self.user_names.push(SmolStr::new(name));
         }
@@ -191,16 +204,13 @@ impl Server {
     /// Reads the settings file again. What is good counts at once, in every shard as an input among others; what is
     /// bad changes nothing. The log is told too.
     pub fn reload(&self) -> ReloadReport {
-        let report =
-            self.configured.reload(self.running.settings(), |settings| self.running.configure(&settings));
-        for problem in &report.problems {
-            tracing::error!(%problem, "the settings can't be taken; those of before go on");
-        }
-        if report.problems.is_empty() {
-            let (changed, needs_restart) = (report.changed.join(" "), report.needs_restart.join(" "));
-            tracing::info!(changed, needs_restart, "the settings were read again");
-        }
-        report
+        let (settings, shards) = self.running.shared();
+        reload(&self.configured, &settings, &shards)
+    }
+
+    /// Where HTTP for monitoring listens, with the real port.
+    pub fn http(&self) -> Option<SocketAddr> {
+        self.controls.http()
     }
 
     /// Takes no new calls from now on, and ends those that it has itself. How long it may wait for what others have not
@@ -217,7 +227,11 @@ impl Server {
 
     /// Ends it at once and gives the last counters.
     pub fn stop(self) -> Counters {
-        self.running.stop()
+        let store = self.controls.stop();
+        let counters = self.running.stop();
+        // The data folder is taken until the last registration is written.
+        store.free();
+        counters
     }
 }
 
@@ -225,6 +239,55 @@ impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server").field("listeners", &self.listeners()).finish_non_exhaustive()
     }
+}
+
+fn reload(configured: &Configured, settings: &Settings, shards: &[Sender<Word>]) -> ReloadReport {
+    let report = configured.reload(settings, |settings| {
+        for shard in shards {
+            // A shard that is gone needs no settings.
+            let _ = shard.send_patiently(Word::Configure(settings.clone()));
+        }
+    });
+    for problem in &report.problems {
+        tracing::error!(%problem, "the settings can't be taken; those of before go on");
+    }
+    if report.problems.is_empty() {
+        let (changed, needs_restart) = (report.changed.join(" "), report.needs_restart.join(" "));
+        tracing::info!(changed, needs_restart, "the settings were read again");
+    }
+    report
+}
+
+/// The control socket (in a folder, at a path) and HTTP.
+fn controls(
+    running: &Running,
+    configured: &Arc<Configured>,
+    store: Box<dyn Store>,
+    socket: Option<(PathBuf, PathBuf)>,
+    http: Option<TcpListener>,
+) -> Result<Controls, StartError> {
+    let (settings, shards) = running.shared();
+    let domains = settings.domains.iter().map(|domain| domain.name.clone()).collect();
+    let listen = settings
+        .listeners
+        .iter()
+        .map(|listener| format!("{}:{}", listener.transport.token().to_ascii_lowercase(), listener.address));
+    let listen = listen.collect();
+    let (configured, to) = (configured.clone(), shards.clone());
+    let reload = move || {
+        let report = reload(&configured, &settings, &to);
+        let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
+        json!({"changed": report.changed, "needs_restart": report.needs_restart, "problems": problems})
+    };
+    let facts = Facts {
+        listen,
+        http: http.as_ref().and_then(|listener| listener.local_addr().ok()),
+        started: clock::now(),
+        reload: Some(Box::new(reload)),
+    };
+    let handler = Handler { subscribers: Subscribers::new(store, shards, domains), facts: Some(facts) };
+    let socket = socket.as_ref().map(|(folder, path)| (folder.as_path(), path.as_path()));
+    Controls::start(handler, socket, http)
 }
 
 fn open(data: &Data) -> Result<(Box<dyn Store>, DumpPlace), StartError> {

@@ -29,6 +29,7 @@ use bytes::Bytes;
 use dialtone_roles::io::{
     Answer, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output, Query, QueryId,
 };
+use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, Page};
 use dialtone_roles::settings::Settings;
 use dialtone_roles::{Engine, steer};
 use dialtone_transport::datagram::{Datagram, classify};
@@ -36,6 +37,7 @@ use dialtone_transport::stream::StreamSettings;
 use dialtone_transport::sys::{Poller, Readiness, StreamSockets};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
+use smol_str::SmolStr;
 
 use crate::counters::ShardCounters;
 use crate::inbox::{Inbox, Sender};
@@ -83,6 +85,10 @@ pub(crate) enum Word {
     Configure(Arc<Settings>),
     /// Tell how much is unfinished, for one who waits for the end.
     Unfinished(SyncSender<usize>),
+    /// Tell the bindings of some addresses-of-record after this one.
+    Bindings { after: Option<SmolStr>, aors_max: usize, to: SyncSender<Page<ListedBinding, SmolStr>> },
+    /// Tell the calls in some places from this one on.
+    Calls { from: CallCursor, count: usize, to: SyncSender<Page<ListedCall, CallCursor>> },
     /// Tell the counters.
     Report(SyncSender<ShardCounters>),
     /// End.
@@ -269,6 +275,11 @@ impl Shard {
                 self.feed(now, Input::Configure(settings));
             }
             Word::Unfinished(to) => drop(to.try_send(self.engine.unfinished())),
+            // Whoever asked may be gone by now: it waits for a second.
+            Word::Bindings { after, aors_max, to } => {
+                drop(to.try_send(self.engine.bindings(now, after.as_deref(), aors_max)));
+            }
+            Word::Calls { from, count, to } => drop(to.try_send(self.engine.calls(from, count))),
             Word::Report(to) => drop(to.try_send(self.report())),
             // The loop has taken it.
             Word::Stop => {}

@@ -71,6 +71,12 @@ pub trait Store: Send {
     /// When the engine fails; nothing changes then.
     fn put_user(&mut self, credential: &StoredCredential) -> Result<bool, StoreError>;
 
+    /// Adds or replaces users, all of them or none.
+    ///
+    /// # Errors
+    /// When the engine fails; nothing changes then.
+    fn put_users(&mut self, credentials: &[StoredCredential]) -> Result<(), StoreError>;
+
     /// Removes a user. False when there was none.
     ///
     /// # Errors

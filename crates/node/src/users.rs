@@ -22,6 +22,11 @@ impl Users {
         users
     }
 
+    /// The domain of all users, if they have only one.
+    pub(crate) fn only_domain(&self) -> Option<SmolStr> {
+        self.by_domain.keys().next().filter(|_| self.by_domain.len() == 1).cloned()
+    }
+
     /// The credential of a user of a domain.
     pub(crate) fn find(&self, domain: &str, user: &str) -> Option<Arc<StoredCredential>> {
         self.by_domain.get(domain)?.get(user).cloned()

@@ -18,6 +18,7 @@ use crate::auth::Authenticator;
 use crate::context::{ClientUse, Context, Core, Failure, ServerUse, transaction_limits};
 use crate::counters::{Counters, Tables};
 use crate::io::{Answer, Input, MediaCommand, Output};
+use crate::listing::{CallCursor, ListedBinding, ListedCall, Page};
 use crate::location::Location;
 use crate::policy::Decision;
 use crate::proxy::Proxy;
@@ -131,6 +132,33 @@ impl Engine {
     /// forwarded and that nobody has answered. Looks at all that is being forwarded.
     pub fn unfinished(&self) -> usize {
         self.ua.calls() + self.proxy.unanswered()
+    }
+
+    /// A page of the bindings of the registrar: those of the first `aors_max` addresses-of-record after this one.
+    pub fn bindings(
+        &self,
+        now: Instant,
+        after: Option<&str>,
+        aors_max: usize,
+    ) -> Page<ListedBinding, SmolStr> {
+        self.location.page(now, after, aors_max)
+    }
+
+    /// A page of the calls: first those of the user agent, then INVITEs that the proxy forwards. It looks at `count`
+    /// places.
+    pub fn calls(&self, from: CallCursor, count: usize) -> Page<ListedCall, CallCursor> {
+        match from {
+            CallCursor::Own(slot) => {
+                let Page { entries, next } = self.ua.page(slot, count);
+                // The times of all timers come after the first one.
+                let forwarded = CallCursor::Forwarded(Instant::START, 0);
+                Page { entries, next: Some(next.map_or(forwarded, CallCursor::Own)) }
+            }
+            CallCursor::Forwarded(at, id) => {
+                let Page { entries, next } = self.proxy.page(Some((at, id)), count);
+                Page { entries, next: next.map(|(at, id)| CallCursor::Forwarded(at, id)) }
+            }
+        }
     }
 
     /// Whether the user agent holds nothing any more.

@@ -9,6 +9,7 @@ mod date;
 mod engine;
 pub mod io;
 mod leases;
+pub mod listing;
 mod location;
 mod old_phones;
 mod policy;

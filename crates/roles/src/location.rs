@@ -2,12 +2,15 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::ops::Bound;
 
 use dialtone_wire::net::{ConnectionId, Flow};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 use foldhash::fast::FixedState;
 use smol_str::SmolStr;
+
+use crate::listing::{ListedBinding, Page};
 
 /// One contact of an address-of-record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub struct Binding {
 pub(crate) struct Location {
     bindings: HashMap<SmolStr, Vec<Binding>, FixedState>,
     count: usize,
+    /// All addresses-of-record that have bindings, in order: what pages are cut from.
+    aors: BTreeSet<SmolStr>,
     /// Whose bindings each connection leads to.
     by_connection: BTreeSet<(ConnectionId, SmolStr)>,
     /// When a binding of an address-of-record may be over; entries that no binding has any more are passed over.
@@ -45,6 +50,7 @@ impl Location {
         Location {
             bindings: HashMap::with_hasher(hasher),
             count: 0,
+            aors: BTreeSet::new(),
             by_connection: BTreeSet::new(),
             deadlines: BinaryHeap::new(),
         }
@@ -65,12 +71,17 @@ impl Location {
             self.by_connection.insert((connection, aor.clone()));
         }
         let before = if bindings.is_empty() {
+            self.aors.remove(aor);
             self.bindings.remove(aor)
         } else {
             for binding in &bindings {
                 self.deadlines.push(Reverse((binding.expires_at, aor.clone())));
             }
-            self.bindings.insert(aor.clone(), bindings)
+            let before = self.bindings.insert(aor.clone(), bindings);
+            if before.is_none() {
+                self.aors.insert(aor.clone());
+            }
+            before
         };
         self.count -= before.map_or(0, |before| before.len());
         self.sweep();
@@ -91,6 +102,23 @@ impl Location {
             }
             self.by_connection.remove(&(first, aor));
         }
+    }
+
+    /// The bindings of the first `aors_max` addresses-of-record after this one, in their order.
+    pub(crate) fn page(
+        &self,
+        now: Instant,
+        after: Option<&str>,
+        aors_max: usize,
+    ) -> Page<ListedBinding, SmolStr> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.aors.range::<str, _>((from, Bound::Unbounded));
+        let aors: Vec<&SmolStr> = rest.by_ref().take(aors_max.max(1)).collect();
+        let entries = aors.iter().flat_map(|aor| {
+            self.of(now, aor).map(|binding| ListedBinding { aor: (*aor).clone(), binding: binding.clone() })
+        });
+        let next = rest.next().and(aors.last()).map(|aor| (*aor).clone());
+        Page { entries: entries.collect(), next }
     }
 
     /// How many bindings there are.
@@ -127,6 +155,7 @@ impl Location {
             self.count -= before - left;
             if left == 0 {
                 self.bindings.remove(&aor);
+                self.aors.remove(&aor);
             }
             return Some((aor, left));
         }
@@ -184,6 +213,33 @@ mod tests {
         location.connection_closed(ConnectionId { shard: 0, slot: 7, generation: 0 });
         assert_eq!(connections(&location, "sip:a@b"), [None, Some(7), Some(8)]);
         assert_eq!(connections(&location, "sip:b@b"), [None]);
+    }
+
+    #[test]
+    fn bindings_are_listed_in_the_order_of_their_owners_page_by_page() {
+        let mut location = Location::new(1);
+        for user in ["c", "a", "d", "b", "e"] {
+            let aor = SmolStr::from(format!("sip:{user}@b"));
+            location.replace(&aor, vec![binding(user, 7, 9, false), binding("x", 7, 5, false)]);
+        }
+        location.replace(&SmolStr::new("sip:d@b"), Vec::new());
+        let mut after: Option<SmolStr> = None;
+        let mut pages = Vec::new();
+        loop {
+            let page = location.page(Instant::from_millis(6), after.as_deref(), 2);
+            pages.push(page.entries.iter().map(|entry| entry.aor.to_string()).collect::<Vec<_>>());
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(
+            pages,
+            [["sip:a@b", "sip:b@b"], ["sip:c@b", "sip:e@b"]],
+            "a binding that is over is not shown"
+        );
+        while location.expire(Instant::from_millis(9)).is_some() {}
+        assert!(location.aors.is_empty());
     }
 
     #[test]

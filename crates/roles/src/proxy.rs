@@ -10,6 +10,7 @@
 //! It never sends a BYE and never answers for a user agent: a call is ended by those who have it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
 
 use dialtone_transaction::{ClientId, ServerId};
 use dialtone_wire::net::Flow;
@@ -22,6 +23,7 @@ use smol_str::SmolStr;
 use crate::context::{ClientUse, Context, Hop, ServerUse, hop_of};
 use crate::engine::Arrived;
 use crate::io::Query;
+use crate::listing::{CallState, ListedCall, Page};
 use crate::queries::Waiting;
 
 pub(crate) mod best;
@@ -146,6 +148,22 @@ impl Proxy {
     /// How many requests are being forwarded.
     pub(crate) fn len(&self) -> usize {
         self.contexts.len()
+    }
+
+    /// The first `count` INVITEs that have no final response, after this one, in the order of their Timer C.
+    pub(crate) fn page(
+        &self,
+        after: Option<(Instant, u64)>,
+        count: usize,
+    ) -> Page<ListedCall, (Instant, u64)> {
+        let from = after.map_or(Bound::Unbounded, |(at, id)| Bound::Excluded((at, ContextId(id))));
+        let mut rest = self.timers_c.range((from, Bound::Unbounded));
+        let seen: Vec<_> = rest.by_ref().take(count.max(1)).collect();
+        let open =
+            seen.iter().filter_map(|(_, id)| self.contexts.get(id)).filter(|context| !context.answered);
+        let entries = open.map(|context| ListedCall::of_invite(CallState::Forwarding, &context.request));
+        let next = rest.next().and(seen.last()).map(|(at, id)| (*at, id.0));
+        Page { entries: entries.collect(), next }
     }
 
     /// When Timer C fires next.

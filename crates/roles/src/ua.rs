@@ -11,6 +11,7 @@ use dialtone_wire::{Message, Method, Status};
 
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, Command, EndReason, Event};
+use crate::listing::{ListedCall, Page};
 use crate::settings::Robot;
 
 mod call;
@@ -219,6 +220,12 @@ impl Ua {
     /// How many calls there are, with those whose last request has no answer yet.
     pub(crate) const fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// The calls in `count` slots from this one on.
+    pub(crate) fn page(&self, from: u32, count: usize) -> Page<ListedCall, u32> {
+        let (calls, next) = self.calls.page(from, count);
+        Page { entries: calls.map(Call::listed).collect(), next }
     }
 
     /// Gives a call something to do, and ends it if that was its end.

@@ -175,7 +175,7 @@ tables! {
     /// The Unix socket that `dialtone user`, `status` and `reload` talk to.
     "control", control: Control {
         /// Its path; a relative one starts at the data folder.
-        socket: FilePath = FilePath("control.sock".into()), (), Restart;
+        socket: FilePath = FilePath("dialtone.sock".into()), (), Restart;
     }
     /// HTTP for monitoring: `/metrics`, `/healthz`, `/registrations` and `/calls`.
     "http", http: Http {

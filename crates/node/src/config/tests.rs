@@ -87,7 +87,7 @@ fn an_empty_file_gives_the_defaults_of_the_engine() {
     assert_eq!(resolved.domains.len(), 1);
     assert_eq!(resolved.domains[0].name, "host.test");
     assert_eq!(resolved.robots[0].user, "echo");
-    assert_eq!(resolved.control, Path::new("/var/lib/dialtone/control.sock"));
+    assert_eq!(resolved.control, Path::new("/var/lib/dialtone/dialtone.sock"));
     assert_eq!(resolved.http, None);
 }
 
@@ -289,7 +289,7 @@ fn values_of_the_wrong_form_are_refused_with_an_example() {
             "2:10: `http.listen`: `0.0.0.0:9090` can be reached from other machines | write for example \
              \"127.0.0.1:9090\", \"[::1]:9090\" or \"off\"",
             "4:9: `robots.echo`: expected the user part of an address, found `a@b` | write for example \"echo\"",
-            "6:10: `control.socket`: expected a path, found `` | write for example \"control.sock\"",
+            "6:10: `control.socket`: expected a path, found `` | write for example \"dialtone.sock\"",
         ],
     );
 }

@@ -322,7 +322,7 @@ impl Scalar for FilePath {
     const KIND: &'static str = "a path";
 
     fn parse(value: &DeValue<'_>, (): &()) -> Result<FilePath, Fault> {
-        const EXAMPLE: &str = "\"control.sock\"";
+        const EXAMPLE: &str = "\"dialtone.sock\"";
         let text = value.as_str().ok_or_else(|| wrong_type(value, Self::KIND, EXAMPLE))?;
         if text.is_empty() || text.contains('\0') || text.ends_with('/') {
             return Err(malformed(text, Self::KIND, EXAMPLE));

@@ -30,6 +30,13 @@ impl Store for MemoryStore {
         Ok(self.users.insert(key, credential.clone()).is_some())
     }
 
+    fn put_users(&mut self, credentials: &[StoredCredential]) -> Result<(), StoreError> {
+        for credential in credentials {
+            self.put_user(credential)?;
+        }
+        Ok(())
+    }
+
     fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError> {
         Ok(self.users.remove(&(SmolStr::new(domain), SmolStr::new(user))).is_some())
     }

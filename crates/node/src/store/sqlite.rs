@@ -129,6 +129,10 @@ impl Store for SqliteStore {
         put_user(&mut self.connection, credential).map_err(|error| damaged(error, &self.path))
     }
 
+    fn put_users(&mut self, credentials: &[StoredCredential]) -> Result<(), StoreError> {
+        put_users(&mut self.connection, credentials).map_err(|error| damaged(error, &self.path))
+    }
+
     fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError> {
         let sql = "DELETE FROM users WHERE domain = ?1 AND name = ?2";
         let removed = self.connection.execute(sql, params![domain, user]);
@@ -142,13 +146,28 @@ impl Store for SqliteStore {
 
 fn put_user(connection: &mut Connection, credential: &StoredCredential) -> rusqlite::Result<bool> {
     let transaction = connection.transaction()?;
+    let replaced = put(&transaction, credential)?;
+    transaction.commit()?;
+    Ok(replaced)
+}
+
+fn put_users(connection: &mut Connection, credentials: &[StoredCredential]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for credential in credentials {
+        put(&transaction, credential)?;
+    }
+    transaction.commit()
+}
+
+/// Writes a user; true when it was there before.
+fn put(transaction: &rusqlite::Transaction<'_>, credential: &StoredCredential) -> rusqlite::Result<bool> {
     let key = params![credential.domain(), credential.user()];
     let replaced = transaction.execute("DELETE FROM users WHERE domain = ?1 AND name = ?2", key)? > 0;
     let ha1 = |form, function| credential.ha1(form, function).as_bytes();
     transaction.execute(
         "INSERT INTO users (domain, name, realm, bare_sha512_256, bare_sha256, bare_md5,
-                                qualified_sha512_256, qualified_sha256, qualified_md5, changed_unix_s)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                            qualified_sha512_256, qualified_sha256, qualified_md5, changed_unix_s)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         params![
             credential.domain(),
             credential.user(),
@@ -162,7 +181,6 @@ fn put_user(connection: &mut Connection, credential: &StoredCredential) -> rusql
             i64::try_from(clock::unix_now_s()).unwrap_or(i64::MAX),
         ],
     )?;
-    transaction.commit()?;
     Ok(replaced)
 }
 

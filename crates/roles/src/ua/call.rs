@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::session::Session;
 use crate::context::{Context, UaRequest};
 use crate::io::{CallHandle, EndReason, Play};
+use crate::listing::{CallState, ListedCall};
 
 /// A call and what it needs in each of its states.
 #[derive(Debug)]
@@ -140,6 +141,26 @@ pub(super) enum Reoffer {
     },
     /// It met a 491, and the timer of RFC 3261 §14.1 runs.
     Glare,
+}
+
+impl Call {
+    /// What others may see of it.
+    pub(super) fn listed(&self) -> ListedCall {
+        match &self.stage {
+            Stage::Calling(calling) => match calling.early.first() {
+                Some(dialog) => ListedCall::of_dialog(CallState::Calling, self.outgoing, dialog),
+                None => ListedCall::without_dialog(CallState::Calling),
+            },
+            Stage::Cancelling { .. } => ListedCall::without_dialog(CallState::Ending),
+            Stage::Ringing(ringing) => {
+                ListedCall::of_dialog(CallState::Ringing, self.outgoing, &ringing.dialog)
+            }
+            Stage::Answered(talk) | Stage::Confirmed(talk) => {
+                ListedCall::of_dialog(CallState::Talking, self.outgoing, &talk.dialog)
+            }
+            Stage::Ending { dialog, .. } => ListedCall::of_dialog(CallState::Ending, self.outgoing, dialog),
+        }
+    }
 }
 
 /// What becomes of a call after it was given something to do.

@@ -56,6 +56,14 @@ impl Calls {
         slot.call.as_deref().filter(|_| slot.generation == handle.generation)
     }
 
+    /// The calls in `count` slots from this one on, and the slot after them; `None` after the last.
+    pub(super) fn page(&self, from: u32, count: usize) -> (impl Iterator<Item = &Call>, Option<u32>) {
+        let start = (from as usize).min(self.slots.len());
+        let end = start.saturating_add(count.max(1)).min(self.slots.len());
+        let next = u32::try_from(end).ok().filter(|_| end < self.slots.len());
+        (self.slots[start..end].iter().filter_map(|slot| slot.call.as_deref()), next)
+    }
+
     /// Takes a call out; its handle finds nothing from now on.
     pub(super) fn remove(&mut self, handle: CallHandle) -> Option<Call> {
         self.get(handle)?;

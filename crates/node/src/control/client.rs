@@ -1,0 +1,203 @@
+//! Asking a running server; for users, the store itself when no server runs.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use super::handler::{Handler, USERS_MAX};
+use super::{SOCKET_NAME, socket};
+use crate::store::{Folder, SqliteStore, StoreError};
+use crate::subscribers::{NamedUser, Put, Subscribers};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer at most.
+const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// No server has the folder.
+    #[error("no dialtone serves {}: start one with `dialtone serve --data`, or name its folder with --data", .0.display())]
+    NotRunning(PathBuf),
+    /// The folder is not there.
+    #[error("{} is not there: name the data folder with --data", .0.display())]
+    NoFolder(PathBuf),
+    /// The store can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server could not be asked.
+    #[error("the server could not be asked: {0}")]
+    Io(#[from] io::Error),
+    /// The server refused.
+    #[error("{message}")]
+    Refused {
+        /// The word for programs: see docs/manual/control.md.
+        code: String,
+        /// The sentence for people.
+        message: String,
+    },
+    /// What came is no answer of this version.
+    #[error("the server gave no answer that this version knows")]
+    Strange,
+}
+
+/// Whoever answers for a data folder.
+pub struct Control {
+    way: Way,
+}
+
+enum Way {
+    Socket(BufReader<std::os::unix::net::UnixStream>),
+    Store(Box<Handler>),
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("running", &self.is_running()).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// Connects to the server that has the folder.
+    ///
+    /// # Errors
+    /// [`AskError::NotRunning`] when there is none.
+    pub fn connect(data: &Path) -> Result<Control, AskError> {
+        let stream = socket::connect(&data.join(SOCKET_NAME)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                AskError::NotRunning(data.to_path_buf())
+            }
+            _ => AskError::Io(error),
+        })?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Control { way: Way::Socket(BufReader::new(stream)) })
+    }
+
+    /// The same, or, where no server runs, the store itself, for as long as this lives. The folder is made only if `make`
+    /// says so.
+    ///
+    /// # Errors
+    /// When the folder is not there, or the store can't be used.
+    pub fn connect_or_open(data: &Path, make: bool) -> Result<Control, AskError> {
+        match Control::connect(data) {
+            Err(AskError::NotRunning(_)) => {}
+            other => return other,
+        }
+        if !make && !data.is_dir() {
+            return Err(AskError::NoFolder(data.to_path_buf()));
+        }
+        let store = Box::new(SqliteStore::open(Folder::take(data)?)?);
+        let handler = Handler { subscribers: Subscribers::new(store, Vec::new(), Vec::new()), facts: None };
+        Ok(Control { way: Way::Store(Box::new(handler)) })
+    }
+
+    /// Whether a server answers.
+    pub const fn is_running(&self) -> bool {
+        matches!(self.way, Way::Socket(_))
+    }
+
+    /// What the server says of itself: docs/manual/status.md.
+    ///
+    /// # Errors
+    /// When it gives no answer.
+    pub fn status(&mut self) -> Result<Value, AskError> {
+        self.ask(&json!({"schema": 1, "op": "status"}))
+    }
+
+    /// Writes users, those that are known at once. Gives name and domain of each. More than 500 go in several steps, each
+    /// of which is done as a whole or not at all.
+    ///
+    /// # Errors
+    /// When one of them is refused; those of the steps before stay.
+    pub fn put_users(&mut self, users: &[NamedUser], put: Put) -> Result<Vec<(String, String)>, AskError> {
+        let condition = match put {
+            Put::New => "new",
+            Put::Existing => "existing",
+            Put::Any => "any",
+        };
+        let mut done = Vec::with_capacity(users.len());
+        for step in users.chunks(USERS_MAX) {
+            let step: Vec<Value> = step
+                .iter()
+                .map(|user| {
+                    json!({
+                        "name": user.name.as_str(),
+                        "domain": user.domain.as_deref(),
+                        "password": user.password.as_str(),
+                    })
+                })
+                .collect();
+            let answer = self.ask(&json!({"schema": 1, "op": "user.put", "if": condition, "users": step}))?;
+            done.extend(names(&answer["users"])?);
+        }
+        Ok(done)
+    }
+
+    /// Removes a user; gives its domain.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn remove_user(&mut self, name: &str, domain: Option<&str>) -> Result<String, AskError> {
+        let answer = self.ask(&json!({"schema": 1, "op": "user.remove", "name": name, "domain": domain}))?;
+        answer["user"]["domain"].as_str().map(str::to_owned).ok_or(AskError::Strange)
+    }
+
+    /// Name and domain of all users.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn users(&mut self) -> Result<Vec<(String, String)>, AskError> {
+        let mut all = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let answer = self.ask(&json!({"schema": 1, "op": "user.list", "after": after}))?;
+            all.extend(names(&answer["users"])?);
+            after = answer["next"].clone();
+            if after.is_null() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Makes the server read its settings again; gives its report.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn reload(&mut self) -> Result<Value, AskError> {
+        self.ask(&json!({"schema": 1, "op": "reload"}))
+    }
+
+    fn ask(&mut self, request: &Value) -> Result<Value, AskError> {
+        let answer = match &mut self.way {
+            Way::Store(handler) => handler.answer(request),
+            Way::Socket(stream) => {
+                let mut line = request.to_string().into_bytes();
+                line.push(b'\n');
+                stream.get_mut().write_all(&line)?;
+                line.clear();
+                stream.by_ref().take(ANSWER_BYTES).read_until(b'\n', &mut line)?;
+                serde_json::from_slice(&line).map_err(|_| AskError::Strange)?
+            }
+        };
+        match (answer["schema"].as_u64(), answer["ok"].as_bool()) {
+            (Some(1), Some(true)) => Ok(answer),
+            (Some(1), Some(false)) => {
+                let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+                Err(AskError::Refused { code: text("code"), message: text("error") })
+            }
+            _ => Err(AskError::Strange),
+        }
+    }
+}
+
+fn names(users: &Value) -> Result<Vec<(String, String)>, AskError> {
+    let users = users.as_array().ok_or(AskError::Strange)?;
+    let text = |user: &Value, name: &str| user[name].as_str().map(str::to_owned).ok_or(AskError::Strange);
+    users.iter().map(|user| Ok((text(user, "name")?, text(user, "domain")?))).collect()
+}

@@ -1,0 +1,235 @@
+//! One request of the control socket, one answer: JSON objects.
+
+use std::net::SocketAddr;
+
+use dialtone_wire::time::Instant;
+use serde_json::{Map, Value, json};
+use smol_str::SmolStr;
+
+use super::shards;
+use crate::subscribers::{NamedUser, Put, Subscribers, UserError};
+use crate::{clock, utc};
+
+/// Users in one request at most.
+pub(crate) const USERS_MAX: usize = 500;
+/// Users in one answer at most.
+const LIST_MAX: usize = 2_000;
+/// Entries of a page when nothing else is asked for.
+const PAGE: usize = 100;
+/// Entries of a page at most: what a shard looks at between two messages.
+const PAGE_MAX: usize = 500;
+
+/// Reads the settings again; gives what an answer says of it.
+pub(crate) type Reload = Box<dyn Fn() -> Value + Send + Sync>;
+
+/// What a running server says of itself.
+pub(crate) struct Facts {
+    /// Where it listens, as in `--listen`.
+    pub(crate) listen: Vec<String>,
+    /// Where HTTP listens.
+    pub(crate) http: Option<SocketAddr>,
+    /// When it was started.
+    pub(crate) started: Instant,
+    /// Reads the settings again, if this server can.
+    pub(crate) reload: Option<Reload>,
+}
+
+/// Answers requests: of a running server, or for the store alone.
+pub(crate) struct Handler {
+    pub(crate) subscribers: Subscribers,
+    /// `None` when no server runs.
+    pub(crate) facts: Option<Facts>,
+}
+
+/// Why a request was refused: a word for programs and a sentence for people.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl Refused {
+    pub(crate) fn bad(message: &str) -> Refused {
+        Refused { code: "bad-request", message: message.to_owned() }
+    }
+}
+
+impl From<UserError> for Refused {
+    fn from(error: UserError) -> Refused {
+        let code = match &error {
+            UserError::Name(_) | UserError::Password(_) | UserError::NoDomain => "bad-request",
+            UserError::Exists(_) => "exists",
+            UserError::Missing(_) => "no-such-user",
+            UserError::Domain(_) => "no-such-domain",
+            UserError::Ending => "ending",
+            UserError::Store(_) => "store",
+        };
+        Refused { code, message: error.to_string() }
+    }
+}
+
+/// The answer that says why not.
+pub(crate) fn refusal(refused: &Refused) -> Value {
+    json!({"schema": 1, "ok": false, "code": refused.code, "error": refused.message})
+}
+
+impl Handler {
+    /// Answers one request.
+    pub(crate) fn answer(&self, request: &Value) -> Value {
+        match self.try_answer(request) {
+            Ok(mut answer) => {
+                answer.insert("schema".to_owned(), json!(1));
+                answer.insert("ok".to_owned(), json!(true));
+                Value::Object(answer)
+            }
+            Err(refused) => refusal(&refused),
+        }
+    }
+
+    fn try_answer(&self, request: &Value) -> Result<Map<String, Value>, Refused> {
+        if request["schema"] != 1 {
+            return Err(Refused::bad("expected {\"schema\": 1, \"op\": …}: this server speaks schema 1"));
+        }
+        let answer = match request["op"].as_str() {
+            Some("status") => self.status()?,
+            Some("registrations") => self.registrations(text(request, "after")?, limit(request)?)?,
+            Some("calls") => self.calls(text(request, "after")?, limit(request)?)?,
+            Some("user.put") => self.put_users(request)?,
+            Some("user.remove") => {
+                let name = text(request, "name")?.ok_or_else(|| Refused::bad("expected `name`"))?;
+                let domain = text(request, "domain")?.map(SmolStr::new);
+                let domain = self.subscribers.remove(&SmolStr::new(name), domain.as_ref())?;
+                json!({"user": {"name": name, "domain": domain.as_str()}})
+            }
+            Some("user.list") => self.list_users(text(request, "after")?)?,
+            Some("reload") => {
+                let reload = self.facts.as_ref().and_then(|facts| facts.reload.as_ref());
+                reload.ok_or_else(|| Refused::bad("this server has no settings to read again"))?()
+            }
+            _ => {
+                return Err(Refused::bad(
+                    "expected `op`: status, registrations, calls, user.put, user.remove, user.list or reload",
+                ));
+            }
+        };
+        match answer {
+            Value::Object(map) => Ok(map),
+            other => Ok(Map::from_iter([("answer".to_owned(), other)])),
+        }
+    }
+
+    fn facts(&self) -> Result<&Facts, Refused> {
+        let message = "no server runs on this data folder".to_owned();
+        self.facts.as_ref().ok_or(Refused { code: "not-running", message })
+    }
+
+    /// What the server holds, in all.
+    pub(crate) fn status(&self) -> Result<Value, Refused> {
+        let facts = self.facts()?;
+        let (counters, silent) = shards::counters(self.subscribers.shards());
+        let mut groups = Map::new();
+        for (group, numbers) in counters.groups() {
+            let numbers = numbers.iter().map(|(name, number)| ((*name).to_owned(), json!(number)));
+            groups.insert(group.to_owned(), Value::Object(numbers.collect()));
+        }
+        let tables = groups.remove("tables").unwrap_or_default();
+        let number = |name: &str| counters.number("tables", name).unwrap_or_default();
+        let domains: Vec<&str> = self.subscribers.domains().iter().map(SmolStr::as_str).collect();
+        let uptime_s = clock::now().since(facts.started).as_secs();
+        Ok(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "uptime_s": uptime_s,
+            "started": utc::rfc3339(clock::unix_now_s().saturating_sub(uptime_s)),
+            "domains": domains,
+            "listen": facts.listen,
+            "http": facts.http.map(|address| address.to_string()),
+            "shards": self.subscribers.shards().len(),
+            "shards_silent": silent,
+            "users": self.subscribers.list()?.len(),
+            "registrations": number("bindings"),
+            "calls": number("calls") + number("proxy_contexts"),
+            "counters": groups,
+            "tables": tables,
+        }))
+    }
+
+    /// A page of bindings.
+    pub(crate) fn registrations(&self, after: Option<&str>, limit: usize) -> Result<Value, Refused> {
+        self.facts()?;
+        shards::registrations(self.subscribers.shards(), after, limit)
+    }
+
+    /// A page of calls.
+    pub(crate) fn calls(&self, after: Option<&str>, limit: usize) -> Result<Value, Refused> {
+        self.facts()?;
+        shards::calls(self.subscribers.shards(), after, limit)
+    }
+
+    fn put_users(&self, request: &Value) -> Result<Value, Refused> {
+        let put = match request["if"].as_str() {
+            Some("new") => Put::New,
+            Some("existing") => Put::Existing,
+            Some("any") => Put::Any,
+            _ => return Err(Refused::bad("expected `if`: new, existing or any")),
+        };
+        let users = request["users"].as_array().filter(|users| (1..=USERS_MAX).contains(&users.len()));
+        let users = users.ok_or_else(|| Refused::bad("expected `users`: a list of 1 to 500"))?;
+        let users = users.iter().map(|user| {
+            let name = text(user, "name")?.ok_or_else(|| Refused::bad("expected `name` of each user"))?;
+            let password = text(user, "password")?;
+            let password = password.ok_or_else(|| Refused::bad("expected `password` of each user"))?;
+            let domain = text(user, "domain")?.map(SmolStr::new);
+            Ok(NamedUser { name: name.into(), domain, password: password.into() })
+        });
+        let users = users.collect::<Result<Vec<NamedUser>, Refused>>()?;
+        let domains = self.subscribers.put(&users, put)?;
+        let users = users.iter().zip(&domains);
+        let users: Vec<Value> = users
+            .map(|(user, domain)| json!({"name": user.name.as_str(), "domain": domain.as_str()}))
+            .collect();
+        Ok(json!({"users": users}))
+    }
+
+    /// Users after `DOMAIN/NAME`.
+    fn list_users(&self, after: Option<&str>) -> Result<Value, Refused> {
+        let after = match after {
+            None => ("", ""),
+            Some(after) => {
+                after.split_once('/').ok_or_else(|| Refused::bad("expected `after`: DOMAIN/NAME"))?
+            }
+        };
+        let all = self.subscribers.list()?;
+        let mut rest = all.iter().filter(|user| (user.domain(), user.user()) > after);
+        let page: Vec<_> = rest.by_ref().take(LIST_MAX).collect();
+        let next = rest.next().and(page.last()).map(|last| format!("{}/{}", last.domain(), last.user()));
+        let users: Vec<Value> =
+            page.iter().map(|user| json!({"name": user.user(), "domain": user.domain()})).collect();
+        Ok(json!({"users": users, "next": next}))
+    }
+}
+
+/// A text that may be left out.
+fn text<'a>(object: &'a Value, name: &str) -> Result<Option<&'a str>, Refused> {
+    match &object[name] {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text)),
+        _ => Err(Refused::bad(&format!("expected a text for `{name}`"))),
+    }
+}
+
+fn limit(request: &Value) -> Result<usize, Refused> {
+    match &request["limit"] {
+        Value::Null => Ok(PAGE),
+        Value::Number(number) => page_limit(number.as_u64()),
+        _ => page_limit(None),
+    }
+}
+
+/// A number of entries that a page may have.
+pub(crate) fn page_limit(asked: Option<u64>) -> Result<usize, Refused> {
+    let asked = asked.and_then(|asked| usize::try_from(asked).ok());
+    asked
+        .filter(|asked| (1..=PAGE_MAX).contains(asked))
+        .ok_or_else(|| Refused::bad("expected a `limit` of 1 to 500"))
+}

@@ -1,0 +1,148 @@
+//! Questions to shards: they go through the inbox of each, and come back within a second or not at all.
+
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, Page};
+use dialtone_wire::time::Instant;
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+
+use super::handler::Refused;
+use crate::clock;
+use crate::counters::{Counters, ShardCounters};
+use crate::inbox::Sender;
+use crate::shard::Word;
+
+/// How long a shard may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The counters of all shards, and how many of them did not tell in time.
+pub(crate) fn counters(shards: &[Sender<Word>]) -> (Counters, usize) {
+    let deadline = clock::now() + PATIENCE;
+    let asked: Vec<_> = shards
+        .iter()
+        .map(|shard| {
+            let (to, from) = sync_channel(1);
+            shard.send(Word::Report(to)).ok().map(|()| from)
+        })
+        .collect();
+    let told: Vec<ShardCounters> =
+        asked.into_iter().filter_map(|from| from?.recv_timeout(deadline.since(clock::now())).ok()).collect();
+    (Counters::new(&told, None), shards.len() - told.len())
+}
+
+/// A page of the bindings. `after` is the `next` of the page before.
+pub(crate) fn registrations(
+    shards: &[Sender<Word>],
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Value, Refused> {
+    let (number, shard, rest) = place(shards, after)?;
+    let now = clock::now();
+    let after = Some(SmolStr::new(rest)).filter(|after| !after.is_empty());
+    let (to, from) = sync_channel(1);
+    let page: Page<ListedBinding, SmolStr> =
+        ask(shard, Word::Bindings { after, aors_max: limit, to }, &from)?;
+    let entries: Vec<Value> = page.entries.iter().map(|entry| registration(now, entry)).collect();
+    let next = next(number, shards.len(), page.next.map(String::from));
+    Ok(json!({"registrations": entries, "next": next}))
+}
+
+fn registration(now: Instant, entry: &ListedBinding) -> Value {
+    let ListedBinding { aor, binding } = entry;
+    json!({
+        "aor": aor.as_str(),
+        "contact": binding.contact.as_str(),
+        "expires_in_s": binding.expires_at.since(now).as_secs(),
+        "q": f64::from(binding.q_milli) / 1000.0,
+        "transport": binding.flow.transport.token().to_ascii_lowercase(),
+        "remote": binding.flow.remote.to_string(),
+        "behind_nat": binding.behind_nat,
+    })
+}
+
+/// A page of the calls. `after` is the `next` of the page before.
+pub(crate) fn calls(shards: &[Sender<Word>], after: Option<&str>, limit: usize) -> Result<Value, Refused> {
+    let (number, shard, rest) = place(shards, after)?;
+    let cursor = read_cursor(rest).ok_or_else(|| Refused::bad("expected `after`: the `next` of a page"))?;
+    let (to, from) = sync_channel(1);
+    let page: Page<ListedCall, CallCursor> =
+        ask(shard, Word::Calls { from: cursor, count: limit, to }, &from)?;
+    let text = |text: &Option<SmolStr>| text.as_ref().map(|text| text.to_string());
+    let entry = |call: &ListedCall| {
+        json!({
+            "state": call.state.word(),
+            "call_id": text(&call.call_id),
+            "from": text(&call.from),
+            "to": text(&call.to),
+        })
+    };
+    let entries: Vec<Value> = page.entries.iter().map(entry).collect();
+    let next = next(number, shards.len(), page.next.map(write_cursor));
+    Ok(json!({"calls": entries, "next": next}))
+}
+
+fn ask<T>(shard: &Sender<Word>, word: Word, from: &std::sync::mpsc::Receiver<T>) -> Result<T, Refused> {
+    let busy = || Refused { code: "busy", message: "a shard is too busy to tell: ask again".to_owned() };
+    shard.send(word).map_err(|_| busy())?;
+    from.recv_timeout(PATIENCE).map_err(|_| busy())
+}
+
+/// Which shard a page is of, and where it begins there: `SHARD:REST`.
+fn place<'a, 'b>(
+    shards: &'a [Sender<Word>],
+    after: Option<&'b str>,
+) -> Result<(usize, &'a Sender<Word>, &'b str), Refused> {
+    let (number, rest) = after.unwrap_or("0:").split_once(':').unwrap_or(("", ""));
+    let found = number.parse::<usize>().ok().and_then(|number| Some((number, shards.get(number)?, rest)));
+    found.ok_or_else(|| Refused::bad("expected `after`: the `next` of a page"))
+}
+
+fn next(number: usize, shards: usize, rest: Option<String>) -> Option<String> {
+    match rest {
+        Some(rest) => Some(format!("{number}:{rest}")),
+        None => (number + 1 < shards).then(|| format!("{}:", number + 1)),
+    }
+}
+
+fn write_cursor(cursor: CallCursor) -> String {
+    match cursor {
+        CallCursor::Own(slot) => format!("own.{slot}"),
+        CallCursor::Forwarded(at, id) => format!("forwarded.{}.{id}", at.as_nanos()),
+    }
+}
+
+fn read_cursor(text: &str) -> Option<CallCursor> {
+    if text.is_empty() {
+        return Some(CallCursor::START);
+    }
+    match text.split_once('.')? {
+        ("own", slot) => slot.parse().ok().map(CallCursor::Own),
+        ("forwarded", rest) => {
+            let (at, id) = rest.split_once('.')?;
+            Some(CallCursor::Forwarded(Instant::from_nanos(at.parse().ok()?), id.parse().ok()?))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_of_a_page_is_read_as_it_was_written() {
+        for cursor in
+            [CallCursor::START, CallCursor::Own(7), CallCursor::Forwarded(Instant::from_nanos(9), 3)]
+        {
+            assert_eq!(read_cursor(&write_cursor(cursor)), Some(cursor));
+        }
+        for text in ["own", "own.", "own.x", "forwarded.1", "forwarded.1.x", "other.1"] {
+            assert_eq!(read_cursor(text), None, "{text}");
+        }
+        assert_eq!(next(0, 2, None), Some("1:".to_owned()));
+        assert_eq!(next(1, 2, None), None);
+        assert_eq!(next(1, 2, Some("sip:a@b".to_owned())), Some("1:sip:a@b".to_owned()));
+    }
+}

@@ -1,0 +1,125 @@
+//! What an engine holds, page by page, for whoever watches.
+//!
+//! Reading changes nothing, so that it is no input: like the counters it is asked of the [`Engine`](crate::Engine)
+//! between two turns. A page looks at a bounded number of places, however much there is; what comes or goes between two
+//! pages may be missed.
+
+use dialtone_dialog::Dialog;
+use dialtone_wire::Message;
+use dialtone_wire::headers::NameAddr;
+use dialtone_wire::time::Instant;
+use smol_str::SmolStr;
+
+use crate::location::Binding;
+
+/// Part of what there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The entries; fewer than there is room for when places are empty.
+    pub entries: Vec<T>,
+    /// Where the next page begins; `None` after the last.
+    pub next: Option<C>,
+}
+
+/// A binding and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedBinding {
+    /// The canonical address-of-record.
+    pub aor: SmolStr,
+    /// One of its bindings.
+    pub binding: Binding,
+}
+
+/// Whose call it is, and how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallState {
+    /// The proxy forwards its INVITE: no final response has gone back.
+    Forwarding,
+    /// Our user agent has sent an INVITE.
+    Calling,
+    /// Our user agent rings.
+    Ringing,
+    /// Our user agent talks.
+    Talking,
+    /// Our user agent ends it.
+    Ending,
+}
+
+impl CallState {
+    /// The word for it in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            CallState::Forwarding => "forwarding",
+            CallState::Calling => "calling",
+            CallState::Ringing => "ringing",
+            CallState::Talking => "talking",
+            CallState::Ending => "ending",
+        }
+    }
+}
+
+/// A call that an engine knows of. A proxy keeps nothing of a call that is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedCall {
+    /// How far it is.
+    pub state: CallState,
+    /// Its Call-ID; `None` for a call of our user agent whose dialog is not there yet.
+    pub call_id: Option<SmolStr>,
+    /// Who calls: a URI without its parameters. `None` when it is not known any more.
+    pub from: Option<SmolStr>,
+    /// Who is called, the same way.
+    pub to: Option<SmolStr>,
+}
+
+/// Where a page of calls begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallCursor {
+    /// At this slot of the user agent.
+    Own(u32),
+    /// After the forwarded INVITE with this Timer C and number.
+    Forwarded(Instant, u64),
+}
+
+impl CallCursor {
+    /// Where the first page begins.
+    pub const START: CallCursor = CallCursor::Own(0);
+}
+
+/// Bytes of a URI or Call-ID that are shown.
+const SHOWN_BYTES: usize = 256;
+
+impl ListedCall {
+    /// A call whose INVITE is at hand.
+    pub(crate) fn of_invite(state: CallState, invite: &Message) -> ListedCall {
+        ListedCall {
+            state,
+            call_id: invite.call_id().ok().and_then(shown),
+            from: invite.from().ok().and_then(|from| uri(&from)),
+            to: invite.to().ok().and_then(|to| uri(&to)),
+        }
+    }
+
+    /// A call whose dialog is there.
+    pub(crate) fn of_dialog(state: CallState, outgoing: bool, dialog: &Dialog) -> ListedCall {
+        let address = |text: &str| NameAddr::parse(text.as_bytes()).ok().and_then(|address| uri(&address));
+        let (ours, theirs) = (address(dialog.local()), address(dialog.remote()));
+        let (from, to) = if outgoing { (ours, theirs) } else { (theirs, ours) };
+        ListedCall { state, call_id: shown(&dialog.id().call_id), from, to }
+    }
+
+    /// A call of which no more is known.
+    pub(crate) const fn without_dialog(state: CallState) -> ListedCall {
+        ListedCall { state, call_id: None, from: None, to: None }
+    }
+}
+
+/// The URI without parameters and headers.
+fn uri(address: &NameAddr<'_>) -> Option<SmolStr> {
+    shown(address.uri_text.split([';', '?']).next()?)
+}
+
+/// What is not too long to be shown.
+fn shown(text: &str) -> Option<SmolStr> {
+    (text.len() <= SHOWN_BYTES).then(|| SmolStr::new(text))
+}
