@@ -5,10 +5,12 @@ mod check;
 mod demo;
 mod exit;
 mod log;
+mod manage;
 mod options;
 mod phone;
 mod serve;
 mod softphone;
+mod user;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -38,6 +40,12 @@ enum Command {
     Phone(phone::Phone),
     /// A SIP ping: status, round-trip time, and what the far end can do.
     Options(options::Options),
+    /// Adds, lists and removes users; a running server knows them at once.
+    User(user::User),
+    /// Tells what the running server holds: registrations, calls, counters, version, uptime.
+    Status(manage::Status),
+    /// Makes the running server read its settings file again.
+    Reload(manage::Reload),
     /// Tells all problems of a settings file, each with its line and what to do about it.
     Check(check::Check),
 }
@@ -71,6 +79,9 @@ fn main() -> ExitCode {
             options.run()
         }
         Command::Check(check) => check.run(),
+        Command::User(user) => user.run(),
+        Command::Status(status) => status.run(),
+        Command::Reload(reload) => reload.run(),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -214,15 +214,6 @@ impl Running {
         self.shards.get(usize::from(shard)).is_some_and(|shard| shard.send(Word::Command(command)).is_ok())
     }
 
-    /// Makes new users known to all shards.
-    pub(crate) fn set_users(&self, users: Users) {
-        let users = Arc::new(users);
-        for shard in &self.shards {
-            // A shard that is gone needs no users.
-            let _ = shard.send_patiently(Word::Users(users.clone()));
-        }
-    }
-
     /// Gives new settings to all shards.
     pub(crate) fn configure(&self, settings: &Arc<Settings>) {
         for shard in &self.shards {

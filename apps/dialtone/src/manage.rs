@@ -1,0 +1,152 @@
+//! `dialtone status` and `dialtone reload`, and what all commands share that speak with a running server.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use dialtone_node::control::{AskError, Control};
+use serde_json::{Value, json};
+
+use crate::Outcome;
+use crate::exit::Exit;
+use crate::say;
+
+/// Which server, and how it is told.
+#[derive(Debug, Args)]
+pub(crate) struct Target {
+    /// The data folder of the server.
+    #[arg(long, value_name = "DIR", default_value = "dialtone-data")]
+    pub(crate) data: PathBuf,
+    /// Prints one JSON object instead of text.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `dialtone status`.
+///
+/// Exit code 1 means that no server runs there.
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    #[command(flatten)]
+    target: Target,
+}
+
+/// The arguments of `dialtone reload`.
+///
+/// A bad file changes nothing: its problems are told, and the exit code is 1. Keys that need a restart are named.
+#[derive(Debug, Args)]
+pub(crate) struct Reload {
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Status {
+    pub(crate) fn run(&self) -> Outcome {
+        let status = match Control::connect(&self.target.data).and_then(|mut control| control.status()) {
+            Ok(status) => status,
+            Err(error) => return Ok(failed(&error, self.target.json)),
+        };
+        say(&if self.target.json { format!("{status}\n") } else { status_text(&status) });
+        Ok(Exit::Success)
+    }
+}
+
+impl Reload {
+    pub(crate) fn run(&self) -> Outcome {
+        let report = match Control::connect(&self.target.data).and_then(|mut control| control.reload()) {
+            Ok(report) => report,
+            Err(error) => return Ok(failed(&error, self.target.json)),
+        };
+        let texts = |name: &str| -> Vec<&str> {
+            report[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+        };
+        let problems = texts("problems");
+        if self.target.json {
+            say(&format!("{report}\n"));
+        } else if problems.is_empty() {
+            say(&reload_text(&texts("changed"), &texts("needs_restart")));
+        } else {
+            say(&format!("{}\nThe settings of before go on.\n", problems.join("\n")));
+        }
+        Ok(if problems.is_empty() { Exit::Success } else { Exit::Failed })
+    }
+}
+
+fn reload_text(changed: &[&str], needs_restart: &[&str]) -> String {
+    let mut out = if changed.is_empty() {
+        "Nothing has changed.\n".to_owned()
+    } else {
+        format!("In force from now on: {}\n", changed.join(", "))
+    };
+    if !needs_restart.is_empty() {
+        out.push_str(&format!("In force from the next start on: {}\n", needs_restart.join(", ")));
+    }
+    out
+}
+
+/// Tells why there is no answer: a sentence on standard error, and with `--json` an object on standard output.
+pub(crate) fn failed(error: &AskError, as_json: bool) -> Exit {
+    let (exit, code) = match error {
+        AskError::NotRunning(_) => (Exit::Failed, "not-running"),
+        AskError::NoFolder(_) => (Exit::Data, "no-folder"),
+        AskError::Store(_) => (Exit::Data, "store"),
+        AskError::Refused { code, .. } => {
+            let exit = match code.as_str() {
+                "exists" | "no-such-user" => Exit::Failed,
+                "bad-request" | "no-such-domain" => Exit::Usage,
+                "store" => Exit::Data,
+                _ => Exit::System,
+            };
+            (exit, code.as_str())
+        }
+        _ => (Exit::System, "system"),
+    };
+    if as_json {
+        say(&format!("{}\n", json!({"schema": 1, "ok": false, "code": code, "error": error.to_string()})));
+    }
+    eprintln!("dialtone: {error}");
+    exit
+}
+
+fn status_text(status: &Value) -> String {
+    let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
+    let number = |name: &str| status[name].as_u64().unwrap_or_default();
+    let list = |name: &str| -> String {
+        let texts: Vec<&str> =
+            status[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        texts.join(" ")
+    };
+    let uptime = number("uptime_s");
+    let mut out = format!(
+        "dialtone {} runs since {}, for {} d {:02} h {:02} min {:02} s\n\n",
+        text("version"),
+        text("started"),
+        uptime / 86_400,
+        uptime / 3600 % 24,
+        uptime / 60 % 60,
+        uptime % 60
+    );
+    out.push_str(&format!("  domains        {}\n", list("domains")));
+    out.push_str(&format!("  listening on   {}\n", list("listen")));
+    if let Some(http) = status["http"].as_str() {
+        out.push_str(&format!("  http           {http}\n"));
+    }
+    for name in ["users", "registrations", "calls"] {
+        out.push_str(&format!("  {name:<14} {}\n", number(name)));
+    }
+    if number("shards_silent") > 0 {
+        out.push_str(&format!(
+            "  {} of {} shards do not answer\n",
+            number("shards_silent"),
+            number("shards")
+        ));
+    }
+    out.push_str("\n  counted since the start (those that are not zero)\n");
+    for (group, numbers) in status["counters"].as_object().into_iter().flatten() {
+        for (name, number) in numbers.as_object().into_iter().flatten() {
+            if number.as_u64() != Some(0) {
+                out.push_str(&format!("    {group}.{name} {number}\n"));
+            }
+        }
+    }
+    out
+}
