@@ -16,6 +16,7 @@ mod demo;
 mod kamailio;
 mod lab;
 mod life;
+mod manage;
 mod phone;
 mod phones;
 mod process;

@@ -72,7 +72,7 @@ impl From<Exit> for ExitCode {
 /// The code for what kept a command from starting.
 pub(crate) fn of(error: &StartError) -> Exit {
     match error {
-        StartError::Listen(_) | StartError::Bind { .. } => Exit::Address,
+        StartError::Listen(_) | StartError::Bind { .. } | StartError::Http { .. } => Exit::Address,
         StartError::Store(_) => Exit::Data,
         StartError::Config(problems)
             if problems.iter().all(|problem| matches!(problem.what, What::Public(_))) =>
