@@ -25,6 +25,7 @@ pub(crate) struct Target {
 ///
 /// Exit code 1 means that no server runs there.
 #[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Status {
     #[command(flatten)]
     target: Target,
@@ -34,6 +35,7 @@ pub(crate) struct Status {
 ///
 /// A bad file changes nothing: its problems are told, and the exit code is 1. Keys that need a restart are named.
 #[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Reload {
     #[command(flatten)]
     target: Target,

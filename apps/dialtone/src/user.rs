@@ -22,6 +22,7 @@ const PASSWORD_BYTES: u64 = 4096;
 ///
 /// A running server is asked and knows the change at once; without one, the data folder itself is changed.
 #[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
 pub(crate) struct User {
     #[command(subcommand)]
     action: Action,
