@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::engine::Arrived;
 use crate::location::{Binding, Location};
 use crate::settings::RegistrarSettings;
+use crate::text::push_number;
 
 /// What became of a REGISTER.
 #[derive(Debug, PartialEq, Eq)]
@@ -281,7 +282,12 @@ fn contact_value(binding: &Binding, now: Instant) -> String {
     let left = binding.expires_at - now;
     // A part of a second left still counts as one: the binding is there.
     let expires_s = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-    let value = ["<", binding.contact.as_str(), ">;expires=", &expires_s.to_string()].concat();
+    let contact = binding.contact.as_str();
+    let mut value = String::with_capacity(contact.len() + 32);
+    for part in ["<", contact, ">;expires="] {
+        value.push_str(part);
+    }
+    push_number(&mut value, expires_s);
     match binding.q_milli {
         1000 => value,
         q => format!("{value};q=0.{q:03}"),

@@ -14,7 +14,7 @@ pub(crate) fn push_address(text: &mut String, address: SocketAddr) {
                 push_number(text, octet.into());
             }
             text.push(':');
-            push_number(text, address.port());
+            push_number(text, address.port().into());
         }
         SocketAddr::V6(address) => {
             let _ = write!(text, "{address}");
@@ -23,7 +23,7 @@ pub(crate) fn push_address(text: &mut String, address: SocketAddr) {
 }
 
 /// Appends a number in decimal digits.
-fn push_number(text: &mut String, number: u16) {
+pub(crate) fn push_number(text: &mut String, number: u64) {
     if number >= 10 {
         push_number(text, number / 10);
     }

@@ -84,7 +84,9 @@ fn text(key: &mut Vec<u8>, part: &str) {
 }
 
 fn lower(key: &mut Vec<u8>, part: &str) {
-    key.extend(part.bytes().map(|byte| byte.to_ascii_lowercase()));
+    let start = key.len();
+    key.extend_from_slice(part.as_bytes());
+    key[start..].make_ascii_lowercase();
     key.push(END);
 }
 
