@@ -58,6 +58,14 @@ pub(crate) struct Moment {
     pub(crate) boot_ms: u64,
 }
 
+impl Moment {
+    /// Milliseconds of Unix time at an earlier or later time of this process.
+    pub(crate) fn unix_ms_at(&self, at: Instant) -> u64 {
+        let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        self.unix_ms.saturating_add(ms(at.since(self.now))).saturating_sub(ms(self.now.since(at)))
+    }
+}
+
 /// This moment.
 #[allow(clippy::disallowed_methods, reason = "this is the clock that all others take `now` from")]
 pub(crate) fn moment() -> Moment {

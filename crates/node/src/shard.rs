@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_roles::io::{
-    Answer, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output, Query, QueryId,
+    Answer, CallRecord, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output, Query, QueryId,
 };
 use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, Page};
 use dialtone_roles::settings::Settings;
@@ -211,7 +211,7 @@ impl Shard {
             for _ in 0..WORDS_MAX {
                 match self.inbox.take() {
                     Some(Word::Stop) => {
-                        self.flush();
+                        self.stop();
                         return self.report();
                     }
                     Some(word) => self.handle_word(word),
@@ -440,9 +440,25 @@ impl Shard {
                 let word = media::Word::Command { shard: self.number, command };
                 self.counters.media_refused += u64::from(self.media.send(word).is_err());
             }
+            Output::Event(Event::CallRecorded(record)) => self.keep_record(record),
             Output::Event(event) => (self.events)(self.number, event),
             // Output may grow; a question that is not known would be answered by its deadline.
             _ => {}
+        }
+    }
+
+    fn keep_record(&mut self, record: Box<CallRecord>) {
+        if let Some(journal) = &self.journal {
+            journal.record(record.clone());
+        }
+        (self.events)(self.number, Event::CallRecorded(record));
+    }
+
+    /// The end: what waits is sent, and of calls that go on without us it is recorded that we have ended.
+    fn stop(&mut self) {
+        self.flush();
+        for record in self.engine.stop_records(clock::now()) {
+            self.keep_record(Box::new(record));
         }
     }
 

@@ -4,6 +4,7 @@ mod bindings;
 mod folder;
 mod journal;
 mod memory;
+mod records;
 mod sqlite;
 
 use std::path::PathBuf;

@@ -17,11 +17,12 @@ use foldhash::fast::FixedState;
 use smol_str::{SmolStr, SmolStrBuilder};
 
 use crate::counters::Counters;
-use crate::io::{Event, Lease, MediaCommand, Output, Query, QueryId};
+use crate::io::{CallRecord, Event, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
 use crate::proxy::ContextId;
 use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
+use crate::records::Records;
 use crate::settings::Settings;
 use crate::text::push_address;
 
@@ -80,6 +81,8 @@ pub(crate) struct ServerRecord {
     pub(crate) used_by: ServerUse,
     /// Where the request came from, and to which of our addresses.
     pub(crate) flow: Flow,
+    /// When it came.
+    pub(crate) since: Instant,
 }
 
 /// What the roles of one shard share.
@@ -95,6 +98,8 @@ pub(crate) struct Core {
     pub(crate) queries: Queries,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
+    /// Calls that are followed for their records; `None` for a phone.
+    pub(crate) records: Option<Records>,
     /// Requests of the user agent that failed before they had a transaction, to be told after this call.
     pub(crate) failed: VecDeque<(UaRequest, Failure)>,
     /// Keys the tags of answers that keep no state.
@@ -137,6 +142,7 @@ impl Core {
             queries: Queries::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            records: (!settings.domains.is_empty()).then(|| Records::new(hash_seed)),
             failed: VecDeque::new(),
             tag_seed,
             next_request: 0,
@@ -150,6 +156,19 @@ impl Core {
         hasher.write(request.value(HeaderName::CallId).unwrap_or(b""));
         hasher.write(request.value(HeaderName::Via).unwrap_or(b""));
         random::word(hasher.finish())
+    }
+
+    /// A BYE was seen: what the records make of it.
+    pub(crate) fn record_bye(&mut self, now: Instant, bye: &Message) {
+        let record = self.records.as_mut().and_then(|records| records.bye(now, bye));
+        self.call_recorded(record);
+    }
+
+    pub(crate) fn call_recorded(&mut self, record: Option<CallRecord>) {
+        if let Some(record) = record {
+            self.counters.call_records += 1;
+            self.outputs.push_back(Output::Event(Event::CallRecorded(Box::new(record))));
+        }
     }
 
     pub(crate) fn transmit(&mut self, transmit: Transmit) {
@@ -228,6 +247,11 @@ impl Context<'_> {
             .transactions
             .send_request(self.now, flow, draft.method(), &branch, bytes.clone())
             .map_err(|_| SendError::Overload)?;
+        if *draft.method() == Method::Bye
+            && let Ok(bye) = Message::parse(bytes.clone(), &self.settings.limits.message)
+        {
+            self.core.record_bye(self.now, &bye);
+        }
         let invite = (*draft.method() == Method::Invite).then_some(bytes);
         self.core.clients.insert(client, ClientUse::Ua(UaClient::new(request, invite)));
         self.core.requests.insert(request, client);
@@ -294,7 +318,25 @@ impl Context<'_> {
         };
         let flow = self.core.transactions.server_flow(server)?;
         self.core.transactions.respond(self.now, server, status, bytes.clone()).ok()?;
+        self.record_answer(server, request, status, to_tag);
         Some(Transmit { flow, bytes })
+    }
+
+    /// A response to an INVITE went back: what the records make of it.
+    pub(crate) fn record_answer(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        status: Status,
+        to_tag: Option<&str>,
+    ) {
+        if status.is_provisional() || request.method() != Some(&Method::Invite) {
+            return;
+        }
+        let Some(since) = self.core.servers.get(&server).map(|record| record.since) else { return };
+        let records = self.core.records.as_mut();
+        let record = records.and_then(|records| records.answered(self.now, since, request, status, to_tag));
+        self.core.call_recorded(record);
     }
 
     /// Responds once and forgets the transaction: nothing is kept and nothing sent again. For those who have proven

@@ -68,6 +68,8 @@ numbers! {
         responses_forwarded,
         /// Calls begun by the user agent or by its peers.
         calls,
+        /// Calls through this server that were recorded.
+        call_records,
         /// Questions asked of the world outside.
         queries,
         /// Of them, those that had no answer in time.

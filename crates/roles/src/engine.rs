@@ -17,7 +17,7 @@ use smol_str::SmolStr;
 use crate::auth::Authenticator;
 use crate::context::{ClientUse, Context, Core, Failure, ServerUse, transaction_limits};
 use crate::counters::{Counters, Tables};
-use crate::io::{Answer, Input, MediaCommand, Output};
+use crate::io::{Answer, CallRecord, Input, MediaCommand, Output};
 use crate::listing::{CallCursor, ListedBinding, ListedCall, Page};
 use crate::location::Location;
 use crate::policy::Decision;
@@ -98,6 +98,12 @@ impl Engine {
             core,
             settings,
         }
+    }
+
+    /// The records of all calls that are still going on, at the end of a server; they are forgotten with this.
+    pub fn stop_records(&mut self, now: Instant) -> Vec<CallRecord> {
+        let mut records = self.core.records.take();
+        std::iter::from_fn(|| records.as_mut()?.stopped(now)).collect()
     }
 
     /// What happened since the start.

@@ -8,6 +8,7 @@ use dialtone_dialog::digest::{NonceUse, NonceVerdict, StoredCredential};
 use dialtone_dialog::offer_answer::Negotiated;
 use dialtone_wire::Status;
 use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
@@ -311,6 +312,47 @@ pub enum Event {
         /// How many bindings it has now.
         bindings: usize,
     },
+    /// A call through a server is over, or was not answered.
+    CallRecorded(Box<CallRecord>),
+}
+
+/// A call as far as a server saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallRecord {
+    /// Its Call-ID. Like all texts here cut after 256 bytes.
+    pub call_id: SmolStr,
+    /// The URI of From.
+    pub caller: SmolStr,
+    /// The URI of To: whom the caller wanted.
+    pub callee: SmolStr,
+    /// When the INVITE came.
+    pub started: Instant,
+    /// When it was answered, if it was.
+    pub answered: Option<Instant>,
+    /// When it was over.
+    pub ended: Instant,
+    /// How it ended.
+    pub end: CallEnd,
+    /// The Reason header of the BYE (RFC 3326).
+    pub reason: Option<SmolStr>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallEnd {
+    /// The caller hung up.
+    Caller,
+    /// The callee hung up.
+    Callee,
+    /// The caller gave up before it was answered (487).
+    Cancelled,
+    /// It was refused, or nobody answered in time (408).
+    Refused(Status),
+    /// The server ended; the call may go on.
+    Stopped,
+    /// Nobody saw its end: the call was followed for too long.
+    Unknown,
 }
 
 /// Why a call ended.

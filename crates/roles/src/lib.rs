@@ -16,6 +16,7 @@ mod policy;
 mod proxy;
 mod queries;
 mod random;
+mod records;
 mod registrar;
 mod route_token;
 pub mod settings;

@@ -18,15 +18,15 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use dialtone_roles::Binding;
-use dialtone_roles::io::{Answer, QueryId};
+use dialtone_roles::io::{Answer, CallRecord, QueryId};
 use dialtone_roles::settings::Settings;
 use dialtone_roles::shard_of_aor;
 use rusqlite::{Connection, TransactionBehavior};
 use smol_str::SmolStr;
 
-use super::StoreError;
 use super::bindings::{self, OfOne};
 use super::sqlite::damaged;
+use super::{StoreError, records};
 use crate::clock::{self, Moment};
 use crate::inbox::Sender;
 use crate::shard::Word;
@@ -35,6 +35,8 @@ use crate::shard::Word;
 const WAITING_MAX: usize = 65_536;
 /// Words of one transaction at most.
 const BATCH_MAX: usize = 4_096;
+/// Call records that wait for a store that can be written again.
+const UNWRITTEN_MAX: usize = 2_048;
 /// Addresses-of-record that are given to a shard at a time.
 pub(crate) const PIECE: usize = 1_000;
 
@@ -52,6 +54,8 @@ pub(crate) enum JournalWord {
         /// All that it has.
         bindings: Arc<[Binding]>,
     },
+    /// Keep this record.
+    Record(Box<CallRecord>),
     /// The shard has lost what it held.
     Restore(u16),
 }
@@ -78,6 +82,8 @@ pub(crate) struct JournalCounts {
     pub(crate) journalled: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) failed_batches: AtomicU64,
+    pub(crate) call_records: AtomicU64,
+    pub(crate) call_records_lost: AtomicU64,
 }
 
 impl JournalCounts {
@@ -88,6 +94,8 @@ impl JournalCounts {
             ("journalled", &self.journalled),
             ("batches", &self.batches),
             ("failed_batches", &self.failed_batches),
+            ("call_records", &self.call_records),
+            ("call_records_lost", &self.call_records_lost),
         ]
         .into_iter()
         .map(|(name, number)| (name, number.load(Ordering::Relaxed)))
@@ -96,12 +104,22 @@ impl JournalCounts {
 
 /// The end of the shards.
 #[derive(Clone, Debug)]
-pub(crate) struct JournalSender(SyncSender<JournalWord>);
+pub(crate) struct JournalSender {
+    queue: SyncSender<JournalWord>,
+    counts: Arc<JournalCounts>,
+}
 
 impl JournalSender {
     /// Sends a word; false when too many wait already.
     pub(crate) fn send(&self, word: JournalWord) -> bool {
-        self.0.try_send(word).is_ok()
+        self.queue.try_send(word).is_ok()
+    }
+
+    /// Has a record kept. A call never waits for that: where too many words wait, the record is lost and counted.
+    pub(crate) fn record(&self, record: Box<CallRecord>) {
+        if !self.send(JournalWord::Record(record)) {
+            self.counts.call_records_lost.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -131,6 +149,7 @@ impl JournalStore {
                     JournalWord::Bindings { aor, bindings, .. } => {
                         bindings::put(&transaction, moment, boot, aor, bindings)?;
                     }
+                    JournalWord::Record(record) => records::put(&transaction, moment, record)?,
                     JournalWord::Restore(_) => {}
                 }
             }
@@ -164,9 +183,11 @@ pub(crate) fn start(
     counts: Arc<JournalCounts>,
 ) -> std::io::Result<(JournalSender, JoinHandle<()>)> {
     let (queue, words) = sync_channel(WAITING_MAX);
-    let mut thread = JournalThread { parts, settings, shards, counts, is_failing: false };
+    let sender = JournalSender { queue, counts: counts.clone() };
+    let mut thread =
+        JournalThread { parts, settings, shards, counts, is_failing: false, unwritten: VecDeque::new() };
     let handle = Builder::new().name("store".into()).spawn(move || thread.run(&words))?;
-    Ok((JournalSender(queue), handle))
+    Ok((sender, handle))
 }
 
 struct JournalThread {
@@ -176,12 +197,15 @@ struct JournalThread {
     counts: Arc<JournalCounts>,
     /// The last batch could not be written: said once.
     is_failing: bool,
+    /// Records of batches that could not be written.
+    unwritten: VecDeque<Box<CallRecord>>,
 }
 
 impl JournalThread {
     fn run(&mut self, words: &Receiver<JournalWord>) {
         let mut batch = Vec::new();
         while let Ok(first) = words.recv() {
+            batch.extend(self.unwritten.drain(..).map(JournalWord::Record));
             batch.push(first);
             let end = clock::now() + self.parts.batch;
             while batch.len() < BATCH_MAX {
@@ -190,16 +214,41 @@ impl JournalThread {
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
                 }
             }
-            self.write(&batch);
-            let lost = batch.drain(..).filter_map(|word| match word {
-                JournalWord::Restore(shard) => Some(shard),
-                JournalWord::Bindings { .. } => None,
-            });
-            lost.collect::<VecDeque<u16>>().into_iter().for_each(|shard| self.restore(shard));
+            let is_written = self.write(&batch);
+            self.count_records(&batch, is_written);
+            for word in batch.drain(..) {
+                match word {
+                    JournalWord::Restore(shard) => self.restore(shard),
+                    JournalWord::Record(record) if !is_written => self.unwritten.push_back(record),
+                    JournalWord::Record(_) | JournalWord::Bindings { .. } => {}
+                }
+            }
+            self.forget_records();
+        }
+        // What could not be written before gets a last chance.
+        let batch: Vec<JournalWord> = self.unwritten.drain(..).map(JournalWord::Record).collect();
+        if !batch.is_empty() {
+            let is_written = self.write(&batch);
+            self.count_records(&batch, is_written);
+            let lost = if is_written { 0 } else { batch.len() as u64 };
+            self.counts.call_records_lost.fetch_add(lost, Ordering::Relaxed);
         }
     }
 
-    fn write(&mut self, batch: &[JournalWord]) {
+    fn count_records(&self, batch: &[JournalWord], is_written: bool) {
+        let records = batch.iter().filter(|word| matches!(word, JournalWord::Record(_))).count();
+        let written = if is_written { records as u64 } else { 0 };
+        self.counts.call_records.fetch_add(written, Ordering::Relaxed);
+    }
+
+    /// Records wait for a store that can be written again, but not without limit.
+    fn forget_records(&mut self) {
+        let lost = self.unwritten.len().saturating_sub(UNWRITTEN_MAX);
+        self.unwritten.drain(..lost);
+        self.counts.call_records_lost.fetch_add(lost as u64, Ordering::Relaxed);
+    }
+
+    fn write(&mut self, batch: &[JournalWord]) -> bool {
         let count = |number: &AtomicU64, by: u64| number.fetch_add(by, Ordering::Relaxed);
         count(&self.counts.batches, 1);
         let written = self.parts.store.write(&clock::moment(), batch);
@@ -232,6 +281,7 @@ impl JournalThread {
                 let _ = shard.send_patiently(Word::Answers(answers));
             }
         }
+        written.is_ok()
     }
 
     fn restore(&mut self, shard: u16) {

@@ -151,7 +151,9 @@ impl Engine {
         let back = response_flow(flow, via.response_address(flow.remote));
         match self.core.transactions.receive_request(now, back, request) {
             Received::New(server) => {
-                self.core.servers.insert(server, ServerRecord { used_by: ServerUse::Engine, flow });
+                self.core
+                    .servers
+                    .insert(server, ServerRecord { used_by: ServerUse::Engine, flow, since: now });
                 Some(server)
             }
             Received::Absorbed | Received::Ack(_) | Received::Malformed(_) => None,

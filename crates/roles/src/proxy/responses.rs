@@ -159,6 +159,7 @@ impl ResponseContext {
         let bytes = bytes::Bytes::from(out.into_boxed_slice());
         if cx.core.transactions.respond(cx.now, self.server, status, bytes).is_ok() {
             cx.core.counters.responses_forwarded += 1;
+            cx.record_answer(self.server, &self.request, status, response.to_tag().ok().flatten());
         }
     }
 

@@ -153,3 +153,43 @@ fn each_shard_gets_its_own_bindings_in_pieces() {
     }
     assert_eq!(shards.iter().flatten().flatten().count(), 7_000);
 }
+
+#[test]
+fn call_records_are_kept_with_the_time_of_the_clock() {
+    use dialtone_roles::io::CallEnd;
+    use dialtone_wire::Status;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_store, mut journal) = open(folder.path());
+    let record = |end, answered| {
+        let (caller, callee) = ("sip:a@a.test".into(), "sip:b@a.test".into());
+        let (started, ended) = (Instant::from_millis(1_000), Instant::from_millis(9_000));
+        let record =
+            CallRecord { call_id: "c".into(), caller, callee, started, answered, ended, end, reason: None };
+        JournalWord::Record(Box::new(record))
+    };
+    let words = [
+        record(CallEnd::Callee, Some(Instant::from_millis(4_000))),
+        record(CallEnd::Refused(Status::of(486)), None),
+    ];
+    journal.write(&moment("b", 1_000_000, 0), &words).expect("written");
+    let sql =
+        "SELECT started_unix_ms, answered_unix_ms, ended_unix_ms, ended_by, status FROM calls ORDER BY id";
+    let mut statement = journal.connection.prepare(sql).expect("a table");
+    let rows = statement.query_map([], |row| {
+        Ok((
+            row.get::<_, i64>(0)?,
+            row.get::<_, Option<i64>>(1)?,
+            row.get::<_, i64>(2)?,
+            row.get::<_, String>(3)?,
+            row.get::<_, Option<u16>>(4)?,
+        ))
+    });
+    let rows: Vec<_> = rows.expect("rows").map(|row| row.expect("a row")).collect();
+    assert_eq!(
+        rows,
+        [
+            (991_000, Some(994_000), 999_000, "callee".to_owned(), None),
+            (991_000, None, 999_000, "refused".to_owned(), Some(486))
+        ]
+    );
+}
