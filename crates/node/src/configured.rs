@@ -167,7 +167,7 @@ fn settings(resolved: &Resolved, running: &Settings, version: u64, draining: boo
         resolved.settings(version, running.secret.clone(), running.unix_start_s, running.listeners.clone());
     // The framing of streams has it from the start.
     new.limits.message.message_bytes = running.limits.message.message_bytes;
-    Settings { shards: running.shards, digest: running.digest, draining, ..new }
+    Settings { shards: running.shards, digest: running.digest, journal: running.journal, draining, ..new }
 }
 
 /// The first domain has the names of the machine as aliases, unless they mean another one.

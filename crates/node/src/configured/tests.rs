@@ -52,7 +52,7 @@ impl Bench {
         let mut told = ServerConfig { file: Some(file), ..told(&[]) };
         change(&mut told);
         let (config, resolved) = told.resolve().expect("good settings");
-        let running = resolved.settings(0, Secret([7; 32]), 5, Vec::new());
+        let running = Settings { journal: true, ..resolved.settings(0, Secret([7; 32]), 5, Vec::new()) };
         let configured = Configured::new(told, config, resolved);
         Bench { folder, configured, running, given: RefCell::new(None) }
     }
@@ -78,6 +78,7 @@ fn a_reload_names_what_changed_and_gives_it_to_the_engines() {
     let given = bench.given();
     assert_eq!((given.registrar.expires_max_s, given.version), (10_800, 1));
     assert_eq!(given.domains[0].name, "b.test");
+    assert!(given.journal, "registrations are journalled as before");
     assert_eq!((given.unix_start_s, given.secret == Secret([7; 32])), (5, true));
     assert_eq!(bench.reload("").changed, ["registrar.expires_max", "domain"]);
     assert_eq!((bench.given().registrar.expires_max_s, bench.given().version), (7_200, 2));
