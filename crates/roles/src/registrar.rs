@@ -88,6 +88,8 @@ pub(crate) fn register(
             }
             after.clear();
         }
+        // The same request once more, long after its transaction or after a restart: it has been done.
+        Changes::Each(changes) if order.is_repeated(&changes, &before) => {}
         Changes::Each(changes) => {
             for change in changes {
                 let is_newer = |binding: &Binding| {
@@ -221,6 +223,17 @@ struct Order<'a> {
 }
 
 impl Order<'_> {
+    /// Whether each of these contacts was bound by this very request.
+    fn is_repeated(&self, changes: &[Asked<'_>], bindings: &[Binding]) -> bool {
+        let bound = |change: &Asked<'_>| {
+            bindings.iter().any(|binding| {
+                (binding.cseq, binding.call_id.as_str()) == (self.cseq, self.call_id)
+                    && binding.contact.uri().equivalent(&change.contact.uri)
+            })
+        };
+        !changes.is_empty() && changes.iter().all(|change| change.expires_s > 0 && bound(change))
+    }
+
     fn may_change(&self, binding: &Binding) -> bool {
         binding.call_id != self.call_id || self.cseq > binding.cseq
     }

@@ -132,7 +132,9 @@ fn an_older_request_changes_nothing() {
     let mut fixture = Fixture::new();
     fixture.register_as("x", 5, "Contact: <sip:a@192.0.2.4>\r\n");
     for (cseq, headers) in [
-        (5, "Contact: <sip:a@192.0.2.4>;expires=120\r\n"),
+        (5, "Contact: <sip:a@192.0.2.4>;expires=0\r\n"),
+        (5, "Contact: <sip:new@192.0.2.4>, <sip:a@192.0.2.4>\r\n"),
+        (4, "Contact: <sip:a@192.0.2.4>\r\n"),
         (4, "Contact: <sip:a@192.0.2.4>;expires=0\r\n"),
         (4, "Contact: *\r\nExpires: 0\r\n"),
         // All or nothing: the new contact is not added either.
@@ -144,6 +146,17 @@ fn an_older_request_changes_nothing() {
     // Another Call-ID begins anew: the phone has restarted.
     fixture.register_as("y", 1, "Contact: <sip:a@192.0.2.4>;expires=120\r\n");
     assert_eq!(fixture.contacts(), ["<sip:a@192.0.2.4>;expires=120"]);
+}
+
+#[test]
+fn the_same_request_once_more_is_granted_and_changes_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.register_as("x", 5, "Contact: <sip:a@192.0.2.4>, <sip:b@192.0.2.4>\r\n");
+    fixture.pass(100);
+    let again = fixture.register_as("x", 5, "Contact: <sip:a@192.0.2.4>, <sip:b@192.0.2.4>\r\n");
+    assert!(matches!(again, Registered::Granted { change: None, .. }), "{again:?}");
+    let left = ["<sip:a@192.0.2.4>;expires=3500", "<sip:b@192.0.2.4>;expires=3500"];
+    assert_eq!(fixture.contacts(), left);
 }
 
 #[test]

@@ -165,9 +165,12 @@ fn bindings_of_an_earlier_life_are_restored_where_there_are_no_newer_ones() {
     server.input(Input::Restore(vec![(AOR.into(), bindings.clone())]));
     assert_eq!(server.next, Some(bindings[0].expires_at), "its deadline is set");
     assert_eq!(server.contacts(2), ["<sip:a@192.0.2.4>"]);
-    // The same user agent goes on with its CSeq; an older request changes nothing.
-    server.register(1, "Contact: <sip:a@192.0.2.4>;expires=90\r\n");
+    // The same user agent goes on with its CSeq: an older request changes nothing, and one whose answer the restart
+    // swallowed finds itself done.
+    server.register(0, "Contact: <sip:a@192.0.2.4>;expires=90\r\n");
     assert_eq!(server.statuses(), [500]);
+    server.register(1, A);
+    assert_eq!(server.statuses(), [200]);
     let mut server = Journalled::new();
     server.register(1, B);
     server.input(Input::Restore(vec![(AOR.into(), bindings)]));
