@@ -4,6 +4,6 @@ set -eu
 data=$1
 rm -rf "$data"
 mkdir -p "$data"
-seq 0 9999 | sed 's/.*/u&,pw&/' >"$data/users.csv"
-target/release/dialtone user import "$data/users.csv" --domain 127.0.0.1 --data "$data"
+seq 0 9999 | sed 's/.*/u&,pw&,127.0.0.1/' >"$data/users.csv"
+target/release/dialtone user import "$data/users.csv" --data "$data"
 rm "$data/users.csv"
