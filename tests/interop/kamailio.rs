@@ -75,8 +75,8 @@ impl Kamailio {
 
 fn text(address: SocketAddr, domain: &str, rest: &str) -> String {
     let mut text = format!(
-        "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren=2\ndisable_tcp=yes\nauto_aliases=no\nalias=\"{domain}\"\n\
-         listen=udp:{address}\n"
+        "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren=2\ntcp_children=2\nauto_aliases=no\nalias=\"{domain}\"\n\
+         listen=udp:{address}\nlisten=tcp:{address}\n"
     );
     for module in
         ["tm", "sl", "rr", "pv", "maxfwd", "usrloc", "registrar", "textops", "siputils", "auth", "xlog"]

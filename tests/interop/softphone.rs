@@ -10,7 +10,7 @@ use crate::kamailio::{Kamailio, PASSWORD};
 use crate::lab::{ADDRESS, Lab, Network, dialtone, lab};
 use crate::phone::{Phone, Setup};
 use crate::process::Process;
-use crate::serve::{DOMAIN, PORT, Server, User};
+use crate::serve::{DOMAIN, PORT, Server, User, tcp};
 use crate::wav::Recording;
 
 /// How long a step may take.
@@ -38,15 +38,21 @@ struct Caller {
     user: User,
     domain: &'static str,
     proxy: SocketAddr,
+    /// `udp` or `tcp`.
+    transport: &'static str,
 }
 
 impl Caller {
     fn new(user: User, proxy: SocketAddr) -> Caller {
-        Caller { user, domain: DOMAIN, proxy }
+        Caller { user, domain: DOMAIN, proxy, transport: "udp" }
+    }
+
+    fn over(self, transport: &'static str) -> Caller {
+        Caller { transport, ..self }
     }
 
     fn arguments(&self, command: &str) -> Vec<String> {
-        let proxy = self.proxy.to_string();
+        let proxy = format!("sip:{};transport={}", self.proxy, self.transport);
         let all = [
             command,
             "--user",
@@ -104,6 +110,10 @@ fn setup<'a>(user: &'a User, home: &'a Network, answers: bool) -> Setup<'a> {
     Setup { number, network: home, user, hertz, answers, transport: "udp", codec: "PCMA" }
 }
 
+fn setup_over<'a>(transport: &'static str, user: &'a User, home: &'a Network, answers: bool) -> Setup<'a> {
+    Setup { transport, ..setup(user, home, answers) }
+}
+
 fn user(name: &str) -> User {
     User { name: name.to_owned(), password: PASSWORD.to_owned() }
 }
@@ -114,50 +124,56 @@ fn address(port: u16) -> SocketAddr {
 
 #[test]
 fn a_call_to_a_real_phone_is_heard_both_ways() {
-    lab(|lab| {
-        let server = Server::start(lab);
-        let (home, bob) = (Network::home(), server.user("bob"));
-        let mut callee = Phone::register(lab, &setup(&bob, &home, true));
-        let file = lab.path("heard.wav");
-        let path = file.display().to_string();
-        let arguments = [
-            "--tone",
-            "440",
-            "--expect-tone",
-            "1000",
-            "--duration",
-            "4",
-            "--codec",
-            "PCMA",
-            "--record",
-            &path,
-        ];
-        let report = Caller::new(server.user("alice"), server.address).call("bob", &arguments, OK);
-        assert!(is_near(&report["audio"]["received"]["tone_hz"], 1000.0), "{report}");
-        assert_eq!(report["audio"]["codec"], "PCMA", "{report}");
-        assert!(Recording::read(&file).find(1000.0).is_heard(), "{:?}", Recording::read(&file).find(1000.0));
-        callee.wait_for_the_end();
-        let heard = callee.recording().find(440.0);
-        assert!(heard.is_heard(), "the phone does not hear us: {heard:?}");
-    });
+    lab(|lab| a_real_phone_is_called(lab, "udp"));
+}
+
+#[test]
+fn a_call_to_a_real_phone_is_heard_both_ways_over_tcp() {
+    lab(|lab| a_real_phone_is_called(lab, "tcp"));
+}
+
+fn a_real_phone_is_called(lab: &Lab, transport: &'static str) {
+    let server = Server::start_with(lab, &["--listen", &tcp()]);
+    let (home, bob) = (Network::home(), server.user("bob"));
+    let mut callee = Phone::register(lab, &setup_over(transport, &bob, &home, true));
+    let file = lab.path("heard.wav");
+    let path = file.display().to_string();
+    let arguments =
+        ["--tone", "440", "--expect-tone", "1000", "--duration", "4", "--codec", "PCMA", "--record", &path];
+    let alice = Caller::new(server.user("alice"), server.address).over(transport);
+    let report = alice.call("bob", &arguments, OK);
+    assert!(is_near(&report["audio"]["received"]["tone_hz"], 1000.0), "{report}");
+    assert_eq!(report["audio"]["codec"], "PCMA", "{report}");
+    assert!(Recording::read(&file).find(1000.0).is_heard(), "{:?}", Recording::read(&file).find(1000.0));
+    callee.wait_for_the_end();
+    let heard = callee.recording().find(440.0);
+    assert!(heard.is_heard(), "the phone does not hear us: {heard:?}");
 }
 
 #[test]
 fn a_real_phone_calls_ours_and_both_hear_each_other() {
     lab(|lab| {
         let server = Server::start(lab);
-        our_phone_is_called(lab, server.user("alice"), server.user("bob"), server.address);
+        our_phone_is_called(lab, server.user("alice"), server.user("bob"), server.address, "udp");
+    });
+}
+
+#[test]
+fn a_real_phone_calls_ours_over_tcp_and_both_hear_each_other() {
+    lab(|lab| {
+        let server = Server::start_with(lab, &["--listen", &tcp()]);
+        our_phone_is_called(lab, server.user("alice"), server.user("bob"), server.address, "tcp");
     });
 }
 
 /// A baresip of `caller` calls our phone of `callee`; both are users of the server at `proxy`.
-fn our_phone_is_called(lab: &Lab, caller: User, callee: User, proxy: SocketAddr) {
+fn our_phone_is_called(lab: &Lab, caller: User, callee: User, proxy: SocketAddr, transport: &'static str) {
     let home = Network::home();
     let folder = lab.path("recordings");
     let path = folder.display().to_string();
     let called = format!("sip:{}@{DOMAIN}", callee.name);
-    let mut ours = Caller::new(callee, proxy).phone(&["--tone", "1000", "--record", &path]);
-    let mut theirs = Phone::register(lab, &setup(&caller, &home, false));
+    let mut ours = Caller::new(callee, proxy).over(transport).phone(&["--tone", "1000", "--record", &path]);
+    let mut theirs = Phone::register(lab, &setup_over(transport, &caller, &home, false));
     theirs.call(&called);
     theirs.talk(TALK);
     theirs.hang_up();
@@ -273,7 +289,7 @@ fn options_tells_what_the_far_end_can_do_and_who_is_not_there() {
 fn our_phone_registers_at_kamailio_and_is_called_through_it() {
     lab(|lab| {
         let kamailio = Kamailio::registrar(lab, address(PORT), DOMAIN);
-        our_phone_is_called(lab, user("alice"), user("bob"), kamailio.address);
+        our_phone_is_called(lab, user("alice"), user("bob"), kamailio.address, "udp");
         let alice = Caller::new(user("alice"), kamailio.address);
         let phone = Caller::new(user("bob"), kamailio.address).phone(&["--echo"]);
         alice.call("bob", &["--tone", "440", "--expect-tone", "440", "--duration", "2"], OK);
@@ -285,16 +301,31 @@ fn our_phone_registers_at_kamailio_and_is_called_through_it() {
 }
 
 #[test]
+fn our_phone_registers_at_kamailio_over_tcp_and_is_called_through_it() {
+    lab(|lab| {
+        let kamailio = Kamailio::registrar(lab, address(PORT), DOMAIN);
+        our_phone_is_called(lab, user("alice"), user("bob"), kamailio.address, "tcp");
+        let phone = Caller::new(user("bob"), kamailio.address).over("tcp").phone(&["--echo"]);
+        let alice = Caller::new(user("alice"), kamailio.address).over("tcp");
+        alice.call("bob", &["--tone", "440", "--expect-tone", "440", "--duration", "2"], OK);
+        switch_off(phone);
+    });
+}
+
+#[test]
 fn our_server_stands_behind_kamailio() {
     lab(|lab| {
-        let server = Server::start(lab);
+        let server = Server::start_with(lab, &["--listen", &tcp()]);
         let edge = Kamailio::edge(lab, address(5070), server.address);
-        let phone = Caller::new(server.user("bob"), edge.address).phone(&["--tone", "1000"]);
-        let alice = Caller::new(server.user("alice"), edge.address);
-        alice.call("bob", &["--tone", "440", "--expect-tone", "1000", "--duration", "2"], OK);
-        alice.call("echo", &["--tone", "440", "--expect-tone", "440", "--duration", "2"], OK);
-        alice.call("nobody", &[], NOBODY_THERE);
-        switch_off(phone);
+        for transport in ["udp", "tcp"] {
+            let bob = Caller::new(server.user("bob"), edge.address).over(transport);
+            let phone = bob.phone(&["--tone", "1000"]);
+            let alice = Caller::new(server.user("alice"), edge.address).over(transport);
+            alice.call("bob", &["--tone", "440", "--expect-tone", "1000", "--duration", "2"], OK);
+            alice.call("echo", &["--tone", "440", "--expect-tone", "440", "--duration", "2"], OK);
+            alice.call("nobody", &[], NOBODY_THERE);
+            switch_off(phone);
+        }
     });
 }
 
@@ -303,13 +334,17 @@ fn our_server_stands_behind_kamailio() {
 fn our_server_stands_in_front_of_kamailio() {
     const THEIR_DOMAIN: &str = "kamailio.test";
     lab(|lab| {
-        let server = Server::start_with(lab, &["--open"]);
+        let server = Server::start_with(lab, &["--open", "--listen", &tcp()]);
         let kamailio = Kamailio::registrar(lab, address(5070), THEIR_DOMAIN);
-        let caller = |user: User, proxy: SocketAddr| Caller { user, domain: THEIR_DOMAIN, proxy };
+        let caller =
+            |user: User, proxy: SocketAddr| Caller { user, domain: THEIR_DOMAIN, proxy, transport: "udp" };
         let phone = caller(user("carol"), kamailio.address).phone(&["--tone", "1000"]);
         let alice = caller(user("alice"), server.address);
         let carol = format!("sip:carol@{}", kamailio.address);
         alice.call(&carol, &["--tone", "440", "--expect-tone", "1000", "--duration", "2"], OK);
+        let over_tcp = caller(user("alice"), server.address).over("tcp");
+        let carol_over_tcp = format!("{carol};transport=tcp");
+        over_tcp.call(&carol_over_tcp, &["--tone", "440", "--expect-tone", "1000", "--duration", "2"], OK);
         alice.call(&format!("sip:nobody@{}", kamailio.address), &[], NOBODY_THERE);
         let guessed = User { name: "alice".to_owned(), password: "guessed".to_owned() };
         caller(guessed, server.address).call(&carol, &[], WRONG_PASSWORD);
