@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dialtone_dialog::digest::StoredCredential;
 use dialtone_roles::io::{
-    Answer, CallHandle, Command, EndReason, Event, Input, Lease, MediaCommand, MediaEvent, Output, Play,
-    Query,
+    Answer, CallEnd, CallHandle, Command, EndReason, Event, Input, Lease, MediaCommand, MediaEvent, Output,
+    Play, Query,
 };
 use dialtone_roles::settings::{Account, Domain, Listener, Password, Robot, RobotKind, Secret};
 use dialtone_roles::{Engine, Settings, turn};
@@ -177,6 +177,15 @@ impl World {
         std::mem::take(&mut self.parties[index].events)
     }
 
+    /// The server's records: who called whom, and how it ended.
+    fn recorded(&mut self) -> Vec<(String, String, CallEnd)> {
+        let records = self.events(0).into_iter().filter_map(|event| match event {
+            Event::CallRecorded(record) => Some(record),
+            _ => None,
+        });
+        records.map(|record| (record.caller.to_string(), record.callee.to_string(), record.end)).collect()
+    }
+
     fn register_all(&mut self) {
         for index in [1, 2] {
             self.command(index, Command::Register);
@@ -247,6 +256,10 @@ fn alice_calls_bob_and_bob_hangs_up() {
     assert!(alices.iter().any(|event| matches!(event, Event::Answered { .. })));
     let bobs = world.events(BOB);
     assert!(matches!(bobs.last(), Some(Event::Ended { reason: EndReason::LocalHangup, .. })), "{bobs:?}");
+    assert_eq!(
+        world.recorded(),
+        [("sip:alice@sip.test".to_owned(), "sip:bob@sip.test".to_owned(), CallEnd::Callee)]
+    );
     world.assert_at_rest();
 }
 
@@ -264,6 +277,10 @@ fn the_echo_robot_answers() {
     assert_eq!(world.parties[0].running.len(), 1);
     world.command(ALICE, Command::Hangup { call: call_of(&events) });
     assert!(matches!(world.events(ALICE).last(), Some(Event::Ended { reason: EndReason::LocalHangup, .. })));
+    assert_eq!(
+        world.recorded(),
+        [("sip:alice@sip.test".to_owned(), "sip:echo@sip.test".to_owned(), CallEnd::Caller)]
+    );
     world.assert_at_rest();
 }
 

@@ -3,7 +3,7 @@
 use dialtone_transaction::ServerId;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
-use dialtone_wire::{HeaderName, Message, Status, Writer};
+use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::{Arrived, Caller, Engine};
@@ -21,6 +21,9 @@ use crate::steer::shard_of_aor;
 impl Engine {
     /// Hands a request to its role. If it asked for a password, the password was right.
     pub(super) fn act(&mut self, now: Instant, arrived: Arrived) {
+        if arrived.request.method() == Some(&Method::Bye) {
+            self.core.record_bye(now, &arrived.request);
+        }
         match &arrived.decision {
             Decision::Ua => self.give_to_ua(now, &arrived, None),
             Decision::Register { domain, aor } => {
