@@ -75,6 +75,11 @@ impl Network {
         Network { name: None, ours: address, theirs: address }
     }
 
+    /// Our own end of it: who runs there has the server's address.
+    pub(crate) fn near(&self) -> Network {
+        Network { name: None, ours: self.ours, theirs: self.ours }
+    }
+
     /// A command that runs in it.
     pub(crate) fn command(&self, program: &str) -> Command {
         match &self.name {

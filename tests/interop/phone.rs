@@ -42,7 +42,12 @@ pub(crate) struct Setup<'a> {
 impl Phone {
     /// Starts the phone and waits until it says that it is registered.
     pub(crate) fn register(lab: &Lab, setup: &Setup<'_>) -> Phone {
-        let (mut process, sounds) = Phone::switch_on(lab, setup);
+        Phone::register_as(lab, setup, &account(setup))
+    }
+
+    /// The same with this file of accounts.
+    pub(crate) fn register_as(lab: &Lab, setup: &Setup<'_>, account: &str) -> Phone {
+        let (mut process, sounds) = Phone::switch_on(lab, setup, account);
         process.wait_for("200 OK", PATIENCE);
         let control = TcpStream::connect((setup.network.theirs, control_port(setup.number)))
             .expect("baresip's ctrl_tcp listens");
@@ -52,27 +57,18 @@ impl Phone {
 
     /// Starts a phone that is to be refused; returns the line in which it says so.
     pub(crate) fn refused(lab: &Lab, setup: &Setup<'_>) -> String {
-        let (mut process, _) = Phone::switch_on(lab, setup);
+        let (mut process, _) = Phone::switch_on(lab, setup, &account(setup));
         process.wait_for("reg: sip:", PATIENCE)
     }
 
-    fn switch_on(lab: &Lab, setup: &Setup<'_>) -> (Process, PathBuf) {
+    fn switch_on(lab: &Lab, setup: &Setup<'_>, account: &str) -> (Process, PathBuf) {
         let folder = lab.path(&setup.user.name);
         let sounds = folder.join("sounds");
         std::fs::create_dir_all(&sounds).expect("a folder of the lab");
         let tone = folder.join("tone.wav");
         write_tone(&tone, setup.hertz, 20);
         let config = config(setup, &tone.display(), &sounds.display());
-        let User { name, password } = setup.user;
-        let account = format!(
-            "<sip:{name}@{DOMAIN}>;auth_user={name};auth_pass={password};outbound=\"sip:{}:{PORT};transport={}\";\
-             regint=600;audio_codecs={};answermode={}\n",
-            setup.network.ours,
-            setup.transport,
-            setup.codec,
-            if setup.answers { "auto" } else { "manual" },
-        );
-        for (file, text) in [("config", config.as_str()), ("accounts", account.as_str()), ("contacts", "")] {
+        for (file, text) in [("config", config.as_str()), ("accounts", account), ("contacts", "")] {
             std::fs::write(folder.join(file), text).expect("a file of the lab can be written");
         }
         // stdbuf: its lines are to arrive as they are written, though nobody looks at a terminal.
@@ -85,6 +81,18 @@ impl Phone {
     pub(crate) fn call(&mut self, uri: &str) {
         self.command("dial", uri);
         self.wait_for_event("CALL_ESTABLISHED", PATIENCE);
+    }
+
+    /// Calls, and waits for nothing.
+    pub(crate) fn dial(&mut self, uri: &str) {
+        self.command("dial", uri);
+    }
+
+    /// Waits until it rings, and picks up.
+    pub(crate) fn accept(&mut self) {
+        self.wait_for_event("CALL_INCOMING", PATIENCE);
+        self.command("accept", "");
+        self.wait_until_established();
     }
 
     /// Waits until a call that came in stands.
@@ -167,6 +175,19 @@ impl Phone {
         self.buffer.drain(..=end);
         Some(message)
     }
+}
+
+/// The line that a person writes for an account.
+fn account(setup: &Setup<'_>) -> String {
+    let User { name, password } = setup.user;
+    format!(
+        "<sip:{name}@{DOMAIN}>;auth_user={name};auth_pass={password};outbound=\"sip:{}:{PORT};transport={}\";\
+         regint=600;audio_codecs={};answermode={}\n",
+        setup.network.ours,
+        setup.transport,
+        setup.codec,
+        if setup.answers { "auto" } else { "manual" },
+    )
 }
 
 fn control_port(number: u16) -> u16 {

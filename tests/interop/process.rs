@@ -51,7 +51,16 @@ impl Process {
 
     /// Asks it to end, as a service manager does, and waits until it has.
     pub(crate) fn terminate(&mut self, patience: Duration) -> ExitStatus {
-        let kill = format!("kill -TERM {}", self.child.id());
+        self.signal("TERM", patience)
+    }
+
+    /// Does what Ctrl-C does, and waits until it has ended.
+    pub(crate) fn interrupt(&mut self, patience: Duration) -> ExitStatus {
+        self.signal("INT", patience)
+    }
+
+    fn signal(&mut self, name: &str, patience: Duration) -> ExitStatus {
+        let kill = format!("kill -{name} {}", self.child.id());
         crate::lab::system(Command::new("sh").args(["-c", &kill]));
         self.finish(patience)
     }
