@@ -13,13 +13,14 @@ use dialtone_wire::{Edits, Limits, Message, Status, Writer};
 type Operation = fn(u32);
 
 /// Each operation: its name, and what runs it.
-const OPERATIONS: [(&str, Operation); 7] = [
+const OPERATIONS: [(&str, Operation); 8] = [
     ("parse_invite", parse_invite),
     ("screen_invite", screen_invite),
     ("write_200", write_200),
     ("forward_invite", forward_invite),
     ("turn_options", turn_options),
     ("turn_register", turn_register),
+    ("turn_invite", turn_invite),
     ("turn_call", turn_call),
 ];
 
@@ -101,6 +102,15 @@ fn turn_register(count: u32) {
     let mut server = Server::new();
     for n in 0..count {
         server.receive(BOB, register(n.into()));
+    }
+}
+
+/// Each INVITE begins a call that nobody answers: 100 back, and on to bob.
+fn turn_invite(count: u32) {
+    let mut server = Server::new();
+    server.receive(BOB, register(u64::MAX));
+    for n in 0..count {
+        server.receive(ALICE, request("INVITE", "sip:bob@sip.test", ALICE, n.into(), 1, ""));
     }
 }
 
