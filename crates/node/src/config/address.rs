@@ -77,6 +77,10 @@ impl Scalar for HostName {
     fn write(&self) -> String {
         quoted(&self.0)
     }
+
+    fn example() -> String {
+        quoted("example.com")
+    }
 }
 
 /// The user part of an address-of-record: the characters that RFC 3261 §25.1 lets stand there unescaped.

@@ -33,6 +33,10 @@ pub struct KeyInfo {
     pub kind: String,
     /// The default, as TOML.
     pub default: String,
+    /// A right value, as TOML, of a key that has no default.
+    pub example: String,
+    /// Whether the key may be left out although it has no default.
+    pub optional: bool,
     /// Limits or choices; empty where there are none.
     pub limits: String,
     /// Whether a reload takes it.
@@ -44,15 +48,27 @@ pub struct KeyInfo {
 pub struct TableInfo {
     /// Its name.
     pub name: &'static str,
-    /// Whether it may stand several times, as `[[name]]`.
-    pub repeats: bool,
+    /// How often it may stand, as `[[name]]`; `None` if it stands once, as `[name]`.
+    pub entries_max: Option<usize>,
     /// What it is about.
     pub doc: String,
     /// Its keys in the order of the manual.
     pub keys: Vec<KeyInfo>,
 }
 
-/// Entries of a table that repeats.
+impl TableInfo {
+    /// Whether it may stand several times.
+    pub fn repeats(&self) -> bool {
+        self.entries_max.is_some()
+    }
+
+    /// Its name in brackets, as it stands in the file.
+    pub fn header(&self) -> String {
+        if self.repeats() { format!("[[{}]]", self.name) } else { format!("[{}]", self.name) }
+    }
+}
+
+/// Entries of `[[domain]]`.
 pub(super) const DOMAINS_MAX: usize = 256;
 
 const fn ms(least: u64, most: u64) -> RangeInclusive<Duration> {
@@ -193,7 +209,7 @@ tables! {
     /// A domain that this server is responsible for. The first one also takes the requests that name only an address
     /// of this server. Without any, there is one domain with a name found at the start. `--domain` on the command
     /// line replaces the list; a domain of the file that it names keeps its aliases.
-    "domain", domain: DomainEntry {
+    "domain", domain: DomainEntry, at most DOMAINS_MAX {
         /// The name: it stands behind the `@` of its users, and is the realm of its digest challenges. It must be
         /// there.
         name: HostName = HostName::default(), (), Reload;

@@ -174,6 +174,8 @@ pub enum Remedy {
     OneOf(&'static [&'static str]),
     /// What a right value looks like, as TOML.
     Example(&'static str),
+    /// Write the header of this table with two brackets, since it may stand several times.
+    Header(&'static str),
     /// No less than this.
     AtLeast(Box<str>),
     /// No more than this.
@@ -227,6 +229,7 @@ impl fmt::Display for Remedy {
                 Ok(())
             }
             Remedy::Example(example) => write!(f, "write for example {example}"),
+            Remedy::Header(table) => write!(f, "write for example `[[{table}]]` with two brackets"),
             Remedy::AtLeast(least) => write!(f, "write {least} or more"),
             Remedy::AtMost(most) => write!(f, "write {most} or less"),
             Remedy::AtMostEntries(most) => write!(f, "keep {most} entries or fewer"),

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{Config, DOMAINS_MAX, DomainEntry, TableInfo, tables};
+use super::keys::{Config, TableInfo, tables};
 use super::nearest::nearest;
 use super::problem::{Place, Problem, Remedy, What};
-use super::table::{FaultReader, Table};
+use super::table::FaultReader;
 use super::value::{Fault, shortened};
 
 /// Bytes of a settings file.
@@ -137,21 +137,25 @@ impl<'t> Source<'t> {
                 self.unknown_at_root(offset, name, value);
                 continue;
             };
-            match (self.tables[index].repeats, value.get_ref()) {
-                (false, DeValue::Table(table)) => self.table(index, table, config),
-                (true, DeValue::Array(entries)) => {
+            match (self.tables[index].entries_max, value.get_ref()) {
+                (None, DeValue::Table(table)) => self.table(index, table, config),
+                (Some(most), DeValue::Array(entries)) => {
                     for (number, entry) in entries.iter().enumerate() {
-                        self.domain(index, number, entry, config);
+                        self.entry(index, number < most, entry, config);
                     }
                 }
-                (repeats, other) => {
-                    let (expected, example) = if repeats {
-                        ("a table that may stand several times", "`[[domain]]` with two brackets")
-                    } else {
-                        ("a table that stands once", "`[name]` with one bracket, and the keys below it")
+                (entries_max, other) => {
+                    let (expected, remedy) = match entries_max {
+                        Some(_) => {
+                            ("a table that may stand several times", Remedy::Header(self.tables[index].name))
+                        }
+                        None => {
+                            let example = "`[name]` with one bracket, and the keys below it";
+                            ("a table that stands once", Remedy::Example(example))
+                        }
                     };
                     let what = What::WrongType { expected, came: other.type_str() };
-                    self.add(offset, name.to_owned(), (what, Remedy::Example(example)));
+                    self.add(offset, name.to_owned(), (what, remedy));
                 }
             }
         }
@@ -167,24 +171,24 @@ impl<'t> Source<'t> {
         }
     }
 
-    fn domain(&mut self, index: usize, number: usize, entry: &Spanned<DeValue<'_>>, config: &mut Config) {
-        if number >= DOMAINS_MAX {
-            let fault = (What::TooMany(DOMAINS_MAX), Remedy::AtMostEntries(DOMAINS_MAX));
-            return self.add(entry.span().start, "domain".to_owned(), fault);
+    /// Takes one entry of a table that may stand several times.
+    fn entry(&mut self, index: usize, is_room: bool, entry: &Spanned<DeValue<'_>>, config: &mut Config) {
+        let (name, offset) = (self.tables[index].name, entry.span().start);
+        if !is_room {
+            let most = self.tables[index].entries_max.unwrap_or_default();
+            return self.add(offset, name.to_owned(), (What::TooMany(most), Remedy::AtMostEntries(most)));
         }
         let Some(table) = entry.get_ref().as_table() else {
             let what = What::WrongType { expected: "a table", came: entry.get_ref().type_str() };
-            let fault = (what, Remedy::Example("`[[domain]]` and below it `name = \"example.com\"`"));
-            return self.add(entry.span().start, "domain".to_owned(), fault);
+            return self.add(offset, name.to_owned(), (what, Remedy::Header(name)));
         };
-        let mut domain = DomainEntry::default();
-        // A domain without a name has the place of its table.
-        domain.name.place = Some(self.place(entry.span().start));
+        config.begin_entry(name, self.place(offset));
         for (key, value) in table.iter() {
-            let name = key.get_ref().as_ref();
-            self.value(index, key.span().start, name, |reader| domain.read(name, value, reader));
+            let key_name = key.get_ref().as_ref();
+            self.value(index, key.span().start, key_name, |reader| {
+                config.read_entry_key(name, key_name, value, reader)
+            });
         }
-        config.domain.push(domain);
     }
 
     /// Reads the value of one key of a table; `read` says whether the key is known.

@@ -10,6 +10,8 @@ use super::value::{Faults, Setting, Value};
 pub(super) trait Table: Default {
     /// What is to be known about it.
     fn info() -> TableInfo;
+    /// An entry that begins at a place and sets no key yet.
+    fn at(place: super::problem::Place) -> Self;
     /// Takes a value; false if there is no such key.
     fn read(&mut self, key: &str, value: &Spanned<DeValue<'_>>, reader: &mut FaultReader<'_>) -> bool;
     /// The paths of the keys that differ, and when a change of them counts.
@@ -51,7 +53,8 @@ pub(super) fn key_info<T: Value>(
 ) -> KeyInfo {
     let (path, name) = path;
     let (kind, default) = (T::kind(), default.write());
-    KeyInfo { name, path, doc: paragraph(doc), kind, default, limits: T::limits(bounds), change }
+    let (limits, example) = (T::limits(bounds), T::example());
+    KeyInfo { name, path, doc: paragraph(doc), kind, default, example, optional: T::OPTIONAL, limits, change }
 }
 
 /// Makes of the table of keys: a type for each table of the file, [`Config`](super::Config) with all of them, and
@@ -60,10 +63,13 @@ macro_rules! tables {
     (
         $( $(#[doc = $doc:literal])+ $name:literal, $field:ident: $Type:ident { $($keys:tt)+ } )+
         repeated
-        $(#[doc = $r_doc:literal])+ $r_name:literal, $r_field:ident: $RType:ident { $($r_keys:tt)+ }
+        $(
+            $(#[doc = $r_doc:literal])+
+            $r_name:literal, $r_field:ident: $RType:ident, at most $r_max:ident { $($r_keys:tt)+ }
+        )+
     ) => {
-        $( $crate::config::table::one_table! { false, $($doc)+, $name, $Type { $($keys)+ } } )+
-        $crate::config::table::one_table! { true, $($r_doc)+, $r_name, $RType { $($r_keys)+ } }
+        $( $crate::config::table::one_table! { None, $($doc)+, $name, $Type { $($keys)+ } } )+
+        $( $crate::config::table::one_table! { Some($r_max), $($r_doc)+, $r_name, $RType { $($r_keys)+ } } )+
 
         /// A settings file that was read; what it does not set has its default.
         #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,8 +77,7 @@ macro_rules! tables {
             /// The name of the file.
             pub(super) file: std::sync::Arc<str>,
             $( $(#[doc = $doc])+ pub $field: $Type, )+
-            $(#[doc = $r_doc])+
-            pub $r_field: Vec<$RType>,
+            $( $(#[doc = $r_doc])+ pub $r_field: Vec<$RType>, )+
         }
 
         impl Config {
@@ -89,20 +94,45 @@ macro_rules! tables {
                     _ => false,
                 }
             }
+
+            /// Begins an entry of a table that may stand several times. Until a key of it is read, its place is
+            /// that of the entry.
+            pub(super) fn begin_entry(&mut self, table: &str, place: $crate::config::problem::Place) {
+                match table {
+                    $( $r_name => self.$r_field.push($RType::at(place)), )+
+                    _ => {}
+                }
+            }
+
+            /// Takes one value of the entry that was begun last; false if there is no such key.
+            pub(super) fn read_entry_key(
+                &mut self,
+                table: &str,
+                key: &str,
+                value: &toml::Spanned<toml::de::DeValue<'_>>,
+                reader: &mut $crate::config::table::FaultReader<'_>,
+            ) -> bool {
+                match table {
+                    $( $r_name => self.$r_field.last_mut().is_some_and(|entry| entry.read(key, value, reader)), )+
+                    _ => false,
+                }
+            }
         }
 
         /// All tables with all keys, in the order of the manual; those that may stand several times last.
         pub fn tables() -> Vec<TableInfo> {
-            vec![$( $Type::info(), )+ $RType::info()]
+            vec![$( $Type::info(), )+ $( $RType::info(), )+]
         }
 
         /// The keys in which the two differ, and when a change of them counts. A table that repeats counts as one key.
         pub fn changes(old: &Config, new: &Config) -> Vec<(&'static str, Change)> {
             let mut changed = Vec::new();
             $( changed.extend(old.$field.changes(&new.$field)); )+
-            if old.$r_field != new.$r_field {
-                changed.push(($r_name, Change::Reload));
-            }
+            $(
+                if old.$r_field != new.$r_field {
+                    changed.push(($r_name, Change::Reload));
+                }
+            )+
             changed
         }
 
@@ -117,7 +147,7 @@ macro_rules! tables {
 /// One table of [`tables`].
 macro_rules! one_table {
     (
-        $repeats:literal, $($doc:literal)+, $table:literal, $Type:ident {
+        $entries_max:expr, $($doc:literal)+, $table:literal, $Type:ident {
             $( $(#[doc = $key_doc:literal])+ $key:ident: $T:ty = $default:expr, $bounds:expr, $change:ident; )+
         }
     ) => {
@@ -142,7 +172,13 @@ macro_rules! one_table {
                     ),
                 )+];
                 let doc = $crate::config::table::paragraph(&[$($doc),+]);
-                TableInfo { name: $table, repeats: $repeats, doc, keys }
+                TableInfo { name: $table, entries_max: $entries_max, doc, keys }
+            }
+
+            fn at(place: $crate::config::problem::Place) -> $Type {
+                let mut entry = $Type::default();
+                $( entry.$key.place = Some(place); )+
+                entry
             }
 
             fn read(

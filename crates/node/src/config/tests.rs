@@ -61,17 +61,32 @@ fn the_printed_defaults_set_every_key_of_every_table_that_stands_once() {
     assert!(!shown.contains("place: None"), "{shown}");
 }
 
-#[test]
-fn the_printed_entry_of_a_table_that_repeats_can_be_taken_in() {
+/// The printed entry of a table that repeats, taken out of its comments.
+fn printed_entry(table: &TableInfo) -> String {
     let text = defaults();
-    let start = text.find("# [[domain]]").expect("it is printed");
-    let entry: Vec<&str> = text[start..]
+    let start = text.find(&format!("# {}\n", table.header())).expect("it is printed");
+    let lines: Vec<&str> = text[start..]
+        .split("\n\n")
+        .next()
+        .unwrap_or_default()
         .lines()
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| line.starts_with('[') || line.contains(" = "))
         .collect();
-    assert_eq!(entry, ["[[domain]]", "name = \"example.com\"", "aliases = []"]);
-    assert_eq!(resolved(&entry.join("\n")).domains[0].name, "example.com");
+    lines.join("\n")
+}
+
+#[test]
+fn the_printed_entry_of_a_table_that_repeats_can_be_taken_in() {
+    let repeated: Vec<TableInfo> = tables().into_iter().filter(TableInfo::repeats).collect();
+    assert!(!repeated.is_empty());
+    for table in &repeated {
+        let entry = printed_entry(table);
+        assert!(entry.starts_with(&table.header()), "{entry}");
+        resolved(&entry);
+    }
+    let domain = repeated.iter().find(|table| table.name == "domain").expect("it is there");
+    assert_eq!(resolved(&printed_entry(domain)).domains[0].name, "example.com");
 }
 
 #[test]
@@ -200,10 +215,8 @@ fn rest_of_the_values(resolved: &Resolved) {
 #[test]
 fn every_key_refuses_a_date_and_names_its_line_and_a_right_value() {
     for table in tables() {
-        for key in table.keys {
-            let header =
-                if table.repeats { format!("[[{}]]", table.name) } else { format!("[{}]", table.name) };
-            let text = format!("# first line\n{header}\n{} = 2026-11-22", key.name);
+        for key in &table.keys {
+            let text = format!("# first line\n{}\n{} = 2026-11-22", table.header(), key.name);
             let problems = Config::read(&text, "t.toml").expect_err(key.path);
             assert_eq!(problems.len(), 1, "{problems:?}");
             let problem = &problems[0];
@@ -222,11 +235,11 @@ fn every_key_refuses_a_date_and_names_its_line_and_a_right_value() {
 fn every_key_with_a_range_refuses_what_lies_outside_and_names_the_limit() {
     let mut ranges = 0;
     for table in tables() {
-        for key in table.keys {
+        for key in &table.keys {
             let Some((least, most)) = key.limits.split_once(" to ") else { continue };
             ranges += 1;
             for (bound, good) in [(least, true), (most, true)] {
-                let text = format!("[{}]\n{} = {bound}", table.name, key.name);
+                let text = format!("{}\n{} = {bound}", table.header(), key.name);
                 assert_eq!(Config::read(&text, "t.toml").is_ok(), good, "{text}");
             }
             let (huge, tiny) = if key.kind.contains("duration") {
@@ -234,7 +247,7 @@ fn every_key_with_a_range_refuses_what_lies_outside_and_names_the_limit() {
             } else {
                 ("99999999999999999999", "-1")
             };
-            let text = |value| format!("[{}]\n{} = {value}", table.name, key.name);
+            let text = |value| format!("{}\n{} = {value}", table.header(), key.name);
             let problem = Config::read(text(huge), "t.toml").expect_err(key.path).remove(0);
             assert_eq!(problem.remedy, Remedy::AtMost(most.into()), "{problem}");
             if least != "\"0s\"" {
@@ -483,7 +496,7 @@ fn changes_that_need_a_restart_are_named_and_others_are_not() {
     assert_eq!(changes_needing_restart(&old, &new), ["server.listen", "store.batch"]);
     let same = read("# moved\n[log]\nlevel = \"info\"\n[server]\nlisten = [\"UDP:127.0.0.1:5060\"]");
     assert_eq!(changes_needing_restart(&old, &same), [""; 0]);
-    let repeats = tables().into_iter().filter(|table| table.repeats);
+    let repeats = tables().into_iter().filter(TableInfo::repeats);
     assert!(
         repeats.flat_map(|table| table.keys).all(|key| key.change == Change::Reload),
         "changes_needing_restart compares only tables that stand once"

@@ -17,14 +17,12 @@ pub fn defaults() -> String {
     for table in tables() {
         text.push('\n');
         comment(&mut text, &table.doc);
-        let (before, name) = if table.repeats {
-            ("# ", format!("[[{}]]", table.name))
-        } else {
-            ("", format!("[{}]", table.name))
-        };
-        text.push_str(&format!("{before}{name}\n"));
+        let before = if table.repeats() { "# " } else { "" };
+        text.push_str(&format!("{before}{}\n", table.header()));
         for key in &table.keys {
             comment(&mut text, &format!("{} {}", key.doc, remarks(key)));
+            // What may be left out stays a comment in an entry that is taken in.
+            let before = if key.optional { "# # " } else { before };
             text.push_str(&format!("{before}{} = {}\n", key.name, shown_default(key)));
         }
     }
@@ -67,7 +65,7 @@ fn has_no_default(key: &KeyInfo) -> bool {
 }
 
 fn shown_default(key: &KeyInfo) -> &str {
-    if has_no_default(key) { "\"example.com\"" } else { &key.default }
+    if has_no_default(key) { &key.example } else { &key.default }
 }
 
 /// The page `docs/manual/configuration.md`.
@@ -100,8 +98,7 @@ with its line and what to do about it. A key that is not known is a problem: a s
 ";
 
 fn section(text: &mut String, table: &TableInfo) {
-    let name = if table.repeats { format!("[[{}]]", table.name) } else { format!("[{}]", table.name) };
-    text.push_str(&format!("\n## `{name}`\n\n{}\n\n", table.doc));
+    text.push_str(&format!("\n## `{}`\n\n{}\n\n", table.header(), table.doc));
     text.push_str("| key | type | default | values | change | meaning |\n|---|---|---|---|---|---|\n");
     for key in &table.keys {
         let default = if has_no_default(key) { "none".to_owned() } else { format!("`{}`", key.default) };

@@ -44,6 +44,12 @@ pub(super) type Faults = Vec<(Range<usize>, Fault)>;
 pub(super) trait Value: Clone + PartialEq + Sized {
     /// The limits of the key.
     type Bounds;
+    /// Whether there may be no value: then it is written as `""`.
+    const OPTIONAL: bool = false;
+    /// A right value as TOML, where the type has one that helps more than a default.
+    fn example() -> String {
+        String::new()
+    }
     /// Reads the value; faults are added to the list, and then there is none.
     fn read(value: &Spanned<DeValue<'_>>, bounds: &Self::Bounds, faults: &mut Faults) -> Option<Self>;
     /// Writes it as TOML.
@@ -62,6 +68,10 @@ pub(super) trait Scalar: Clone + PartialEq + Sized {
     fn parse(value: &DeValue<'_>, bounds: &Self::Bounds) -> Result<Self, Fault>;
     fn write(&self) -> String;
     fn limits(_: &Self::Bounds) -> String {
+        String::new()
+    }
+    /// A right value as TOML, for a key without a default.
+    fn example() -> String {
         String::new()
     }
 }
@@ -83,6 +93,36 @@ impl<T: Scalar> Value for T {
 
     fn limits(bounds: &T::Bounds) -> String {
         <T as Scalar>::limits(bounds)
+    }
+
+    fn example() -> String {
+        <T as Scalar>::example()
+    }
+}
+
+/// A key that may be left out and has no default.
+impl<T: Scalar> Value for Option<T> {
+    type Bounds = T::Bounds;
+    const OPTIONAL: bool = true;
+
+    fn read(value: &Spanned<DeValue<'_>>, bounds: &T::Bounds, faults: &mut Faults) -> Option<Option<T>> {
+        <T as Value>::read(value, bounds, faults).map(Some)
+    }
+
+    fn write(&self) -> String {
+        self.as_ref().map_or_else(|| quoted(""), Scalar::write)
+    }
+
+    fn kind() -> String {
+        T::KIND.to_owned()
+    }
+
+    fn limits(bounds: &T::Bounds) -> String {
+        <T as Scalar>::limits(bounds)
+    }
+
+    fn example() -> String {
+        <T as Scalar>::example()
     }
 }
 
