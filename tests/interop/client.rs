@@ -57,6 +57,11 @@ impl Client {
         self.socket.send_to(bytes, self.server).expect("a datagram can be sent");
     }
 
+    /// The same to anybody.
+    pub(crate) fn send_to(&self, bytes: &[u8], to: SocketAddr) {
+        self.socket.send_to(bytes, to).expect("a datagram can be sent");
+    }
+
     /// The next datagram, if one comes within `patience`.
     pub(crate) fn receive(&self, patience: Duration) -> Option<Vec<u8>> {
         // A timeout of zero would mean none at all.

@@ -26,4 +26,5 @@ mod serving;
 mod sipp;
 mod sipsak;
 mod softphone;
+mod torment;
 mod wav;

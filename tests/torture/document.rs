@@ -16,6 +16,10 @@ What a server makes of each message before any role (proxy, registrar, user agen
 (accepted), or is answered with a status, or is dropped. Where the RFC has a role answer it later, the reason says so. The
 files are in `tests/messages`; the tests also compare the values that were read (URIs, tags, names, header counts)
 with what the RFC says about the message, and write each accepted message back byte for byte.
+
+At a running server, over UDP and TCP and with a hundred calls up, each message gets the answer that the table of
+`tests/interop/torment.rs` has, and ten thousand spoilt copies over each transport cost no call:
+`cargo xtask interop torment`.
 ";
 
 #[test]

@@ -160,6 +160,10 @@ fn decide_local(
     onward: impl Fn() -> Onward,
 ) -> Decision {
     if request.method() == Some(&Method::Register) {
+        // RFC 3261 §10.2: "this address-of-record MUST be a SIP URI or SIPS URI".
+        if request.to().is_ok_and(|to| to.uri.as_sip().is_none()) {
+            return Decision::Refuse(Status::of(400));
+        }
         // RFC 3261 §10.3 step 5: the address-of-record must be of this domain.
         let to = request.to().ok().and_then(|to| {
             let uri = *to.uri.as_sip()?;

@@ -324,6 +324,7 @@ impl Connections {
             let Some(connection) = self.slots.get_mut(id) else { continue };
             connection.scheduled = None;
             match connection.deadlines.first() {
+                Some((at, _)) if at <= now && connection.answers_due => self.finish_answers(now, id),
                 Some((at, which)) if at <= now => {
                     let reason = connection.ending.unwrap_or(which.reason());
                     self.close(now, id, reason);
@@ -388,6 +389,19 @@ impl Connections {
         }
         connection.scheduled = Some(at);
         self.deadlines.insert((at, id.slot));
+    }
+
+    /// The time of the answers that were due is over: what is written by now was all.
+    fn finish_answers(&mut self, now: Instant, id: ConnectionId) {
+        let linger = now + self.settings.linger_time;
+        let Some(connection) = self.slots.get_mut(id) else { return };
+        connection.answers_due = false;
+        connection.deadlines.linger = Some(linger);
+        if connection.queue.is_empty() {
+            connection.state = State::Draining;
+            self.events.push_back(Event::Finish(id));
+        }
+        self.schedule(id);
     }
 
     /// Takes a connection out of the table and says so. Nothing happens when it is gone already.

@@ -15,7 +15,7 @@ pub(super) enum State {
     Connecting,
     /// Messages come and go.
     Established,
-    /// The last words are being written; nothing is read any more.
+    /// The last words and answers that are due are being written; nothing is read any more.
     Ending,
     /// The last words are written; the peer's end is waited for.
     Draining,
@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub(super) scheduled: Option<Instant>,
     /// Why it is being ended, once it is.
     pub(super) ending: Option<CloseReason>,
+    /// It is being ended, but answers to messages that came before may still go out.
+    pub(super) answers_due: bool,
 }
 
 impl Connection {
@@ -57,7 +59,13 @@ impl Connection {
             deadlines,
             scheduled: None,
             ending: None,
+            answers_due: false,
         }
+    }
+
+    /// Whether a message may still be sent over it by those who name it.
+    pub(super) const fn takes_messages(&self) -> bool {
+        self.ending.is_none() || self.answers_due
     }
 
     /// Memory that it holds for bytes.

@@ -49,7 +49,9 @@ impl Connections {
         self.held_bytes = self.held_bytes - held + connection.received.capacity();
         self.after_bytes(now, id, cut);
         match refusal {
-            Some(refusal) => self.end_malformed(now, id, refusal.map(|refusal| refusal.bytes)),
+            Some(refusal) => {
+                self.end_malformed(now, id, refusal.map(|refusal| refusal.bytes), cut.messages > 0);
+            }
             None => self.shed(now),
         }
     }
@@ -88,19 +90,23 @@ impl Connections {
         }
     }
 
-    /// Sends the last words, if there are any, and ends the connection.
-    fn end_malformed(&mut self, now: Instant, id: ConnectionId, answer: Option<Bytes>) {
-        let Some(answer) = answer else {
+    /// Sends the last words, if there are any, and ends the connection. Where whole messages came just before what is
+    /// malformed, their answers are waited for as long as a peer is waited for that has heard the last words.
+    fn end_malformed(&mut self, now: Instant, id: ConnectionId, answer: Option<Bytes>, answers_due: bool) {
+        if answer.is_none() && !answers_due {
             return self.close(now, id, CloseReason::Malformed);
-        };
-        self.counters.framing_answered += 1;
-        if self.enqueue(now, id, answer).is_err() {
-            return;
+        }
+        if let Some(answer) = answer {
+            self.counters.framing_answered += 1;
+            if self.enqueue(now, id, answer).is_err() {
+                return;
+            }
         }
         let linger = now + self.settings.linger_time;
         let Some(connection) = self.slots.get_mut(id) else { return };
         connection.state = State::Ending;
         connection.ending = Some(CloseReason::Malformed);
+        connection.answers_due = answers_due;
         connection.deadlines.linger = Some(linger);
         self.schedule(id);
     }

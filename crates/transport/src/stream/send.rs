@@ -50,7 +50,7 @@ impl Connections {
     pub fn send(&mut self, now: Instant, transmit: Transmit) -> Result<ConnectionId, SendError> {
         let Transmit { flow, bytes } = transmit;
         let Some(id) = flow.connection else { return self.send_to_peer(now, flow, bytes) };
-        if self.slots.get(id).is_some_and(|connection| connection.ending.is_none()) {
+        if self.slots.get(id).is_some_and(Connection::takes_messages) {
             return self.enqueue(now, id, bytes).map(|()| id);
         }
         self.counters.sent_to_gone += 1;
@@ -98,7 +98,7 @@ impl Connections {
         let is_done = connection.queue.is_empty();
         connection.deadlines.stall = (!is_done).then_some(stall);
         connection.deadlines.idle = Some(idle);
-        if is_done && connection.state == State::Ending {
+        if is_done && connection.state == State::Ending && !connection.answers_due {
             connection.state = State::Draining;
             self.events.push_back(Event::Finish(id));
         }

@@ -215,7 +215,9 @@ fn a_message_without_content_length_is_answered_with_400_and_the_connection_ende
     let mut peers = Peers::new(StreamSettings::default());
     let id = peers.accepted("192.0.2.7:4000");
     peers.bytes(id, options() + &request("a.b", ""));
-    assert_eq!(peers.took_place(), "0.0 Message(OPTIONS), finish 0.0");
+    assert_eq!(peers.took_place(), "0.0 Message(OPTIONS)");
+    peers.pass(2.0);
+    assert_eq!(peers.took_place(), "finish 0.0", "the OPTIONS had time to be answered");
     assert!(
         peers
             .written(id)
@@ -260,6 +262,27 @@ fn what_is_no_request_is_ended_without_an_answer() {
         assert_eq!(peers.written(id), "");
         assert!(peers.took_place().ends_with("malformed"), "{garbage}");
     }
+    peers.assert_at_rest();
+}
+
+#[test]
+fn what_came_before_the_malformed_part_of_a_segment_is_still_answered() {
+    let mut peers = Peers::new(StreamSettings::default());
+    let id = peers.accepted("192.0.2.9:4000");
+    peers.bytes(id, [options(), options(), "no request\r\n\r\n".to_owned()].concat());
+    assert_eq!(peers.messages.len(), 2, "both were whole");
+    for _ in 0..2 {
+        let sent = peers.send(Some(id), "192.0.2.9:4000", &response("192.0.2.9:4000"));
+        assert_eq!(sent, Ok(id), "the answer goes back the way the request came");
+    }
+    assert_eq!(peers.written(id).matches("SIP/2.0 200").count(), 2);
+    peers.bytes(id, options());
+    assert_eq!(peers.messages.len(), 2, "nothing is read any more");
+    assert!(peers.took_place().ends_with("Message(OPTIONS)"));
+    peers.pass(2.0);
+    assert_eq!(peers.took_place(), "finish 0.0");
+    peers.pass(2.0);
+    assert_eq!(peers.took_place(), "closed 0.0 malformed");
     peers.assert_at_rest();
 }
 
