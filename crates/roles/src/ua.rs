@@ -8,6 +8,7 @@ use dialtone_transaction::ServerId;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 use dialtone_wire::{Message, Method, Status};
+use smol_str::SmolStr;
 
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, Command, EndReason, Event};
@@ -181,6 +182,17 @@ impl Ua {
     pub(crate) fn owns_dialog(&self, request: &Message) -> bool {
         !self.desk.dialogs.is_empty()
             && DialogId::of_request(request).is_ok_and(|id| self.desk.dialogs.contains_key(&id))
+    }
+
+    /// Our tag in the dialog that the caller with this From tag began.
+    pub(crate) fn tag_towards(&self, request: &Message) -> Option<SmolStr> {
+        let call_id = SmolStr::new(request.call_id().ok()?);
+        let from = request.from().ok()?;
+        let first = DialogId { call_id, local_tag: SmolStr::default(), remote_tag: SmolStr::default() };
+        let dialogs = self.desk.dialogs.range(&first..).map(|(id, _)| id);
+        let mut of_call = dialogs.take_while(|id| id.call_id == first.call_id);
+        let towards = of_call.find(|id| id.remote_tag == from.tag().unwrap_or_default());
+        towards.map(|id| id.local_tag.clone())
     }
 
     /// Lets every timer fire that is due.

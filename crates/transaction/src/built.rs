@@ -32,9 +32,14 @@ pub(crate) fn trying(request: &Bytes, flow: &Flow) -> Option<Bytes> {
     Some(Writer::response_to(&request, Status::of(100), flow.remote, None).finish())
 }
 
-/// The To tag of a response that was kept.
+/// Whether a response that was kept has this To tag.
 pub(crate) fn to_tag_is(response: &Bytes, tag: &str) -> bool {
     parse(response).is_some_and(|response| response.to_tag().is_ok_and(|own| own.unwrap_or("") == tag))
+}
+
+/// The To tag of a response that was kept.
+pub(crate) fn to_tag(response: &Bytes) -> Option<String> {
+    parse(response)?.to_tag().ok()?.map(str::to_owned)
 }
 
 /// What we sent or took in before has passed the limits already.

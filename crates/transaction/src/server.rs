@@ -350,6 +350,12 @@ impl Transactions {
         self.servers.get(id.0).map(|server| &server.request).filter(|request| !request.is_empty())
     }
 
+    /// The To tag of the last response, as long as that is kept.
+    pub fn server_tag(&self, id: ServerId) -> Option<String> {
+        let server = self.servers.get(id.0).filter(|server| !server.response.is_empty())?;
+        built::to_tag(&server.response)
+    }
+
     pub(crate) fn server_wakes(&mut self, now: Instant, at: Instant, handle: Handle) {
         let Some(server) = self.servers.get_mut(handle).filter(|server| server.deadline == at) else {
             return;

@@ -1,11 +1,12 @@
 //! Packets and requests from the network, up to the point where a role takes over.
 
 use bytes::Bytes;
-use dialtone_transaction::Received;
+use dialtone_transaction::{Received, ServerId};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::SipUri;
 use dialtone_wire::{HeaderName, Message, Method, Status, refusal};
+use smol_str::SmolStr;
 
 use super::stateless::response_flow;
 use super::{Arrived, Engine};
@@ -141,12 +142,7 @@ impl Engine {
     }
 
     /// Begins a server transaction; `None` when the request repeats one, or is refused because there are too many.
-    fn begin(
-        &mut self,
-        now: Instant,
-        flow: Flow,
-        request: &Message,
-    ) -> Option<dialtone_transaction::ServerId> {
+    fn begin(&mut self, now: Instant, flow: Flow, request: &Message) -> Option<ServerId> {
         let via = request.via().ok()?;
         let back = response_flow(flow, via.response_address(flow.remote));
         match self.core.transactions.receive_request(now, back, request) {
@@ -175,7 +171,7 @@ impl Engine {
             return self.respond_stateless(&cancel, flow, Status::of(481), |_| ());
         };
         let Some(server) = self.begin(now, flow, &cancel) else { return };
-        let tag = self.stateless_tag(&cancel);
+        let tag = self.tag_of_cancelled(invite, &cancel);
         let mut cx = self.context(now);
         cx.respond(server, &cancel, Status::of(200), Some(&tag), |_| (), None);
         if !self.core.transactions.awaits_answer(invite) {
@@ -195,13 +191,25 @@ impl Engine {
                 let request = self.core.transactions.server_request(invite).cloned();
                 let limits = self.settings.limits.message;
                 if let Some(request) = request.and_then(|bytes| Message::parse(bytes, &limits).ok()) {
-                    let tag = self.core.random.token();
                     let mut cx = self.context(now);
                     cx.respond(invite, &request, Status::of(487), Some(&tag), |_| (), None);
                 }
             }
             None => {}
         }
+    }
+
+    /// RFC 3261 §9.2: "The To tag of the response to the CANCEL and the To tag in the response to the original request
+    /// SHOULD be the same." A proxy answers a CANCEL by itself: its tag names no dialog.
+    fn tag_of_cancelled(&self, invite: ServerId, cancel: &Message) -> SmolStr {
+        let of_user_agent = match self.core.servers.get(&invite).map(|record| record.used_by) {
+            Some(ServerUse::Ua) => {
+                let kept = self.core.transactions.server_tag(invite).map(SmolStr::new);
+                kept.or_else(|| self.ua.tag_towards(cancel))
+            }
+            Some(ServerUse::Engine | ServerUse::Proxy(_)) | None => None,
+        };
+        of_user_agent.unwrap_or_else(|| self.stateless_tag(cancel))
     }
 
     /// An ACK: absorbed by the transaction of a refused INVITE, else it belongs to a 2xx and goes to whoever has the
