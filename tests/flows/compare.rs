@@ -1,13 +1,13 @@
 //! Ours against the RFC's: direction, method or status, order, headers, tags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dialtone_sim::{Ladder, Step};
-use dialtone_wire::{Limits, Message};
+use dialtone_wire::{Limits, Message, Method};
 
-use crate::Flow;
 use crate::fields::{fields, tag};
 use crate::reference::{self, Reference};
+use crate::{Flow, Rfc};
 
 /// A flow of ours in the order of the RFC.
 pub(crate) struct Compared {
@@ -19,13 +19,14 @@ pub(crate) struct Compared {
 
 /// Plays a flow and compares all of it.
 pub(crate) fn check(flow: &Flow) {
-    let reference = reference::flow(flow.section);
+    let reference = reference::flow(flow);
     let compared = in_order(flow, &reference);
     let messages: Vec<Message> = compared.ladder.steps.iter().map(message).collect();
     let mut unused: Vec<_> = flow.differences.iter().collect();
     let mut wrong = Vec::new();
     for (ours, theirs) in messages.iter().zip(&reference) {
-        for ((field, mine), (_, expected)) in fields(ours).into_iter().zip(fields(&theirs.message)) {
+        let Some(printed) = &theirs.message else { continue };
+        for ((field, mine), (_, expected)) in fields(ours).into_iter().zip(fields(printed)) {
             let meant =
                 unused.iter().position(|(number, meant, _)| *number == theirs.number && *meant == field);
             let number = &theirs.number;
@@ -41,7 +42,43 @@ pub(crate) fn check(flow: &Flow) {
     }
     assert!(wrong.is_empty(), "{}:\n{}\n{}", flow.section, wrong.join("\n"), compared.ladder.draw());
     assert!(unused.is_empty(), "{}: these differences name nothing: {unused:?}", flow.section);
+    check_repetitions(flow, &messages, &reference);
+    check_crossing(flow, &compared.ladder.steps, &reference);
     check_tags(flow, &messages, &reference);
+}
+
+/// What repeats a message is the same message; an ACK may have a branch of its own (RFC 5407 §3.1.4).
+fn check_repetitions(flow: &Flow, messages: &[Message], reference: &[Reference]) {
+    for (at, theirs) in reference.iter().enumerate() {
+        let Some(first) = &theirs.repeats else { continue };
+        let first = reference.iter().position(|earlier| earlier.number == *first).expect("what is repeated");
+        let (ours, first) = (&messages[at], &messages[first]);
+        let same = match ours.method() {
+            Some(Method::Ack) => ours.cseq().ok() == first.cseq().ok() && ours.body() == first.body(),
+            _ => ours.bytes() == first.bytes(),
+        };
+        assert!(same, "{} {} repeats another message than the RFC's", flow.section, theirs.number);
+    }
+}
+
+/// Messages that pass each other on the wire.
+fn check_crossing(flow: &Flow, steps: &[Step], reference: &[Reference]) {
+    let step = |number: &str| {
+        let at = reference.iter().position(|theirs| theirs.number == number);
+        &steps[at.expect("the number of a message")]
+    };
+    for (one, other) in flow.crossing {
+        let (one, other) = (step(one), step(other));
+        let before = |one: &Step, other: &Step| other.arrived.is_none_or(|arrived| one.sent < arrived);
+        let faces = one.from == other.to && one.to == other.from;
+        assert!(
+            faces && before(one, other) && before(other, one),
+            "{}: {} and {} do not cross",
+            flow.section,
+            one.title,
+            other.title
+        );
+    }
 }
 
 /// Puts our messages into the order of the RFC. Panics unless they are the same, and unless each comes after what
@@ -58,7 +95,9 @@ pub(crate) fn in_order(flow: &Flow, reference: &[Reference]) -> Compared {
         free[at] = None;
         order.push(at);
     }
-    let left: Vec<&str> = free.iter().flatten().map(|step| step.title.as_str()).collect();
+    let last = order.iter().copied().max().unwrap_or(0);
+    let left = free.iter().enumerate().filter(|(at, _)| flow.afterwards.is_empty() || *at < last);
+    let left: Vec<&str> = left.filter_map(|(_, step)| Some(step.as_ref()?.title.as_str())).collect();
     assert!(left.is_empty(), "{}: the RFC does not have {left:?}\n{}", flow.section, ladder.draw());
     let causes = causes(&ladder.steps);
     let mut swapped = Vec::new();
@@ -77,9 +116,9 @@ pub(crate) fn in_order(flow: &Flow, reference: &[Reference]) -> Compared {
 
 fn is_same(flow: &Flow, step: &Step, theirs: &Reference) -> bool {
     let name = |index: usize| flow.participants[index].0;
-    let ours = message(step);
-    let same_start = ours.method() == theirs.message.method() && ours.status() == theirs.message.status();
-    name(step.from) == theirs.from && name(step.to) == theirs.to && same_start
+    let same_fate = step.arrived.is_none() == theirs.lost;
+    let same_sides = name(step.from) == theirs.from && name(step.to) == theirs.to;
+    same_sides && same_fate && reference::kind(&message(step)) == theirs.kind
 }
 
 fn message(step: &Step) -> Message {
@@ -106,24 +145,30 @@ fn causes(steps: &[Step]) -> Vec<Vec<bool>> {
     causes
 }
 
-/// Sessions: where the RFC has the same tag, ours is the same; where it has another, so have we.
+/// Sessions: where the RFC has the same tag, ours is the same; where it has another, so have we. In a race between
+/// two parties there are two tags in all.
 fn check_tags(flow: &Flow, ours: &[Message], reference: &[Reference]) {
     if flow.section.starts_with("2.") {
         // The RFC changes Bob's tag between two REGISTERs of one Call-ID, which says nothing.
         return;
     }
     let mut pairs: BTreeMap<String, String> = BTreeMap::new();
+    let tags = |message: &Message| [tag(message.from().ok()), tag(message.to().ok())];
     for (mine, theirs) in ours.iter().zip(reference) {
-        let tags = |message: &Message| [tag(message.from().ok()), tag(message.to().ok())];
-        for (mine, theirs_tag) in tags(mine).into_iter().zip(tags(&theirs.message)) {
+        let Some(printed) = &theirs.message else { continue };
+        for (mine, theirs_tag) in tags(mine).into_iter().zip(tags(printed)) {
             let (Some(mine), Some(theirs_tag)) = (mine, theirs_tag) else { continue };
             let known = pairs.entry(theirs_tag).or_insert_with(|| mine.clone());
             assert_eq!(*known, mine, "{} {}: another tag", flow.section, theirs.number);
         }
     }
-    let mut tags: Vec<&String> = pairs.values().collect();
-    let count = tags.len();
-    tags.sort();
-    tags.dedup();
-    assert_eq!(tags.len(), count, "{}: tags that the RFC keeps apart are the same", flow.section);
+    let mut kept: Vec<&String> = pairs.values().collect();
+    let count = kept.len();
+    kept.sort();
+    kept.dedup();
+    assert_eq!(kept.len(), count, "{}: tags that the RFC keeps apart are the same", flow.section);
+    if flow.rfc == Rfc(5407) {
+        let all: BTreeSet<String> = ours.iter().flat_map(tags).flatten().collect();
+        assert_eq!(all.len(), 2, "{}: the tags of Alice and Bob", flow.section);
+    }
 }

@@ -3,6 +3,9 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use dialtone_sim::Ladder;
+use dialtone_wire::{Limits, Message};
+
 use crate::compare::in_order;
 use crate::{FLOWS, Flow, reference};
 
@@ -14,14 +17,14 @@ const HEAD: &str = "\
 const INTRODUCTION: &str = "
 # Call flows
 
-The flows of RFC 3665 as the engines of this program play them in the simulator, over UDP and sip: URIs where the
-RFC has TLS and sips:. Each run is compared with the messages that the RFC prints (`tests/messages/flows`): who sends
-what to whom, from F1 to Fn; Request-URI, number of Via values, Max-Forwards, Record-Route and Route in order, From,
+Call flows of RFCs as the engines of this program play them in the simulator, over UDP and sip: URIs where the
+RFC has TLS, TCP and sips:. Each run is compared with the messages that the RFC prints (`tests/messages/flows`) or
+draws: who sends what to whom, from F1 to Fn, and what is lost or passes another message on the wire; Request-URI, number of Via values, Max-Forwards, Record-Route and Route in order, From,
 To, tags, CSeq, Contact, challenges and credentials, body. What is meant to differ is named with its reason. Messages
 that nothing orders (a proxy answers 100 and forwards in the same instant) may come in another order than in the RFC;
 they are drawn in the RFC's, and named.
 
-| § | flow |
+| flow | |
 |---|---|
 ";
 
@@ -30,13 +33,21 @@ pub(crate) fn check() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/flows");
     let mut overview = format!("{HEAD}{INTRODUCTION}");
     let mut stale = Vec::new();
-    for flow in FLOWS {
-        let file = format!("rfc3665-{}.md", flow.section);
-        let _ = writeln!(overview, "| {} | [{}]({file}) |", flow.section, flow.title);
+    let mut flows: Vec<&Flow> = FLOWS.iter().collect();
+    flows.sort_by_key(|flow| (flow.rfc.0, numbers(flow.section)));
+    for flow in flows {
+        let (rfc, section) = (flow.rfc.0, flow.section);
+        let file = format!("rfc{rfc}-{section}.md");
+        let _ = writeln!(overview, "| RFC {rfc} §{section} | [{}]({file}) |", flow.title);
         stale.extend(settle(&folder, &file, &text_of(flow)));
     }
     stale.extend(settle(&folder, "README.md", &overview));
     assert!(stale.is_empty(), "stale: {stale:?}: DIALTONE_BLESS=1 cargo test -p dialtone-tests --test flows");
+}
+
+/// `3.10` comes after `3.9`.
+fn numbers(section: &str) -> Vec<u16> {
+    section.split('.').map(|number| number.parse().expect("a number")).collect()
 }
 
 fn settle(folder: &std::path::Path, file: &str, text: &str) -> Option<String> {
@@ -50,13 +61,29 @@ fn settle(folder: &std::path::Path, file: &str, text: &str) -> Option<String> {
 }
 
 fn text_of(flow: &Flow) -> String {
-    let compared = in_order(flow, &reference::flow(flow.section));
+    let mut compared = in_order(flow, &reference::flow(flow));
+    if !flow.figure.is_empty() {
+        name_methods(&mut compared.ladder);
+    }
     let mut text = HEAD.to_owned();
-    let _ = write!(text, "\n# {} (RFC 3665 §{})\n\n{}\n", flow.title, flow.section, wrapped(flow.text));
+    let (rfc, section) = (flow.rfc.0, flow.section);
+    let _ = write!(text, "\n# {} (RFC {rfc} §{section})\n\n{}\n", flow.title, wrapped(flow.text));
     let _ = write!(text, "\n```text\n{}```\n", compared.ladder.draw());
-    if !compared.swapped.is_empty() {
+    if !flow.crossing.is_empty() {
         let pairs: Vec<String> =
-            compared.swapped.iter().map(|(one, other)| format!("{other} before {one}")).collect();
+            flow.crossing.iter().map(|(one, other)| format!("{one} and {other}")).collect();
+        let sentence = format!("These pass each other on the wire: {}.", pairs.join("; "));
+        let _ = write!(text, "\n{}\n", wrapped(&sentence));
+    }
+    if !flow.afterwards.is_empty() {
+        let _ = write!(text, "\n{}\n", wrapped(flow.afterwards));
+    }
+    let crosses = |(one, other): &&(String, String)| {
+        flow.crossing.iter().any(|(first, second)| one == first && other == second)
+    };
+    let swapped: Vec<_> = compared.swapped.iter().filter(|pair| !crosses(pair)).collect();
+    if !swapped.is_empty() {
+        let pairs: Vec<String> = swapped.iter().map(|(one, other)| format!("{other} before {one}")).collect();
         let sentence = format!("The RFC leaves the order of these open; in the run: {}.", pairs.join(", "));
         let _ = write!(text, "\n{}\n", wrapped(&sentence));
     }
@@ -67,6 +94,16 @@ fn text_of(flow: &Flow) -> String {
         }
     }
     text
+}
+
+/// Says of each response which method it answers: in a race that is not plain to see.
+fn name_methods(ladder: &mut Ladder) {
+    for step in &mut ladder.steps {
+        let message = Message::parse(step.bytes.clone(), &Limits::default()).expect("a message of ours");
+        if let (false, Ok(cseq)) = (message.is_request(), message.cseq()) {
+            let _ = write!(step.title, " ({})", cseq.method.as_str());
+        }
+    }
 }
 
 /// Lines of at most 110 characters.

@@ -5,6 +5,7 @@ mod compare;
 mod credentials;
 mod document;
 mod fields;
+mod races;
 mod raw;
 mod reference;
 mod registrations;
@@ -18,6 +19,8 @@ use fields::Field;
 
 /// A flow of an RFC, and what ours does otherwise.
 pub(crate) struct Flow {
+    /// The RFC: the folder of its messages.
+    pub(crate) rfc: Rfc,
     /// The section of the RFC.
     pub(crate) section: &'static str,
     /// Its title there.
@@ -28,8 +31,36 @@ pub(crate) struct Flow {
     pub(crate) participants: &'static [(&'static str, SocketAddr)],
     /// Where a header is meant to differ from the RFC's, and why.
     pub(crate) differences: &'static [(&'static str, Field, &'static str)],
+    /// The messages as the RFC's figure has them, see [`reference`]; empty where the RFC prints each of them.
+    pub(crate) figure: &'static str,
+    /// Messages that pass each other on the wire: each is sent before the other comes.
+    pub(crate) crossing: &'static [(&'static str, &'static str)],
+    /// Where not empty: what passes after the figure's last message.
+    pub(crate) afterwards: &'static str,
     /// Plays the flow; only what passes from the given number of packets on belongs to it.
     pub(crate) play: fn() -> (World, usize),
+}
+
+/// An RFC with call flows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rfc(pub(crate) u16);
+
+impl Flow {
+    /// What flows have if nothing else is said: RFC 3665, each message printed.
+    pub(crate) const RFC_3665: Flow = Flow {
+        rfc: Rfc(3665),
+        section: "",
+        title: "",
+        text: "",
+        participants: &[],
+        differences: &[],
+        figure: "",
+        crossing: &[],
+        afterwards: "",
+        play: || (World::new(0), 0),
+    };
+    /// A race: a figure, and few messages printed.
+    pub(crate) const RFC_5407: Flow = Flow { rfc: Rfc(5407), ..Flow::RFC_3665 };
 }
 
 /// The flows that are played.
@@ -42,6 +73,17 @@ const FLOWS: &[Flow] = &[
     sessions::DIRECT,
     sessions::TWO_PROXIES,
     sessions::TWO_CHALLENGES,
+    races::INVITE_AGAIN,
+    races::CANCEL,
+    races::EARLY_BYE,
+    races::RE_INVITE,
+    races::RE_INVITE_AND_OFFER,
+    races::BYE,
+    races::TWO_BYES,
+    races::BYE_AND_RE_INVITE,
+    races::RE_INVITE_AND_BYE,
+    races::ACK_AND_BYE,
+    races::TWO_RE_INVITES,
 ];
 
 pub(crate) const ALICE: SocketAddr = address(101);
@@ -61,9 +103,18 @@ impl Flow {
     }
 }
 
+fn find(rfc: Rfc, section: &str) -> &'static Flow {
+    FLOWS.iter().find(|flow| flow.rfc == rfc && flow.section == section).expect("a flow of this section")
+}
+
 fn check(section: &str) {
-    let flow = FLOWS.iter().find(|flow| flow.section == section).expect("a flow of this section");
+    compare::check(find(Rfc(3665), section));
+}
+
+fn check_race(section: &str) {
+    let flow = find(Rfc(5407), section);
     compare::check(flow);
+    races::check_rest(flow);
 }
 
 #[test]
@@ -104,6 +155,61 @@ fn rfc_3665_3_2_session_establishment_through_two_proxies() {
 #[test]
 fn rfc_3665_3_3_session_with_multiple_proxy_authentication() {
     check("3.3");
+}
+
+#[test]
+fn rfc_5407_3_1_1_callee_receives_initial_invite_again() {
+    check_race("3.1.1");
+}
+
+#[test]
+fn rfc_5407_3_1_2_callee_receives_cancel() {
+    check_race("3.1.2");
+}
+
+#[test]
+fn rfc_5407_3_1_3_callee_receives_bye_of_the_early_state() {
+    check_race("3.1.3");
+}
+
+#[test]
+fn rfc_5407_3_1_4_callee_receives_re_invite() {
+    check_race("3.1.4");
+}
+
+#[test]
+fn rfc_5407_3_1_5_callee_receives_re_invite_with_an_offer_open() {
+    check_race("3.1.5");
+}
+
+#[test]
+fn rfc_5407_3_1_6_callee_receives_bye_without_ack() {
+    check_race("3.1.6");
+}
+
+#[test]
+fn rfc_5407_3_2_1_two_byes() {
+    check_race("3.2.1");
+}
+
+#[test]
+fn rfc_5407_3_2_2_re_invite_after_the_bye() {
+    check_race("3.2.2");
+}
+
+#[test]
+fn rfc_5407_3_2_3_answer_to_re_invite_after_the_bye() {
+    check_race("3.2.3");
+}
+
+#[test]
+fn rfc_5407_3_2_4_ack_and_bye() {
+    check_race("3.2.4");
+}
+
+#[test]
+fn rfc_5407_3_3_1_two_re_invites() {
+    check_race("3.3.1");
 }
 
 #[test]

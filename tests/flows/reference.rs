@@ -1,10 +1,21 @@
-//! The flows as RFC 3665 prints them: tests/messages/flows/rfc3665.
+//! The flows as the RFCs print them: tests/messages/flows.
+//!
+//! Where an RFC draws a figure and prints few of its messages, the figure is written down as lines:
+//!
+//! ```text
+//! F3 200 INVITE: Bob -> Alice
+//! F4 ACK: Alice -> Bob, lost
+//! F5 200 INVITE: Bob -> Alice, as F3
+//! ```
+//!
+//! Responses name the method that they answer; `lost` never arrives; `as F3` repeats F3.
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
 use dialtone_wire::{Limits, Message};
 use serde_json::Value;
+
+use crate::{Flow, Rfc};
 
 /// One message of a flow.
 #[derive(Clone, Debug)]
@@ -15,44 +26,123 @@ pub(crate) struct Reference {
     pub(crate) from: String,
     /// The name of the receiver.
     pub(crate) to: String,
-    /// The message.
-    pub(crate) message: Message,
+    /// What it is: `INVITE`, `200 INVITE`.
+    pub(crate) kind: String,
+    /// Whether it never arrives.
+    pub(crate) lost: bool,
+    /// The number of the message that it repeats.
+    pub(crate) repeats: Option<String>,
+    /// The message, where it is printed.
+    pub(crate) message: Option<Message>,
 }
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("messages/flows/rfc3665")
+fn folder(rfc: Rfc) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("messages/flows/rfc{}", rfc.0))
 }
 
 /// The bytes of a file.
-pub(crate) fn read(file: &str) -> Vec<u8> {
-    std::fs::read(folder().join("fixed").join(file)).expect("a message of RFC 3665")
+pub(crate) fn read(rfc: Rfc, file: &str) -> Vec<u8> {
+    std::fs::read(folder(rfc).join("fixed").join(file)).expect("a message of the RFC")
 }
 
-/// The messages of a section, from F1 on without a gap.
-pub(crate) fn flow(section: &str) -> Vec<Reference> {
-    let index = std::fs::read(folder().join("index.json")).expect("the index of RFC 3665");
-    let index: Value = serde_json::from_slice(&index).expect("JSON");
-    let entries = index.as_array().expect("a list").iter();
-    let flow: Vec<Reference> = entries.filter(|entry| entry["section"] == section).map(reference).collect();
-    for (index, reference) in flow.iter().enumerate() {
-        assert_eq!(reference.number, format!("F{}", index + 1), "section {section} has no gap");
+/// The messages of a flow, from F1 on without a gap.
+pub(crate) fn flow(flow: &Flow) -> Vec<Reference> {
+    let mut printed = printed(flow);
+    if !flow.figure.is_empty() {
+        let mut drawn: Vec<Reference> = flow.figure.lines().map(drawn).collect();
+        for message in printed {
+            let of_figure = drawn.iter_mut().find(|drawn| drawn.number == message.number);
+            let of_figure = of_figure.expect("a printed message is in the figure");
+            assert_eq!(of_figure.kind, message.kind, "{} {}", flow.section, message.number);
+            of_figure.message = message.message;
+        }
+        printed = drawn;
     }
-    assert!(flow.len() >= 2, "section {section} is there");
-    flow
+    for (index, reference) in printed.iter().enumerate() {
+        assert_eq!(reference.number, format!("F{}", index + 1), "section {} has no gap", flow.section);
+    }
+    assert!(printed.len() >= 2, "section {} is there", flow.section);
+    printed
 }
 
-fn reference(entry: &Value) -> Reference {
-    let text = |key: &str| entry[key].as_str().expect("text").to_owned();
-    let bytes = Bytes::from(read(&text("file")));
-    let label = text("label");
+/// The messages of a flow that are printed, in the order of their numbers.
+fn printed(flow: &Flow) -> Vec<Reference> {
+    let Ok(index) = std::fs::read(folder(flow.rfc).join("index.json")) else {
+        assert!(!flow.figure.is_empty(), "RFC {} has an index", flow.rfc.0);
+        return Vec::new();
+    };
+    let index: Value = serde_json::from_slice(&index).expect("JSON");
+    let entries: Vec<&Value> =
+        index.as_array().expect("a list").iter().filter(|entry| entry["section"] == flow.section).collect();
+    let mut printed: Vec<Reference> =
+        entries.iter().map(|entry| reference(flow.rfc, entry, &entries)).collect();
+    printed.sort_by_key(|reference| reference.number[1..].parse::<usize>().expect("a number"));
+    printed
+}
+
+fn reference(rfc: Rfc, entry: &Value, all: &[&Value]) -> Reference {
+    let text = |entry: &Value, key: &str| entry[key].as_str().map(str::to_owned);
+    let repeats = text(entry, "same_as");
+    let file = match &repeats {
+        Some(first) => {
+            let first = all.iter().find(|entry| entry["f"] == first.as_str()).expect("what is repeated");
+            text(first, "file")
+        }
+        None => text(entry, "file"),
+    };
+    let message = Message::parse(read(rfc, &file.expect("a file")).into(), &Limits::default());
+    let message = message.expect("a message of the RFC");
+    let label = text(entry, "label").expect("a label");
     let (left, to) = label.split_once(" -> ").expect("a label names both sides");
     // `INVITE Alice`, `407 Proxy Authorization Required Proxy 1`: the sender's name stands last.
-    let names = ["Alice", "Bob", "Proxy 1", "Proxy 2", "SIP Server"];
+    let names =
+        ["Alice", "Bob", "Proxy 1", "Proxy 2", "Proxy 3", "SIP Server", "Redirect Server", "Redirect Proxy"];
     let from = names.iter().find(|name| left.ends_with(*name)).expect("a sender that we know");
+    // RFC 3665 §3.6 calls one party by two names.
+    let from = if *from == "Redirect Proxy" { "Redirect Server" } else { from };
     Reference {
-        number: text("f"),
-        from: (*from).to_owned(),
+        number: text(entry, "f").expect("a number"),
+        from: from.to_owned(),
         to: to.to_owned(),
-        message: Message::parse(bytes, &Limits::default()).expect("a message of RFC 3665"),
+        kind: kind(&message),
+        lost: false,
+        repeats,
+        message: Some(message),
+    }
+}
+
+/// One line of a figure.
+fn drawn(line: &str) -> Reference {
+    let (head, rest) = line.split_once(": ").expect("`F1 INVITE: Alice -> Bob`");
+    let (number, kind) = head.split_once(' ').expect("a number and a method or status");
+    let mut parts = rest.split(", ");
+    let (from, to) = parts.next().and_then(|sides| sides.split_once(" -> ")).expect("both sides");
+    let (mut lost, mut repeats) = (false, None);
+    for word in parts {
+        match word.strip_prefix("as ") {
+            Some(first) => repeats = Some(first.to_owned()),
+            None if word == "lost" => lost = true,
+            None => panic!("`{word}` says nothing in `{line}`"),
+        }
+    }
+    Reference {
+        number: number.to_owned(),
+        from: from.to_owned(),
+        to: to.to_owned(),
+        kind: kind.to_owned(),
+        lost,
+        repeats,
+        message: None,
+    }
+}
+
+/// What a message is: `INVITE`, `200 INVITE`.
+pub(crate) fn kind(message: &Message) -> String {
+    match (message.method(), message.status()) {
+        (Some(method), _) => method.as_str().to_owned(),
+        (None, status) => {
+            let method = message.cseq().map(|cseq| cseq.method.as_str().to_owned()).unwrap_or_default();
+            format!("{} {method}", status.map_or(0, |status| status.code()))
+        }
     }
 }

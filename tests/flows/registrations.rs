@@ -23,6 +23,7 @@ pub(crate) const NEW: Flow = Flow {
     participants: BOTH,
     differences: &[("F1", Field::RequestUri, NAMES_DOMAIN), ("F3", Field::RequestUri, NAMES_DOMAIN)],
     play: || (phone(PASSWORD), 0),
+    ..Flow::RFC_3665
 };
 
 pub(crate) const UPDATE: Flow = Flow {
@@ -37,6 +38,7 @@ pub(crate) const UPDATE: Flow = Flow {
         let (_, from) = bob.register(&mut world, &challenge, "2.2-F1-REGISTER.sip");
         (world, from)
     },
+    ..Flow::RFC_3665
 };
 
 pub(crate) const QUERY: Flow = Flow {
@@ -51,6 +53,7 @@ pub(crate) const QUERY: Flow = Flow {
         let (_, from) = bob.register(&mut world, &challenge, "2.3-F1-REGISTER.sip");
         (world, from)
     },
+    ..Flow::RFC_3665
 };
 
 pub(crate) const CANCELLATION: Flow = Flow {
@@ -65,6 +68,7 @@ pub(crate) const CANCELLATION: Flow = Flow {
         let (_, from) = bob.register(&mut world, &challenge, "2.4-F1-REGISTER.sip");
         (world, from)
     },
+    ..Flow::RFC_3665
 };
 
 pub(crate) const UNSUCCESSFUL: Flow = Flow {
@@ -86,6 +90,7 @@ pub(crate) const UNSUCCESSFUL: Flow = Flow {
         }));
         (world, 0)
     },
+    ..Flow::RFC_3665
 };
 
 /// A server that knows Bob.

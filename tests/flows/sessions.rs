@@ -36,6 +36,7 @@ pub(crate) const DIRECT: Flow = Flow {
         answer_and_hang_up(&mut world, alice, bob);
         (world, 0)
     },
+    ..Flow::RFC_3665
 };
 
 pub(crate) const TWO_PROXIES: Flow = Flow {
@@ -57,6 +58,7 @@ pub(crate) const TWO_PROXIES: Flow = Flow {
         answer_and_hang_up(&mut world, alice, bob);
         (world, from)
     },
+    ..Flow::RFC_3665
 };
 
 pub(crate) const TWO_CHALLENGES: Flow = Flow {
@@ -87,6 +89,7 @@ pub(crate) const TWO_CHALLENGES: Flow = Flow {
         assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
         (world, from)
     },
+    ..Flow::RFC_3665
 };
 
 /// Both proxies; the second asks who it is that calls, or not.
