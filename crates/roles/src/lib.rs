@@ -6,6 +6,7 @@ mod auth;
 mod context;
 mod counters;
 mod date;
+pub mod dial_plan;
 mod engine;
 pub mod io;
 mod leases;

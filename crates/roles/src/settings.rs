@@ -8,6 +8,8 @@ use dialtone_wire::net::Transport;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
+pub mod dial_plan;
+
 /// The settings of one engine. All shards of a server hold the same value.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -32,6 +34,8 @@ pub struct Settings {
     pub authenticate: bool,
     /// What happens to requests for domains that are not ours.
     pub foreign: Foreign,
+    /// Where calls go.
+    pub dial_plan: dial_plan::DialPlan,
     /// The account of a phone.
     pub account: Option<Account>,
     /// The codecs that calls of our own offer and take, the preferred one first.
@@ -274,6 +278,7 @@ impl Settings {
             robots: Vec::new(),
             authenticate: true,
             foreign: Foreign::Refuse,
+            dial_plan: dial_plan::DialPlan::default(),
             account: None,
             codecs: AudioCodec::ALL.to_vec(),
             timers: Timers::default(),

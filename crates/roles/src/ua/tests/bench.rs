@@ -41,6 +41,7 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
         robots: Vec::new(),
         authenticate: false,
         foreign: Foreign::Refuse,
+        dial_plan: crate::settings::dial_plan::DialPlan::default(),
         codecs: crate::settings::AudioCodec::ALL.to_vec(),
         account: Some(Account {
             aor: uri(&format!("sip:{user}@192.0.2.9")),
