@@ -7,6 +7,7 @@ mod instructions;
 mod packages;
 mod pending;
 mod run;
+mod soak;
 mod steps;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ usage: cargo xtask <task>
   instructions [--bless]          instructions of each operation against the figures that landed
   interop [NAME] ...              the tests against foreign programs, or those whose names hold NAME
   sim [--seeds N] [--seed S] ...  the simulator's swarm: N seeds, or the one seed S
+  soak [--days N] ...             days of a domain of a thousand phones on virtual time, a year with --days 365
 ";
 
 fn main() -> ExitCode {
@@ -45,6 +47,7 @@ fn dispatch(task: &str, rest: &[String]) -> Result<(), String> {
         "instructions" => instructions::command(rest).map(drop),
         "interop" => steps::interop(rest).map(drop),
         "sim" => steps::sim(rest).map(drop),
+        "soak" => soak::command(rest).map(drop),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             Ok(())

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::run::{cargo, root, run};
-use crate::{fuzz, instructions, packages, pending};
+use crate::{fuzz, instructions, packages, pending, soak};
 
 /// Seeds of the simulator's swarm in `cargo xtask test`.
 const SEEDS_IN_TEST: &str = "2000";
@@ -41,6 +41,11 @@ const STEPS: &[Step] = &[
         name: "sim",
         what: "the simulator's swarm",
         run: || sim(&["--seeds".to_owned(), SEEDS_IN_TEST.to_owned()]),
+    },
+    Step {
+        name: "soak",
+        what: "a week of a thousand phones on virtual time",
+        run: || soak::command(&["--days".to_owned(), soak::DAYS_IN_TEST.to_owned()]),
     },
     Step { name: "interop", what: "foreign programs against the release binary", run: || interop(&[]) },
 ];

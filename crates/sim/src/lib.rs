@@ -24,6 +24,7 @@ mod phone;
 mod population;
 mod random;
 pub mod scene;
+pub mod soak;
 mod store;
 pub mod swarm;
 mod world;

@@ -122,6 +122,8 @@ pub struct World {
     owners: BTreeMap<SocketAddr, Owner>,
     media: MediaPlane,
     packets: Vec<Packet>,
+    /// How many packets before those were forgotten.
+    forgotten: usize,
     notes: Vec<Note>,
     counts: FaultCounts,
     /// Arrows taken by engines that were thrown away.
@@ -146,6 +148,7 @@ impl World {
             owners: BTreeMap::new(),
             media: MediaPlane::default(),
             packets: Vec::new(),
+            forgotten: 0,
             notes: Vec::new(),
             counts: FaultCounts::default(),
             past_edges: None,
@@ -182,12 +185,33 @@ impl World {
         self.now
     }
 
-    /// All that was sent.
+    /// Forgets what has happened but for datagrams that are still on their way and those sent less than `keep` ago:
+    /// for runs that are longer than memory. The checkers need all of it.
+    pub fn forget(&mut self, keep: Duration) {
+        let on_their_way = self.queue.iter().filter_map(|Reverse(next)| match next.happening {
+            Happening::Arrival { number } => Some(number),
+            _ => None,
+        });
+        let first = on_their_way.min().unwrap_or(usize::MAX);
+        let young = self.packets.partition_point(|packet| packet.sent + keep < self.now);
+        let count = young.min(first.saturating_sub(self.forgotten));
+        self.packets.drain(..count);
+        self.forgotten += count;
+        self.notes.clear();
+        self.media.facts.clear();
+    }
+
+    /// How many datagrams were sent since the beginning.
+    pub fn sent(&self) -> usize {
+        self.forgotten + self.packets.len()
+    }
+
+    /// All that was sent and is not forgotten.
     pub fn packets(&self) -> &[Packet] {
         &self.packets
     }
 
-    /// All that happened at the hosts.
+    /// All that happened at the hosts and is not forgotten.
     pub fn notes(&self) -> &[Note] {
         &self.notes
     }
@@ -415,17 +439,18 @@ impl World {
     }
 
     fn arrive(&mut self, number: usize) {
-        let packet = &self.packets[number];
+        let place = number - self.forgotten;
+        let packet = &self.packets[place];
         let (from, to, bytes) = (packet.from, packet.to, packet.bytes.clone());
         match self.owners.get(&to) {
             Some(&Owner::Host(host)) if self.hosts[host.0].up => {
-                self.packets[number].arrivals.push(self.now);
+                self.packets[place].arrivals.push(self.now);
                 let shard = steer(&self.hosts[host.0].settings, &bytes);
                 self.turn(host, shard, Input::Packet { flow: Flow::udp(to, from), bytes });
             }
             Some(Owner::Host(_)) => self.counts.came_while_down += 1,
             Some(&Owner::Agent(agent)) => {
-                self.packets[number].arrivals.push(self.now);
+                self.packets[place].arrivals.push(self.now);
                 self.with_agent(agent, |agent, cx| agent.packet(cx, from, &bytes));
             }
             None => {}
@@ -579,7 +604,7 @@ impl World {
 
     /// Whether the sender's network took it.
     fn put_on_wire(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) -> bool {
-        let number = self.packets.len();
+        let number = self.sent();
         let mut fate = self.network.fate(self.now, number, (from, to), &bytes, &mut self.counts);
         if matches!(fate, Fate::Arrives(_)) && !self.owners.contains_key(&to) {
             fate = Fate::Lost(Loss::Nobody);
