@@ -19,6 +19,7 @@ use smol_str::{SmolStr, SmolStrBuilder};
 use crate::counters::Counters;
 use crate::io::{CallRecord, Event, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
+use crate::location::Location;
 use crate::proxy::ContextId;
 use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
@@ -95,6 +96,7 @@ pub(crate) struct Core {
     pub(crate) servers: HashMap<ServerId, ServerRecord, FixedState>,
     pub(crate) requests: HashMap<UaRequest, ClientId, FixedState>,
     pub(crate) leases: Leases,
+    pub(crate) location: Location,
     pub(crate) queries: Queries,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
@@ -139,6 +141,7 @@ impl Core {
             servers: HashMap::with_hasher(hasher.clone()),
             requests: HashMap::with_hasher(hasher),
             leases: Leases::default(),
+            location: Location::new(hash_seed),
             queries: Queries::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),

@@ -57,7 +57,6 @@ pub struct Engine {
     settings: Arc<Settings>,
     core: Core,
     authenticator: Authenticator,
-    location: Location,
     proxy: Proxy,
     ua: Ua,
     tokens: RouteTokens,
@@ -88,9 +87,10 @@ impl Engine {
     pub fn new(shard: u16, seed: [u8; 32], settings: Arc<Settings>) -> Engine {
         let mut core = Core::new(shard, seed, &settings);
         let epoch = (settings.unix_start_s & u64::from(u32::MAX)) as u32;
+        let authenticator = Authenticator::new(shard, epoch, core.random.next_u64(), &settings);
+        core.location = Location::new(core.random.next_u64());
         Engine {
-            authenticator: Authenticator::new(shard, epoch, core.random.next_u64(), &settings),
-            location: Location::new(core.random.next_u64()),
+            authenticator,
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
             tokens: RouteTokens::new(&settings.secret),
@@ -129,7 +129,7 @@ impl Engine {
             kept_bytes: self.core.transactions.kept_bytes(),
             proxy_contexts: self.proxy.len(),
             calls: self.ua.calls(),
-            bindings: self.location.len(),
+            bindings: self.core.location.len(),
             queries: self.core.queries.len(),
         }
     }
@@ -147,7 +147,7 @@ impl Engine {
         after: Option<&str>,
         aors_max: usize,
     ) -> Page<ListedBinding, SmolStr> {
-        self.location.page(now, after, aors_max)
+        self.core.location.page(now, after, aors_max)
     }
 
     /// A page of the calls: first those of the user agent, then INVITEs that the proxy forwards. It looks at `count`
@@ -182,7 +182,7 @@ impl Engine {
             Input::FlowClosed(flow) => {
                 self.core.transactions.flow_failed(now, &flow);
                 if let Some(connection) = flow.connection {
-                    self.location.connection_closed(connection);
+                    self.core.location.connection_closed(connection);
                 }
             }
             Input::TransmitFailed(flow) => self.core.transactions.flow_failed(now, &flow),
@@ -233,9 +233,9 @@ impl Engine {
             self.core.counters.queries_expired += 1;
             self.answered(now, waiting, Answer::Failed);
         }
-        while let Some((aor, bindings)) = self.location.expire(now) {
+        while let Some((aor, bindings)) = self.core.location.expire(now) {
             if self.settings.journal {
-                let left = self.location.of(now, &aor).cloned().collect();
+                let left = self.core.location.of(now, &aor).cloned().collect();
                 self.journal_unanswered(&aor, left);
             }
             self.core.outputs.push_back(Output::Event(crate::io::Event::BindingsChanged { aor, bindings }));
@@ -269,7 +269,7 @@ impl Engine {
         [
             self.core.transactions.poll_timeout(),
             self.core.queries.poll_timeout(),
-            self.location.poll_timeout(),
+            self.core.location.poll_timeout(),
             self.proxy.poll_timeout(),
             self.ua.poll_timeout(),
         ]

@@ -13,6 +13,7 @@ use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use crate::location::Binding;
+use crate::services::Services;
 use crate::settings::Settings;
 
 /// Something that happened to a shard.
@@ -136,8 +137,8 @@ pub enum Notice {
     Bindings {
         /// The question.
         query: QueryId,
-        /// The bindings in order of preference; empty when there are none.
-        bindings: Vec<Binding>,
+        /// What is known.
+        found: Found,
     },
     /// Asks the shard that issued a nonce whether this use of it is new (RFC 7616 §3.4.5 nonce count).
     AskNonce {
@@ -155,6 +156,15 @@ pub enum Notice {
         /// What became of it.
         verdict: NonceVerdict,
     },
+}
+
+/// What the shard that owns an address-of-record knows of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The bindings in order of preference; empty when there are none.
+    pub bindings: Vec<Binding>,
+    /// What the user has asked for.
+    pub services: Services,
 }
 
 /// Names one call of one engine; a stale handle is an error, never another call.

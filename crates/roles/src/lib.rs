@@ -20,6 +20,7 @@ mod random;
 mod records;
 mod registrar;
 mod route_token;
+mod services;
 pub mod settings;
 mod steer;
 mod text;
@@ -28,6 +29,7 @@ mod ua;
 pub use counters::{Counters, Tables};
 pub use engine::{Engine, turn};
 pub use location::Binding;
+pub use services::Services;
 pub use settings::Settings;
 pub use steer::{shard_of_aor, steer};
 

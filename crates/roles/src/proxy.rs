@@ -18,39 +18,36 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::{Message, Method, Status};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
-use smol_str::SmolStr;
 
-use crate::context::{ClientUse, Context, Hop, ServerUse, hop_of};
+use crate::context::{ClientUse, Context, ServerUse};
 use crate::engine::Arrived;
-use crate::io::Query;
 use crate::listing::{CallState, ListedCall, Page};
-use crate::queries::Waiting;
+use crate::settings::Destination;
 
 pub(crate) mod best;
 pub(crate) mod forward;
+mod legs;
 mod responses;
+mod target;
+mod tree;
 
 use best::Best;
 pub(crate) use forward::Onward;
+pub(crate) use target::Target;
+use tree::Tree;
+pub(crate) use tree::{LegId, Outcome};
 
 /// Names a response context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct ContextId(u64);
-
-/// One place that a request is forwarded to.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    /// The new Request-URI; `None` leaves it as it is.
-    pub(crate) uri: Option<SmolStr>,
-    /// The flow to use, where the address of the URI leads nowhere.
-    pub(crate) flow: Option<Flow>,
-}
 
 /// All that is being forwarded.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     contexts: HashMap<ContextId, ResponseContext, FixedState>,
     timers_c: BTreeSet<(Instant, ContextId)>,
+    /// When a leg of a context is to begin, or its ring time is over.
+    leg_timers: BTreeSet<(Instant, ContextId)>,
     next: u64,
 }
 
@@ -62,9 +59,14 @@ struct ResponseContext {
     flow: Flow,
     onward: Onward,
     is_invite: bool,
+    tree: Tree,
     branches: SmallVec<[Branch; 2]>,
-    /// Targets whose host name is being looked up.
-    resolving: usize,
+    /// 100 went back.
+    is_trying: bool,
+    /// A branch was sent since Timer C was set.
+    sent_more: bool,
+    /// A branch was refused for all (6xx).
+    refused: bool,
     /// A final response went back.
     answered: bool,
     /// The caller has given up.
@@ -75,11 +77,17 @@ struct ResponseContext {
     /// Challenges of branches that are not the best response: they go back with it.
     challenged: Vec<Message>,
     timer_c: Instant,
+    /// Its entry in [`Proxy::leg_timers`].
+    leg_timer: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Branch {
     client: ClientId,
+    /// What it was sent for.
+    leg: LegId,
+    /// Its leg went on without it.
+    is_left: bool,
     /// The INVITE as it was sent, for its CANCEL.
     sent: bytes::Bytes,
     state: BranchState,
@@ -134,6 +142,7 @@ impl Proxy {
         Proxy {
             contexts: HashMap::with_hasher(FixedState::with_seed(seed)),
             timers_c: BTreeSet::new(),
+            leg_timers: BTreeSet::new(),
             next: 0,
         }
     }
@@ -166,18 +175,21 @@ impl Proxy {
         Page { entries: entries.collect(), next }
     }
 
-    /// When Timer C fires next.
+    /// When Timer C or that of a leg fires next.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.timers_c.first().map(|(at, _)| (*at, "timer_c"))
+        let timer_c = self.timers_c.first().map(|(at, _)| (*at, "timer_c"));
+        let leg = self.leg_timers.first().map(|(at, _)| (*at, "leg"));
+        [timer_c, leg].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    /// Forwards a request to all targets at once (RFC 3261 §16.6). It must have at least one.
+    /// Forwards a request to a destination (RFC 3261 §16.5, §16.6); without one, to where its Route or Request-URI
+    /// says.
     pub(crate) fn start(
         &mut self,
         cx: &mut Context<'_>,
         arrived: Arrived,
         onward: Onward,
-        targets: &[Target],
+        destination: Option<Destination>,
     ) {
         let Arrived { server, request, flow, .. } = arrived;
         if self.contexts.len() >= cx.settings.limits.proxy_contexts {
@@ -189,10 +201,6 @@ impl Proxy {
         self.next += 1;
         let id = ContextId(self.next);
         let is_invite = request.method() == Some(&Method::Invite);
-        if is_invite {
-            // RFC 3261 §16.2: at once, so that the caller stops to retransmit whatever the targets do.
-            cx.respond(server, &request, Status::of(100), None, |_| (), None);
-        }
         if let Some(record) = cx.core.servers.get_mut(&server) {
             record.used_by = ServerUse::Proxy(id);
         }
@@ -203,72 +211,24 @@ impl Proxy {
             flow,
             onward,
             is_invite,
+            tree: Tree::new(cx.now, destination),
             branches: SmallVec::new(),
-            resolving: 0,
+            is_trying: false,
+            sent_more: false,
+            refused: false,
             answered: false,
             cancelled: false,
             server_gone: false,
             best: None,
             challenged: Vec::new(),
             timer_c,
+            leg_timer: None,
         };
         self.contexts.insert(id, context);
         if is_invite {
             self.timers_c.insert((timer_c, id));
         }
-        for target in targets.iter().take(cx.settings.limits.branches) {
-            self.add_branch(cx, id, target);
-        }
-        self.finish_if_done(cx, id);
-    }
-
-    /// Sends the request to one more target, or looks its name up first.
-    fn add_branch(&mut self, cx: &mut Context<'_>, id: ContextId, target: &Target) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        if let Some(flow) = target.flow {
-            return context.send(cx, id, target.uri.as_deref(), flow);
-        }
-        let next_hop = context.onward.next_hop(&context.request, target.uri.as_deref());
-        let Some(next_hop) = next_hop else { return context.note(Best::own(Status::of(416))) };
-        match hop_of(&next_hop) {
-            Err(_) => context.note(Best::own(Status::of(416))),
-            Ok(Hop::Address(transport, remote)) => {
-                match cx.flow_to(transport, remote, context.onward.local) {
-                    Some(flow) => context.send(cx, id, target.uri.as_deref(), flow),
-                    None => context.note(Best::own(Status::of(503))),
-                }
-            }
-            Ok(Hop::Name(transport, host, port)) => {
-                let uri = target.uri.clone().unwrap_or_default();
-                let waiting = Waiting::Branch { context: id, uri, transport, port };
-                match cx.ask(Query::Resolve { host: SmolStr::new(host) }, waiting) {
-                    Some(_) => context.resolving += 1,
-                    None => context.note(Best::own(Status::of(500))),
-                }
-            }
-        }
-    }
-
-    /// The address of a target's host name is known; `None` when it has none.
-    pub(crate) fn resolved(
-        &mut self,
-        cx: &mut Context<'_>,
-        id: ContextId,
-        uri: &str,
-        address: Option<(dialtone_wire::net::Transport, std::net::SocketAddr)>,
-    ) {
-        let Some(context) = self.contexts.get_mut(&id) else { return };
-        context.resolving -= 1;
-        let uri = Some(uri).filter(|uri| !uri.is_empty());
-        if !context.answered && !context.cancelled {
-            let flow =
-                address.and_then(|(transport, remote)| cx.flow_to(transport, remote, context.onward.local));
-            match flow {
-                Some(flow) => context.send(cx, id, uri, flow),
-                None => context.note(Best::own(Status::of(503))),
-            }
-        }
-        self.finish_if_done(cx, id);
+        self.settle(cx, id);
     }
 
     /// The caller has cancelled (RFC 3261 §16.10); the CANCEL itself has been answered.
@@ -279,7 +239,7 @@ impl Proxy {
         }
         context.cancel_branches(cx, CancelReason::None);
         self.bound_cancelled(cx, id);
-        self.finish_if_done(cx, id);
+        self.settle(cx, id);
     }
 
     /// Gives cancelled branches 64·T1 for their final response (RFC 3261 §9.1).
@@ -295,18 +255,21 @@ impl Proxy {
         self.timers_c.insert((at, id));
     }
 
-    /// Lets each Timer C fire that is due (RFC 3261 §16.8).
+    /// Lets each timer of a leg fire that is due, and each Timer C (RFC 3261 §16.8).
     pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        while let Some((_, id)) = self.leg_timers.first().copied().filter(|(at, _)| *at <= cx.now) {
+            self.settle(cx, id);
+        }
         while let Some(&(_, id)) = self.timers_c.first().filter(|(at, _)| *at <= cx.now) {
             self.bound_cancelled(cx, id);
             let Some(context) = self.contexts.get_mut(&id) else { continue };
-            if !context.is_open() {
+            if !context.is_unfinished() {
                 let at = context.timer_c;
                 self.timers_c.remove(&(at, id));
                 continue;
             }
             context.give_up_branches(cx);
-            self.finish_if_done(cx, id);
+            self.settle(cx, id);
         }
     }
 
@@ -317,27 +280,48 @@ impl Proxy {
         context.server_gone = true;
         context.answered = true;
         context.cancel_branches(cx, CancelReason::None);
-        if context.is_open() {
+        if context.has_open_branch() {
             self.bound_cancelled(cx, id);
-        } else {
-            self.remove(id);
         }
+        self.settle(cx, id);
     }
 
     fn remove(&mut self, id: ContextId) {
         if let Some(context) = self.contexts.remove(&id) {
             self.timers_c.remove(&(context.timer_c, id));
+            context.leg_timer.map(|at| self.leg_timers.remove(&(at, id)));
+        }
+    }
+}
+
+impl Branch {
+    /// Cancels it if it waits for its final response.
+    fn cancel(&mut self, cx: &mut Context<'_>, reason: CancelReason) {
+        match (self.state, self.cancel) {
+            (BranchState::Calling, CancelState::Unasked) => self.cancel = CancelState::Wanted(reason),
+            (BranchState::Proceeding, CancelState::Unasked) => {
+                self.cancel = CancelState::Sent;
+                cx.send_cancel(self.client, &self.sent, reason.header());
+            }
+            (BranchState::Done, _) | (_, CancelState::Wanted(_) | CancelState::Sent) => {}
         }
     }
 }
 
 impl ResponseContext {
     /// Whether a branch still waits for its final response.
-    fn is_open(&self) -> bool {
-        self.resolving > 0 || self.branches.iter().any(|branch| branch.state != BranchState::Done)
+    fn has_open_branch(&self) -> bool {
+        self.branches.iter().any(|branch| branch.state != BranchState::Done)
     }
 
-    fn note(&mut self, response: Best) {
+    /// Whether anything can still come of it.
+    fn is_unfinished(&self) -> bool {
+        self.has_open_branch() || self.tree.iter().any(|leg| !leg.is_done())
+    }
+
+    /// A final response to a branch of a leg, or what stands in its place.
+    fn note(&mut self, leg: LegId, response: Best) {
+        self.tree.leg_mut(leg).note(response.status());
         let is_better = self.best.as_ref().is_none_or(|best| response.is_better_than(best));
         let other = if is_better { self.best.replace(response) } else { Some(response) };
         if let Some(Best::Received(other)) = other
@@ -347,9 +331,9 @@ impl ResponseContext {
         }
     }
 
-    fn send(&mut self, cx: &mut Context<'_>, id: ContextId, uri: Option<&str>, flow: Flow) {
+    fn send(&mut self, cx: &mut Context<'_>, id: ContextId, leg: LegId, target: &Target, flow: Flow) {
         let branch = self.onward.branch(cx);
-        let bytes = forward::build(&self.request, self.flow, &self.onward, uri, flow, &branch);
+        let bytes = forward::build(&self.request, self.flow, &self.onward, target, flow, &branch);
         let method = self.request.method().unwrap_or(&Method::Options);
         match cx.core.transactions.send_request(cx.now, flow, method, &branch, bytes.clone()) {
             Ok(client) => {
@@ -357,11 +341,12 @@ impl ResponseContext {
                 cx.core.clients.insert(client, ClientUse::Proxy(id));
                 let sent = if self.is_invite { bytes } else { bytes::Bytes::new() };
                 let (state, cancel) = (BranchState::Calling, CancelState::Unasked);
-                self.branches.push(Branch { client, sent, state, cancel });
+                self.branches.push(Branch { client, leg, is_left: false, sent, state, cancel });
+                self.sent_more = true;
             }
             Err(_) => {
                 cx.core.counters.overload += 1;
-                self.note(Best::own(Status::of(500)));
+                self.note(leg, Best::own(Status::of(500)));
             }
         }
     }
@@ -372,21 +357,14 @@ impl ResponseContext {
             return;
         }
         for branch in &mut self.branches {
-            match (branch.state, branch.cancel) {
-                (BranchState::Calling, CancelState::Unasked) => branch.cancel = CancelState::Wanted(reason),
-                (BranchState::Proceeding, CancelState::Unasked) => {
-                    branch.cancel = CancelState::Sent;
-                    cx.send_cancel(branch.client, &branch.sent, reason.header());
-                }
-                (BranchState::Done, _) | (_, CancelState::Wanted(_) | CancelState::Sent) => {}
-            }
+            branch.cancel(cx, reason);
         }
     }
 
     /// Timer C: a branch that rings is cancelled; one that was cancelled before and is still not final, or that
     /// never gave a response, is given up as if it had timed out.
     fn give_up_branches(&mut self, cx: &mut Context<'_>) {
-        let mut gone = false;
+        let mut gone = SmallVec::<[LegId; 2]>::new();
         for branch in &mut self.branches {
             match (branch.state, branch.cancel) {
                 (BranchState::Proceeding, CancelState::Unasked) => {
@@ -397,13 +375,13 @@ impl ResponseContext {
                     cx.core.transactions.abandon_client(branch.client);
                     cx.core.clients.remove(&branch.client);
                     branch.state = BranchState::Done;
-                    gone = true;
+                    gone.push(branch.leg);
                 }
                 (BranchState::Done, _) => {}
             }
         }
-        if gone {
-            self.note(Best::own(Status::of(408)));
+        for leg in gone {
+            self.note(leg, Best::own(Status::of(408)));
         }
     }
 }

@@ -9,9 +9,8 @@ use smol_str::SmolStr;
 
 use crate::auth::Presented;
 use crate::context::UaRequest;
-use crate::engine::Arrived;
 use crate::io::QueryId;
-use crate::proxy::ContextId;
+use crate::proxy::{ContextId, LegId, Target};
 use crate::registrar::Grant;
 
 /// What goes on when the answer is there.
@@ -21,10 +20,10 @@ pub(crate) enum Waiting {
     Credential(Box<Presented>),
     /// Credentials that are right, if the issuing shard says that their nonce count is new.
     NonceUse(Box<Presented>, SmolStr),
-    /// A request to be forwarded to the bindings of its address-of-record.
-    Bindings(Box<Arrived>),
-    /// A request for a user without bindings: does the user exist at all?
-    Exists(Box<Arrived>),
+    /// A leg of a response context, for the bindings of its user.
+    Leg { context: ContextId, leg: LegId },
+    /// A leg whose user has no bindings: does the user exist at all?
+    Exists { context: ContextId, leg: LegId },
     /// A REGISTER that is granted once its bindings are journalled.
     Journal(Box<Grant>),
     /// A request of the user agent, to a host name.
@@ -36,7 +35,7 @@ pub(crate) enum Waiting {
         port: u16,
     },
     /// A branch of a response context, to a host name.
-    Branch { context: ContextId, uri: SmolStr, transport: Transport, port: u16 },
+    Branch { context: ContextId, leg: LegId, target: Box<Target>, transport: Transport, port: u16 },
 }
 
 /// All that waits, oldest first.

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Arrived;
+use crate::io::Found;
 use crate::location::{Binding, Location};
+use crate::services::Services;
 use crate::settings::RegistrarSettings;
 use crate::text::push_number;
 
@@ -153,12 +155,12 @@ pub(crate) fn take_back(
     })
 }
 
-/// The bindings of an address-of-record, the preferred first; of equals the newest first.
-pub(crate) fn targets(location: &Location, now: Instant, aor: &str) -> Vec<Binding> {
-    let mut targets: Vec<Binding> = location.of(now, aor).cloned().collect();
-    targets.reverse();
-    targets.sort_by_key(|binding| std::cmp::Reverse(binding.q_milli));
-    targets
+/// What is known of an address-of-record: its bindings, the preferred first; of equals the newest first.
+pub(crate) fn find(location: &Location, now: Instant, aor: &str) -> Found {
+    let mut bindings: Vec<Binding> = location.of(now, aor).cloned().collect();
+    bindings.reverse();
+    bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q_milli));
+    Found { bindings, services: Services::default() }
 }
 
 /// What a REGISTER asks for.

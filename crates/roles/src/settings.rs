@@ -8,7 +8,10 @@ use dialtone_wire::net::Transport;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
+mod destination;
 pub mod dial_plan;
+
+pub use destination::{Destination, Group, Member, Strategy};
 
 /// The settings of one engine. All shards of a server hold the same value.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Settings {
     pub domains: Vec<Domain>,
     /// Users of the domain that we play ourselves.
     pub robots: Vec<Robot>,
+    /// Groups that ring together.
+    pub groups: Vec<Group>,
     /// Whether requests need digest authentication. Off is for tests and closed networks.
     pub authenticate: bool,
     /// What happens to requests for domains that are not ours.
@@ -44,6 +49,8 @@ pub struct Settings {
     pub timers: Timers,
     /// RFC 3261 §16.6 step 11: more than 3 minutes.
     pub timer_c: Duration,
+    /// Proxy.
+    pub proxy: ProxySettings,
     /// Registrar.
     pub registrar: RegistrarSettings,
     /// Whether a REGISTER that changes bindings is granted only when its owner has journalled them
@@ -180,6 +187,19 @@ impl std::fmt::Debug for Password {
     }
 }
 
+/// The proxy's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// How long the devices of one q ring before those of the next lower one do.
+    pub stage_ring: Duration,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        ProxySettings { stage_ring: Duration::from_secs(15) }
+    }
+}
+
 /// The registrar's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RegistrarSettings {
@@ -238,6 +258,10 @@ pub struct Limits {
     pub proxy_contexts: usize,
     /// Branches of one request.
     pub branches: usize,
+    /// Destinations that are tried for one request: members of groups, forwards, redirections.
+    pub legs: usize,
+    /// How many groups, forwards and redirections may lead to one of them.
+    pub leg_depth: usize,
     /// Calls of our own (phone, robots).
     pub calls: usize,
     /// Bindings in all.
@@ -257,6 +281,8 @@ impl Default for Limits {
             query_time: Duration::from_secs(5),
             proxy_contexts: 50_000,
             branches: 16,
+            legs: 64,
+            leg_depth: 8,
             calls: 2_000,
             bindings: 1_000_000,
             leases_ready: 8,
@@ -276,6 +302,7 @@ impl Settings {
             listeners: Vec::new(),
             domains: Vec::new(),
             robots: Vec::new(),
+            groups: Vec::new(),
             authenticate: true,
             foreign: Foreign::Refuse,
             dial_plan: dial_plan::DialPlan::default(),
@@ -283,6 +310,7 @@ impl Settings {
             codecs: AudioCodec::ALL.to_vec(),
             timers: Timers::default(),
             timer_c: Duration::from_secs(181),
+            proxy: ProxySettings::default(),
             registrar: RegistrarSettings::default(),
             journal: false,
             digest: DigestSettings::default(),

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use dialtone_roles::settings::{DigestSettings, Foreign, RegistrarSettings};
+use dialtone_roles::settings::{DigestSettings, Foreign, ProxySettings, RegistrarSettings};
 
 use crate::listen::ListenAddress;
 
@@ -136,6 +136,9 @@ tables! {
         foreign: Foreign = Foreign::Refuse, (), Reload;
         /// Timer C: how long a called phone may ring. RFC 3261 §16.6 wants more than 3 minutes.
         timer_c: Duration = Duration::from_secs(181), ms(181 * SECOND, DAY), Reload;
+        /// How long the phones of a user ring to which he gave a higher `q` than to others, before the others ring. Those
+        /// with the same `q` ring together; phones that give none have the highest.
+        stage_ring: Duration = ProxySettings::default().stage_ring, ms(SECOND, HOUR), Reload;
     }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {
@@ -168,6 +171,10 @@ tables! {
         proxy_contexts: u64 = count(roles().proxy_contexts), 100..=100_000_000, Reload;
         /// Places that one request is forwarded to.
         branches: u64 = count(roles().branches), 1..=100, Reload;
+        /// Destinations that are tried for one request: members of ring groups, forwards.
+        legs: u64 = count(roles().legs), 1..=1_000, Reload;
+        /// How many ring groups and forwards may lead to one of them.
+        leg_depth: u64 = count(roles().leg_depth), 1..=100, Reload;
         /// Calls in which the server itself takes part, those of robots.
         calls: u64 = count(roles().calls), 1..=1_000_000, Reload;
         /// Registered phones.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use dialtone_roles::Settings;
 use dialtone_roles::settings::{
-    DigestSettings, Domain, Foreign, Limits, Listener, RegistrarSettings, Robot, RobotKind, Secret, Timers,
+    DigestSettings, Domain, Foreign, Limits, Listener, ProxySettings, RegistrarSettings, Robot, RobotKind,
+    Secret, Timers,
 };
 
 use crate::listen::{ListenAddress, is_public};
@@ -62,6 +63,8 @@ pub struct Resolved {
     pub timers: Timers,
     /// Timer C.
     pub timer_c: Duration,
+    /// The rules of the proxy.
+    pub proxy: ProxySettings,
     /// The registrar.
     pub registrar: RegistrarSettings,
     /// Digest.
@@ -111,6 +114,7 @@ impl Resolved {
             foreign: self.foreign,
             timers: self.timers,
             timer_c: self.timer_c,
+            proxy: self.proxy,
             registrar: self.registrar,
             digest: self.digest,
             limits: self.limits,
@@ -188,6 +192,7 @@ impl Config {
             foreign: if facts.open { Foreign::Open } else { self.proxy.foreign.value },
             timers: Timers::new(self.timers.t1.value, self.timers.t2.value, self.timers.t4.value),
             timer_c: self.proxy.timer_c.value,
+            proxy: ProxySettings { stage_ring: self.proxy.stage_ring.value },
             registrar: self.registrar_settings(),
             digest: DigestSettings {
                 nonce_life: self.digest.nonce_life.value,
@@ -227,6 +232,8 @@ impl Config {
             query_time: own.query_time.value,
             proxy_contexts: count(&own.proxy_contexts),
             branches: count(&own.branches),
+            legs: count(&own.legs),
+            leg_depth: count(&own.leg_depth),
             calls: count(&own.calls),
             bindings: count(&own.bindings),
             leases_ready: u16::try_from(own.leases_ready.value).unwrap_or(u16::MAX),

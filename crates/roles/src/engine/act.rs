@@ -4,19 +4,17 @@ use dialtone_transaction::ServerId;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::SmolStr;
 
 use super::{Arrived, Caller, Engine};
 use crate::context::ServerUse;
 use crate::date;
-use crate::io::{Event, Notice, Output, Query, QueryId};
+use crate::io::{Event, Output, Query, QueryId};
 use crate::location::Binding;
 use crate::policy::Decision;
-use crate::proxy::Target;
 use crate::queries::Waiting;
 use crate::registrar::{self, Grant, Registered};
-use crate::settings::{Listener, Robot};
-use crate::steer::shard_of_aor;
+use crate::settings::{Destination, Listener, Robot};
 
 impl Engine {
     /// Hands a request to its role. If it asked for a password, the password was right.
@@ -34,14 +32,15 @@ impl Engine {
                 self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
             }
             Decision::Robot { robot, .. } => self.give_to_ua(now, &arrived, Some(robot)),
-            Decision::User { aor, .. } => {
-                let aor = aor.clone();
-                self.call_user(now, arrived, &aor);
+            Decision::User { aor, onward, .. } => {
+                let (destination, onward) = (Destination::User(aor.clone()), onward.clone());
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.start(&mut cx, arrived, onward, Some(destination));
             }
             Decision::Route { onward, .. } => {
                 let onward = onward.clone();
                 let (proxy, mut cx) = self.proxy_and_context(now);
-                proxy.start(&mut cx, arrived, onward, &[Target { uri: None, flow: None }]);
+                proxy.start(&mut cx, arrived, onward, None);
             }
             Decision::Refuse(_) | Decision::BadExtension | Decision::ServerItself => {
                 unreachable!("answered without a transaction, before the request arrived here")
@@ -100,7 +99,7 @@ impl Engine {
         }
         let settings = self.settings.clone();
         let outcome = registrar::register(
-            &mut self.location,
+            &mut self.core.location,
             now,
             &settings.registrar,
             settings.limits.bindings,
@@ -171,7 +170,7 @@ impl Engine {
             return self.bindings_changed(aor, contacts.len());
         }
         self.core.counters.not_journalled += 1;
-        if let Some(bindings) = registrar::take_back(&mut self.location, now, &aor, &change) {
+        if let Some(bindings) = registrar::take_back(&mut self.core.location, now, &aor, &change) {
             // An answer that came too late, or a later request, may have journalled what is taken back here.
             self.journal_unanswered(&aor, bindings);
         }
@@ -189,12 +188,12 @@ impl Engine {
     pub(super) fn restore(&mut self, now: Instant, bindings: Vec<(SmolStr, Vec<Binding>)>) {
         for (aor, mut bindings) in bindings {
             bindings.retain(|binding| binding.expires_at > now);
-            let is_room = self.location.len() + bindings.len() <= self.settings.limits.bindings;
-            if !bindings.is_empty() && is_room && self.location.of(now, &aor).next().is_none() {
+            let is_room = self.core.location.len() + bindings.len() <= self.settings.limits.bindings;
+            if !bindings.is_empty() && is_room && self.core.location.of(now, &aor).next().is_none() {
                 for binding in &mut bindings {
                     binding.flow = self.restored_flow(binding.flow);
                 }
-                self.location.replace(&aor, bindings);
+                self.core.location.replace(&aor, bindings);
             }
         }
     }
@@ -211,72 +210,10 @@ impl Engine {
         };
         Flow { local, connection: None, ..flow }
     }
-
-    /// Looks for the bindings of a user, here or on the shard that owns them.
-    fn call_user(&mut self, now: Instant, arrived: Arrived, aor: &SmolStr) {
-        let owner = shard_of_aor(&self.settings, aor);
-        if owner == self.core.shard {
-            let bindings = registrar::targets(&self.location, now, aor);
-            return self.forward_to(now, arrived, bindings);
-        }
-        let (server, request) = (arrived.server, arrived.request.clone());
-        let from = self.core.shard;
-        match self.context(now).wait(Waiting::Bindings(Box::new(arrived))) {
-            Some(query) => {
-                let notice = Notice::AskBindings { from, query, aor: aor.clone() };
-                self.core.outputs.push_back(Output::Notice { to: owner, notice });
-            }
-            None => {
-                self.core.counters.overload += 1;
-                self.respond(now, server, &request, Status::of(500), |writer| {
-                    writer.number(HeaderName::RetryAfter, 5);
-                });
-            }
-        }
-    }
-
-    /// Forwards to the bindings; without any, says whether the user exists.
-    pub(super) fn forward_to(&mut self, now: Instant, arrived: Arrived, bindings: Vec<Binding>) {
-        let Decision::User { domain, aor, onward } = &arrived.decision else { return };
-        let targets: Vec<Target> = bindings.iter().map(target_of).collect();
-        if !targets.is_empty() {
-            let onward = onward.clone();
-            let (proxy, mut cx) = self.proxy_and_context(now);
-            return proxy.start(&mut cx, arrived, onward, &targets);
-        }
-        self.core.counters.not_found += 1;
-        let domain = domain.clone();
-        let user =
-            aor.strip_prefix("sip:").and_then(|rest| rest.rsplit_once('@')).map_or("", |(user, _)| user);
-        let query = Query::Credential { domain, user: dialtone_wire::uri::unescape(user) };
-        let (server, request) = (arrived.server, arrived.request.clone());
-        if self.context(now).ask(query, Waiting::Exists(Box::new(arrived))).is_none() {
-            self.respond(now, server, &request, Status::of(480), |_| ());
-        }
-    }
 }
 
 /// Whether To names this user.
 fn is_to(request: &Message, user: &SmolStr) -> bool {
     let to = request.to().ok();
     to.and_then(|to| to.uri.as_sip()?.user_unescaped()).as_ref() == Some(user)
-}
-
-/// Where a binding leads: to its contact, or along the flow of its REGISTER where the contact leads nowhere.
-fn target_of(binding: &Binding) -> Target {
-    let uri = binding.contact.uri();
-    let dead_name = uri.as_sip().is_some_and(|sip| {
-        matches!(sip.host, dialtone_wire::uri::Host::Name(name) if name.to_ascii_lowercase().ends_with(".invalid"))
-    });
-    let by_flow = binding.behind_nat || dead_name || binding.flow.connection.is_some();
-    Target { uri: Some(request_uri(binding)), flow: by_flow.then_some(binding.flow) }
-}
-
-/// The contact as a Request-URI: without the parts that may not stand there (RFC 3261 §19.1.1, table).
-fn request_uri(binding: &Binding) -> SmolStr {
-    let text = binding.contact.as_str();
-    match text.split_once('?') {
-        Some((before, _)) => format_smolstr!("{before}"),
-        None => SmolStr::new(text),
-    }
 }

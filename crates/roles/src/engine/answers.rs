@@ -28,16 +28,17 @@ impl Engine {
                 _ => self.fail(now, &presented.arrived),
             },
             Waiting::NonceUse(presented, _) => self.fail(now, &presented.arrived),
-            Waiting::Bindings(arrived) => self.fail(now, &arrived),
+            Waiting::Leg { context, leg } => {
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.found(&mut cx, context, leg, None);
+            }
             Waiting::Journal(grant) => {
                 self.journalled(now, *grant, matches!(answer, Answer::Journalled));
             }
-            Waiting::Exists(arrived) => {
-                let status = match answer {
-                    Answer::Credential(None) => Status::of(404),
-                    _ => Status::of(480),
-                };
-                self.respond(now, arrived.server, &arrived.request, status, |_| ());
+            Waiting::Exists { context, leg } => {
+                let exists = !matches!(answer, Answer::Credential(None));
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.exists(&mut cx, context, leg, exists);
             }
             Waiting::UaSend { request, draft, contact_user, transport, port } => {
                 let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
@@ -52,10 +53,11 @@ impl Engine {
                     self.core.failed.push_back((request, failure));
                 }
             }
-            Waiting::Branch { context, uri, transport, port } => {
+            Waiting::Branch { context, leg, target, transport, port } => {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 let flow = first_address(&cx, &answer, transport, port);
-                proxy.resolved(&mut cx, context, &uri, flow.map(|flow| (transport, flow.remote)));
+                let address = flow.map(|flow| (transport, flow.remote));
+                proxy.resolved(&mut cx, context, leg, &target, address);
             }
         }
     }
@@ -63,16 +65,14 @@ impl Engine {
     pub(super) fn notice(&mut self, now: Instant, notice: Notice) {
         match notice {
             Notice::AskBindings { from, query, aor } => {
-                let bindings = registrar::targets(&self.location, now, &aor);
-                self.core
-                    .outputs
-                    .push_back(Output::Notice { to: from, notice: Notice::Bindings { query, bindings } });
+                let found = registrar::find(&self.core.location, now, &aor);
+                let notice = Notice::Bindings { query, found };
+                self.core.outputs.push_back(Output::Notice { to: from, notice });
             }
-            Notice::Bindings { query, bindings } => {
-                if let Some(Waiting::Bindings(arrived)) = self.core.queries.take(query)
-                    && self.still_waits(&arrived)
-                {
-                    self.forward_to(now, *arrived, bindings);
+            Notice::Bindings { query, found } => {
+                if let Some(Waiting::Leg { context, leg }) = self.core.queries.take(query) {
+                    let (proxy, mut cx) = self.proxy_and_context(now);
+                    proxy.found(&mut cx, context, leg, Some(found));
                 }
             }
             Notice::AskNonce { from, query, nonce } => {

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
+use crate::proxy::Target;
 use crate::random;
 use crate::text::push_address;
 
@@ -44,10 +45,13 @@ impl Onward {
 
     /// Where the request goes: to the first Route value left, else to its target, else to its Request-URI.
     /// `None` when that is no URI.
-    pub(crate) fn next_hop(&self, request: &Message, target: Option<&str>) -> Option<UriBuf> {
+    pub(crate) fn next_hop(&self, request: &Message, target: &Target) -> Option<UriBuf> {
+        if let Some(route) = target.routes.first() {
+            return UriBuf::parse(NameAddr::parse(route.as_bytes()).ok()?.uri_text).ok();
+        }
         match self.next_route(request) {
             Some(route) => UriBuf::parse(route?).ok(),
-            None => UriBuf::parse(target.unwrap_or(request.uri_text())).ok(),
+            None => UriBuf::parse(target.uri.as_deref().unwrap_or(request.uri_text())).ok(),
         }
     }
 
@@ -100,18 +104,19 @@ pub(crate) fn build(
     request: &Message,
     came: Flow,
     onward: &Onward,
-    target: Option<&str>,
+    target: &Target,
     flow: Flow,
     branch: &str,
 ) -> Bytes {
     let via = via_value(&flow, branch);
     let record_routes = onward.record_route.as_deref().map(|token| record_routes(came, flow, token));
     let hops = request.max_forwards().ok().flatten().map_or(70, |hops| hops.saturating_sub(1));
-    let strict_router = onward.strict_router(request);
-    let last_route = strict_router.map(|_| format!("<{}>", target.unwrap_or(request.uri_text())));
+    let uri = target.uri.as_deref();
+    let strict_router = target.routes.is_empty().then(|| onward.strict_router(request)).flatten();
+    let last_route = strict_router.map(|_| format!("<{}>", uri.unwrap_or(request.uri_text())));
     let mut edits = Edits::new();
     edits.push_via(&via).set_source(came.remote).set_max_forwards(hops).pop_routes(onward.own_routes);
-    if let Some(uri) = target {
+    if let Some(uri) = uri {
         edits.set_request_uri(uri);
     }
     if let (Some(uri), Some(last_route)) = (strict_router, &last_route) {
@@ -121,8 +126,17 @@ pub(crate) fn build(
     for value in record_routes.iter().flatten() {
         edits.push_record_route(value);
     }
+    for route in &target.routes {
+        edits.push_route(route);
+    }
     for line in &onward.credentials {
         edits.remove_line(*line);
+    }
+    for name in &target.without {
+        edits.remove(*name);
+    }
+    for (name, value) in &target.lines {
+        edits.append(name, value);
     }
     if flow.transport.is_reliable() {
         edits.ensure_content_length();
@@ -155,12 +169,12 @@ fn record_routes(came: Flow, goes: Flow, token: &str) -> SmallVec<[String; 2]> {
 /// Sends the ACK for a 2xx on, without any state (RFC 3261 §16.11 has the same rules for its branch: a repeated ACK
 /// may look new to the next hop, which harms nobody). Says whether it could be sent.
 pub(crate) fn forward_ack(cx: &mut Context<'_>, ack: &Message, came: Flow, onward: &Onward) -> bool {
-    let Some(next_hop) = onward.next_hop(ack, None) else { return false };
+    let Some(next_hop) = onward.next_hop(ack, &Target::unchanged()) else { return false };
     // An ACK can't wait for a name to be looked up: contacts of dialogs that went through us are addresses.
     let Ok(Hop::Address(transport, remote)) = hop_of(&next_hop) else { return false };
     let Some(flow) = cx.flow_to(transport, remote, onward.local) else { return false };
     let branch = cx.branch();
-    let bytes = build(ack, came, onward, None, flow, &branch);
+    let bytes = build(ack, came, onward, &Target::unchanged(), flow, &branch);
     cx.core.counters.forwarded += 1;
     cx.transmit(Transmit { flow, bytes });
     true

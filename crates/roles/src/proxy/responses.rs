@@ -1,12 +1,15 @@
 //! What responses do to a response context (RFC 3261 §16.7), and time-outs and failures in their place.
 
 use dialtone_transaction::ClientId;
-use dialtone_wire::{Edits, HeaderName, Message, Status};
+use dialtone_wire::{Edits, HeaderName, Message, Status, Writer};
 
 use super::{
     Best, Branch, BranchState, CancelReason, CancelState, ContextId, Proxy, ResponseContext, is_challenge,
 };
 use crate::context::Context;
+
+/// When to try again after a 500 of our own, in seconds.
+const RETRY_AFTER_S: u32 = 5;
 
 impl Proxy {
     /// A response that belongs to a branch.
@@ -29,29 +32,36 @@ impl Proxy {
             }
             return;
         }
-        if let Some(branch) = context.branches.iter_mut().find(|branch| branch.client == client) {
-            branch.state = BranchState::Done;
-        }
+        let branch = context.branches.iter_mut().find(|branch| branch.client == client);
+        let Some(Branch { state, leg, is_left, .. }) = branch else { return };
+        *state = BranchState::Done;
+        let (leg, is_left) = (*leg, *is_left);
         if status.is_success() {
             // §16.7 step 5: each 2xx to an INVITE goes back at once; of other requests the first.
             if context.is_invite || !context.answered {
                 context.answered = true;
                 context.send_back(cx, status, &response);
             }
-            if context.is_open() {
+            if context.has_open_branch() {
                 context.cancel_branches(cx, CancelReason::AnsweredElsewhere);
                 self.bound_cancelled(cx, id);
             }
-            return self.finish_if_done(cx, id);
+            return self.settle(cx, id);
         }
-        if status.class() == 6 && !context.answered && context.is_open() {
-            context.note(Best::Received(Box::new(response)));
-            context.cancel_branches(cx, CancelReason::Refused);
-            self.bound_cancelled(cx, id);
-        } else {
-            context.note(Best::Received(Box::new(response)));
+        if is_left && status.code() == 487 {
+            // What our own CANCEL brought about says nothing about the user.
+            return self.settle(cx, id);
         }
-        self.finish_if_done(cx, id);
+        context.note(leg, Best::Received(Box::new(response)));
+        if status.class() == 6 && !context.answered {
+            // §16.7 step 5: nobody else is asked.
+            context.refused = true;
+            if context.has_open_branch() {
+                context.cancel_branches(cx, CancelReason::Refused);
+                self.bound_cancelled(cx, id);
+            }
+        }
+        self.settle(cx, id);
     }
 
     /// A branch got no final response (Timer B or F), or could not be sent at all.
@@ -65,21 +75,21 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let Some(branch) = context.branches.iter_mut().find(|branch| branch.client == client) else { return };
         if std::mem::replace(&mut branch.state, BranchState::Done) != BranchState::Done {
-            context.note(Best::own(status));
-            self.finish_if_done(cx, id);
+            let leg = branch.leg;
+            context.note(leg, Best::own(status));
+            self.settle(cx, id);
         }
     }
 
     /// Sends the best response back once no branch waits any more.
     pub(super) fn finish_if_done(&mut self, cx: &mut Context<'_>, id: ContextId) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
-        if context.is_open() {
+        if context.is_unfinished() {
             return;
         }
         self.timers_c.remove(&(context.timer_c, id));
         if context.server_gone {
-            self.contexts.remove(&id);
-            return;
+            return self.remove(id);
         }
         if std::mem::replace(&mut context.answered, true) {
             return;
@@ -104,6 +114,9 @@ impl ResponseContext {
             && branch.state != BranchState::Done
         {
             branch.state = BranchState::Proceeding;
+            if status.code() > 100 {
+                self.tree.leg_mut(branch.leg).rang = true;
+            }
             if let CancelState::Wanted(reason) = branch.cancel {
                 branch.cancel = CancelState::Sent;
                 cx.send_cancel(client, &branch.sent, reason.header());
@@ -166,6 +179,11 @@ impl ResponseContext {
     /// Answers ourselves.
     fn answer(&mut self, cx: &mut Context<'_>, status: Status) {
         let tag = cx.token();
-        cx.respond(self.server, &self.request, status, Some(&tag), |_| (), None);
+        let extra = |writer: &mut Writer| {
+            if status.code() == 500 {
+                writer.number(HeaderName::RetryAfter, RETRY_AFTER_S);
+            }
+        };
+        cx.respond(self.server, &self.request, status, Some(&tag), extra, None);
     }
 }

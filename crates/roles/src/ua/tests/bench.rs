@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialtone_transaction::Timers;
 use dialtone_wire::net::{Flow, Transmit, Transport};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
@@ -15,9 +14,7 @@ use smol_str::SmolStr;
 
 use crate::engine::{Engine, turn};
 use crate::io::{CallHandle, Command, Event, Input, Lease, MediaCommand, MediaEvent, Output, Play};
-use crate::settings::{
-    Account, DigestSettings, Foreign, Limits, Listener, Password, RegistrarSettings, Secret, Settings,
-};
+use crate::settings::{Account, Limits, Listener, Password, Secret, Settings};
 
 pub(super) const PEER: &str = "192.0.2.9:5060";
 
@@ -28,8 +25,6 @@ pub(super) fn uri(text: &str) -> UriBuf {
 pub(super) fn settings(user: &str, address: &str) -> Settings {
     Settings {
         version: 1,
-        shards: 1,
-        secret: Secret([7; 32]),
         unix_start_s: 1_700_000_000,
         product: SmolStr::new("Test/1"),
         listeners: vec![Listener {
@@ -37,12 +32,7 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
             address: address.parse().unwrap(),
             prefix_length: 24,
         }],
-        domains: Vec::new(),
-        robots: Vec::new(),
         authenticate: false,
-        foreign: Foreign::Refuse,
-        dial_plan: crate::settings::dial_plan::DialPlan::default(),
-        codecs: crate::settings::AudioCodec::ALL.to_vec(),
         account: Some(Account {
             aor: uri(&format!("sip:{user}@192.0.2.9")),
             display_name: None,
@@ -51,13 +41,8 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
             proxy: None,
             expires_s: 3600,
         }),
-        timers: Timers::default(),
         timer_c: Duration::from_secs(185),
-        registrar: RegistrarSettings::default(),
-        journal: false,
-        digest: DigestSettings::default(),
-        limits: Limits::default(),
-        draining: false,
+        ..Settings::new(Secret([7; 32]))
     }
 }
 

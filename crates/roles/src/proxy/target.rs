@@ -1,0 +1,58 @@
+//! One place that a request is forwarded to.
+
+use dialtone_wire::HeaderName;
+use dialtone_wire::net::Flow;
+use smol_str::{SmolStr, format_smolstr};
+
+use crate::location::Binding;
+
+/// One place that a request is forwarded to, and what its copy of the request has that others don't have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Target {
+    /// The new Request-URI; `None` leaves it as it is.
+    pub(crate) uri: Option<SmolStr>,
+    /// The flow to use, where no URI leads there.
+    pub(crate) flow: Option<Flow>,
+    /// Route values, `<sip:…;lr>`, that stand before those of the request; the first one is the next hop.
+    pub(crate) routes: Vec<SmolStr>,
+    /// Header lines that are added: name and value.
+    pub(crate) lines: Vec<(SmolStr, SmolStr)>,
+    /// Headers of the request that are taken away.
+    pub(crate) without: Vec<HeaderName>,
+    /// Preference in thousandths: 0 to 1000.
+    pub(crate) q_milli: u16,
+}
+
+impl Target {
+    /// Where the request itself says.
+    pub(crate) fn unchanged() -> Target {
+        Target { q_milli: 1000, ..Target::default() }
+    }
+
+    /// This Request-URI.
+    pub(crate) fn uri(uri: &str) -> Target {
+        Target { uri: Some(request_uri(uri)), ..Target::unchanged() }
+    }
+
+    /// Where a binding leads: to its contact, or along the flow of its REGISTER where the contact leads nowhere.
+    pub(crate) fn of_binding(binding: &Binding) -> Target {
+        let uri = binding.contact.uri();
+        let dead_name = uri.as_sip().is_some_and(|sip| {
+            matches!(sip.host, dialtone_wire::uri::Host::Name(name) if name.to_ascii_lowercase().ends_with(".invalid"))
+        });
+        let by_flow = binding.behind_nat || dead_name || binding.flow.connection.is_some();
+        Target {
+            flow: by_flow.then_some(binding.flow),
+            q_milli: binding.q_milli,
+            ..Target::uri(binding.contact.as_str())
+        }
+    }
+}
+
+/// A contact as a Request-URI: without the parts that may not stand there (RFC 3261 §19.1.1, table).
+fn request_uri(text: &str) -> SmolStr {
+    match text.split_once('?') {
+        Some((before, _)) => format_smolstr!("{before}"),
+        None => SmolStr::new(text),
+    }
+}
