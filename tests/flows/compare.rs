@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dialtone_sim::{Ladder, Step};
 use dialtone_wire::{Limits, Message, Method};
 
-use crate::fields::{fields, tag};
+use crate::fields::{Field, fields, tag};
 use crate::reference::{self, Reference};
 use crate::{Flow, Rfc};
 
@@ -118,7 +118,17 @@ fn is_same(flow: &Flow, step: &Step, theirs: &Reference) -> bool {
     let name = |index: usize| flow.participants[index].0;
     let same_fate = step.arrived.is_none() == theirs.lost;
     let same_sides = name(step.from) == theirs.from && name(step.to) == theirs.to;
-    same_sides && same_fate && reference::kind(&message(step)) == theirs.kind
+    let ours = reference::kind(&message(step));
+    let meant =
+        |(number, field, _): &(&str, Field, &str)| *number == theirs.number && *field == Field::Status;
+    let same_kind = match flow.differences.iter().any(meant) {
+        true => {
+            ours.split_once(' ').map(|(_, method)| method)
+                == theirs.kind.split_once(' ').map(|(_, method)| method)
+        }
+        false => ours == theirs.kind,
+    };
+    same_sides && same_fate && same_kind
 }
 
 fn message(step: &Step) -> Message {

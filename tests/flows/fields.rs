@@ -10,6 +10,8 @@ use dialtone_wire::{HeaderName, Message};
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Field {
+    /// The status of a response.
+    Status,
     /// The Request-URI, without parameters.
     RequestUri,
     /// How many Via values.
@@ -70,6 +72,9 @@ pub(crate) fn fields(message: &Message) -> Vec<(Field, String)> {
     if message.is_request() {
         fields.push((Field::RequestUri, message.uri().map(|uri| place(&uri)).unwrap_or_default()));
         fields.push((Field::MaxForwards, text(message.value(HeaderName::MaxForwards))));
+    }
+    if let Some(status) = message.status() {
+        fields.push((Field::Status, status.code().to_string()));
     }
     fields
 }

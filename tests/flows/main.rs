@@ -10,6 +10,7 @@ mod raw;
 mod reference;
 mod registrations;
 mod sessions;
+mod unsuccessful;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -73,6 +74,10 @@ const FLOWS: &[Flow] = &[
     sessions::DIRECT,
     sessions::TWO_PROXIES,
     sessions::TWO_CHALLENGES,
+    unsuccessful::NO_ANSWER,
+    unsuccessful::BUSY,
+    unsuccessful::NO_RESPONSE,
+    unsuccessful::UNAVAILABLE,
     races::INVITE_AGAIN,
     races::CANCEL,
     races::EARLY_BYE,
@@ -91,7 +96,7 @@ pub(crate) const PROXY_1: SocketAddr = address(111);
 pub(crate) const BOB: SocketAddr = address(201);
 pub(crate) const PROXY_2: SocketAddr = address(222);
 
-const fn address(host: u8) -> SocketAddr {
+pub(crate) const fn address(host: u8) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, host)), 5060)
 }
 
@@ -155,6 +160,26 @@ fn rfc_3665_3_2_session_establishment_through_two_proxies() {
 #[test]
 fn rfc_3665_3_3_session_with_multiple_proxy_authentication() {
     check("3.3");
+}
+
+#[test]
+fn rfc_3665_3_8_unsuccessful_no_answer() {
+    check("3.8");
+}
+
+#[test]
+fn rfc_3665_3_9_unsuccessful_busy() {
+    check("3.9");
+}
+
+#[test]
+fn rfc_3665_3_10_unsuccessful_no_response_from_user_agent() {
+    check("3.10");
+}
+
+#[test]
+fn rfc_3665_3_11_unsuccessful_temporarily_unavailable() {
+    check("3.11");
 }
 
 #[test]

@@ -12,14 +12,15 @@ use crate::fields::Field;
 use crate::raw::{PASSWORD, QuickBob, RawBob};
 use crate::{ALICE, BOB, Flow, PROXY_1, PROXY_2};
 
-const ATLANTA: &str = "atlanta.example.com";
-const BILOXI: &str = "biloxi.example.com";
-const ALL: &[(&str, SocketAddr)] =
+pub(crate) const ATLANTA: &str = "atlanta.example.com";
+pub(crate) const BILOXI: &str = "biloxi.example.com";
+pub(crate) const PROXY_OF_ALICE: &str = "sip:ss1.atlanta.example.com;lr";
+pub(crate) const ALL: &[(&str, SocketAddr)] =
     &[("Alice", ALICE), ("Proxy 1", PROXY_1), ("Proxy 2", PROXY_2), ("Bob", BOB)];
 const SAME_CREDENTIALS: &str =
     "RFC 3261 §13.2.2.4: \"The ACK MUST contain the same credentials as the INVITE\"";
 const PROXIES_ADD_NONE: &str = "the RFC's proxy adds a Contact to the ACK that its sender did not put there";
-const ACK_HAS_ROUTE: &str = "RFC 3261 §17.1.1.3: the ACK of a refusal has the Route of its INVITE";
+pub(crate) const ACK_HAS_ROUTE: &str = "RFC 3261 §17.1.1.3: the ACK of a refusal has the Route of its INVITE";
 
 pub(crate) const DIRECT: Flow = Flow {
     section: "3.1",
@@ -49,7 +50,7 @@ pub(crate) const TWO_PROXIES: Flow = Flow {
     differences: &[("F3", Field::Route, ACK_HAS_ROUTE), ("F15", Field::Credentials, SAME_CREDENTIALS)],
     play: || {
         let mut world = proxies(false);
-        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:ss1.atlanta.example.com;lr"));
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some(PROXY_OF_ALICE));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
         world.command(bob, Command::Register);
         world.run_for(Duration::from_secs(2));
@@ -79,7 +80,7 @@ pub(crate) const TWO_CHALLENGES: Flow = Flow {
     play: || {
         let mut world = proxies(true);
         world.store.add_user(BILOXI, "alice", PASSWORD);
-        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:ss1.atlanta.example.com;lr"));
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some(PROXY_OF_ALICE));
         world.add_agent("Bob", BOB, Box::new(QuickBob));
         let challenge = RawBob::challenge(&mut world);
         RawBob::default().register(&mut world, &challenge, "2.1-F3-REGISTER.sip");
@@ -93,7 +94,7 @@ pub(crate) const TWO_CHALLENGES: Flow = Flow {
 };
 
 /// Both proxies; the second asks who it is that calls, or not.
-fn proxies(second_asks: bool) -> World {
+pub(crate) fn proxies(second_asks: bool) -> World {
     let mut world = World::new(3665);
     let mut first = proxy(ATLANTA, "ss1.atlanta.example.com", PROXY_1);
     first.foreign = Foreign::Authenticated;
@@ -117,12 +118,18 @@ fn proxy(domain: &str, alias: &str, address: SocketAddr) -> Settings {
     settings
 }
 
-fn phone(world: &mut World, user: &str, domain: &str, address: SocketAddr, proxy: Option<&str>) -> HostId {
+pub(crate) fn phone(
+    world: &mut World,
+    user: &str,
+    domain: &str,
+    address: SocketAddr,
+    proxy: Option<&str>,
+) -> HostId {
     let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, proxy);
     world.add_host(user, settings, Some(Habits::NONE))
 }
 
-fn call(world: &mut World, alice: HostId) {
+pub(crate) fn call(world: &mut World, alice: HostId) {
     let to = UriBuf::parse("sip:bob@biloxi.example.com").expect("an address");
     world.run_for(Duration::from_secs(1));
     world.command(alice, Command::Call { token: 1, to, play: Play::Silence });
