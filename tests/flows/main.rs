@@ -1,6 +1,7 @@
 //! Call flows: each runs in the simulator, is compared with the messages that its RFC prints, and is drawn in
 //! docs/flows.
 
+mod aftermath;
 mod compare;
 mod credentials;
 mod document;

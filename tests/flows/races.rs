@@ -369,24 +369,24 @@ pub(crate) const TWO_RE_INVITES: Flow = Flow {
 };
 
 /// Alice and Bob, each with a phone and no proxy between them.
-struct Race {
-    world: World,
+pub(crate) struct Race {
+    pub(crate) world: World,
     /// Our phone; a party by hand has none, and the handle is Bob's.
-    alice: HostId,
-    bob: HostId,
+    pub(crate) alice: HostId,
+    pub(crate) bob: HostId,
     /// Alice's first message, once it is sent.
     from: usize,
 }
 
 impl Race {
-    fn new() -> Race {
+    pub(crate) fn new() -> Race {
         let mut world = World::new(5407);
         let alice = phone(&mut world, "alice", "atlanta.example.com", ALICE);
         Race::with(world, Some(alice))
     }
 
     /// Alice has no ports ready when she calls, and gets some afterwards.
-    fn without_ports() -> Race {
+    pub(crate) fn without_ports() -> Race {
         let mut world = World::new(5407);
         world.no_ports = 1_000;
         let alice = phone(&mut world, "alice", "atlanta.example.com", ALICE);
@@ -410,7 +410,7 @@ impl Race {
     }
 
     /// A call that stands.
-    fn established() -> Race {
+    pub(crate) fn established() -> Race {
         let mut race = Race::new();
         race.call();
         race.after(1_000);
@@ -420,22 +420,22 @@ impl Race {
     }
 
     /// Alice calls; until her INVITE is on the wire.
-    fn call(&mut self) {
+    pub(crate) fn call(&mut self) {
         let to = UriBuf::parse("sip:bob@biloxi.example.com").expect("an address");
         self.command(self.alice, Command::Call { token: 1, to, play: Play::Silence });
     }
 
-    fn answer(&mut self) {
+    pub(crate) fn answer(&mut self) {
         let call = self.call_of(self.bob);
         self.command(self.bob, Command::Answer { call, play: Play::Silence });
     }
 
-    fn hold(&mut self, host: HostId) {
+    pub(crate) fn hold(&mut self, host: HostId) {
         let call = self.call_of(host);
         self.command(host, Command::Reoffer { call, hold: true });
     }
 
-    fn hang_up(&mut self, host: HostId) {
+    pub(crate) fn hang_up(&mut self, host: HostId) {
         let call = self.call_of(host);
         self.world.command(host, Command::Hangup { call });
         self.after(0);
@@ -449,16 +449,16 @@ impl Race {
         assert!(sent, "the command sends something");
     }
 
-    fn call_of(&self, host: HostId) -> CallHandle {
+    pub(crate) fn call_of(&self, host: HostId) -> CallHandle {
         self.world.calls(host)[0]
     }
 
     /// The next message is lost.
-    fn lose_next(&mut self) {
+    pub(crate) fn lose_next(&mut self) {
         self.world.network.plan.insert(self.world.packets().len(), Planned::Lose);
     }
 
-    fn after(&mut self, milliseconds: u64) {
+    pub(crate) fn after(&mut self, milliseconds: u64) {
         self.world.run_for(Duration::from_millis(milliseconds));
     }
 
@@ -486,7 +486,7 @@ impl Race {
     }
 
     /// Everything comes to rest, by itself.
-    fn rest(mut self) -> (World, usize) {
+    pub(crate) fn rest(mut self) -> (World, usize) {
         assert!(self.world.run_to_rest(Duration::from_secs(600)), "everything comes to rest");
         for host in [self.alice, self.bob] {
             assert!(self.world.calls(host).is_empty(), "no call is stuck");

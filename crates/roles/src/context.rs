@@ -57,9 +57,6 @@ pub(crate) enum SendError {
     /// We have no address of the family and transport that the next hop needs.
     #[error("no listener reaches the next hop")]
     NoListener,
-    /// The next hop is a name where an address is needed.
-    #[error("the next hop is a name that has not been resolved")]
-    Unresolved,
     /// A limit was reached.
     #[error("a limit was reached")]
     Overload,
@@ -282,19 +279,37 @@ impl Context<'_> {
         }
     }
 
-    /// Sends the ACK for a 2xx, which has no transaction (RFC 3261 §13.2.2.4).
+    /// Sends the ACK for a 2xx, which has no transaction (RFC 3261 §13.2.2.4), and returns it to be kept. `None` when
+    /// the next hop is a name: the user agent is told once it is found, with the INVITE and the tag of the 2xx.
     ///
     /// # Errors
-    /// As [`Context::send`]; a name is not looked up.
-    pub(crate) fn send_ack(&mut self, draft: &Draft) -> Result<Transmit, SendError> {
-        let Hop::Address(transport, remote) = hop_of(draft.next_hop())? else {
-            return Err(SendError::Unresolved);
-        };
-        let flow = self.flow_to(transport, remote, None).ok_or(SendError::NoListener)?;
+    /// As [`Context::send`].
+    pub(crate) fn send_ack(
+        &mut self,
+        invite: UaRequest,
+        tag: &str,
+        draft: &Draft,
+    ) -> Result<Option<Transmit>, SendError> {
+        match hop_of(draft.next_hop())? {
+            Hop::Address(transport, remote) => {
+                let flow = self.flow_to(transport, remote, None).ok_or(SendError::NoListener)?;
+                Ok(Some(self.send_ack_on(draft, flow)))
+            }
+            Hop::Name(transport, host, port) => {
+                let (draft, tag) = (Box::new(draft.clone()), SmolStr::new(tag));
+                let waiting = Waiting::UaAck { invite, tag, draft, transport, port };
+                let asked = self.ask(Query::Resolve { host: SmolStr::new(host) }, waiting);
+                asked.map(|_| None).ok_or(SendError::Overload)
+            }
+        }
+    }
+
+    /// Sends the ACK for a 2xx over a flow.
+    pub(crate) fn send_ack_on(&mut self, draft: &Draft, flow: Flow) -> Transmit {
         let branch = self.branch();
         let transmit = Transmit { flow, bytes: draft.write(&via_value(&flow, &branch), None) };
         self.transmit(transmit.clone());
-        Ok(transmit)
+        transmit
     }
 
     /// Sends bytes that were built before.

@@ -34,6 +34,15 @@ pub(crate) enum Waiting {
         transport: Transport,
         port: u16,
     },
+    /// The ACK of the user agent for a 2xx to this INVITE, to a host name.
+    UaAck {
+        invite: UaRequest,
+        /// The To tag of the 2xx.
+        tag: SmolStr,
+        draft: Box<Draft>,
+        transport: Transport,
+        port: u16,
+    },
     /// A branch of a response context, to a host name.
     Branch { context: ContextId, leg: LegId, target: Box<Target>, transport: Transport, port: u16 },
 }

@@ -20,6 +20,7 @@ mod deadlines;
 mod desk;
 mod in_dialog;
 mod incoming;
+mod leftover;
 mod options;
 mod outgoing;
 mod refusal;
@@ -145,10 +146,13 @@ impl Ua {
 
     /// An ACK that no server transaction took: that for a 2xx. Says whether it belongs to a dialog of ours.
     pub(crate) fn handle_ack(&mut self, cx: &mut Context<'_>, ack: &Message) -> bool {
-        if self.desk.dialogs.is_empty() {
+        if self.desk.dialogs.is_empty() && self.desk.leftovers.is_empty() {
             return false;
         }
         let Ok(id) = DialogId::of_request(ack) else { return false };
+        if self.desk.leftover_acknowledged(&id, ack) {
+            return true;
+        }
         let Some(&handle) = self.desk.dialogs.get(&id) else { return false };
         self.with_call(cx, handle, |call, desk, cx| call.handle_ack(desk, cx, ack));
         true
@@ -212,6 +216,7 @@ impl Ua {
                 Wake::CancelOver(call) => {
                     self.with_call(cx, call, |call, desk, cx| call.cancel_over(desk, cx));
                 }
+                Wake::Leftover(number) => self.desk.repeat_leftover(cx, number),
                 Wake::Reoffer(call) => self.with_call(cx, call, |call, desk, cx| call.glare_over(desk, cx)),
             }
         }
@@ -258,7 +263,7 @@ impl Ua {
     fn end(&mut self, cx: &mut Context<'_>, handle: CallHandle, reason: EndReason) {
         let Some(mut call) = self.calls.remove(handle) else { return };
         call.release(cx);
-        call.forget(&mut self.desk);
+        call.forget(&mut self.desk, cx);
         cx.event(Event::Ended { call: handle, reason });
     }
 }

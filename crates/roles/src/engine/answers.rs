@@ -53,6 +53,12 @@ impl Engine {
                     self.core.failed.push_back((request, failure));
                 }
             }
+            Waiting::UaAck { invite, tag, draft, transport, port } => {
+                let (ua, mut cx) = self.ua_and_context(now);
+                let flow = first_address(&cx, &answer, transport, port);
+                let sent = flow.map(|flow| cx.send_ack_on(&draft, flow));
+                ua.ack_resolved(&mut cx, invite, &tag, sent);
+            }
             Waiting::Branch { context, leg, target, transport, port } => {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 let flow = first_address(&cx, &answer, transport, port);

@@ -215,8 +215,19 @@ impl Call {
         }
     }
 
+    /// A 2xx that has had no ACK stays with the desk when the call ends.
+    pub(super) fn leave_answer(&mut self, desk: &mut Desk, cx: &Context<'_>) {
+        let handle = self.handle;
+        if let Some(talk) = self.talk_mut()
+            && let Some(unacked) = talk.unacked.take()
+        {
+            desk.leave_answer(cx, handle, talk.dialog.id(), unacked);
+        }
+    }
+
     /// Takes what the shared tables hold for this call out of them, at its end.
-    pub(super) fn forget(&self, desk: &mut Desk) {
+    pub(super) fn forget(&mut self, desk: &mut Desk, cx: &Context<'_>) {
+        self.leave_answer(desk, cx);
         desk.deadlines.stop_call(self.handle);
         match &self.stage {
             Stage::Calling(calling) => {

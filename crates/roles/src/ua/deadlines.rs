@@ -25,6 +25,8 @@ pub(super) enum Wake {
     Unanswered(CallHandle),
     /// The INVITE that was cancelled has had no final response in 64·T1 (RFC 3261 §9.1).
     CancelOver(CallHandle),
+    /// A 2xx whose call is over is sent again; named by its number.
+    Leftover(u64),
     /// The re-INVITE that met a 491 is tried again (RFC 3261 §14.1).
     Reoffer(CallHandle),
 }
@@ -40,6 +42,7 @@ impl Wake {
             Wake::RepeatRinging(_) => "180 again",
             Wake::Unanswered(_) => "unanswered",
             Wake::CancelOver(_) => "CANCEL over",
+            Wake::Leftover(_) => "2xx of a call that is over",
             Wake::Reoffer(_) => "re-INVITE again",
         }
     }
@@ -88,6 +91,11 @@ impl Deadlines {
     /// Whether a timer runs.
     pub(super) fn runs(&self, wake: Wake) -> bool {
         self.running.contains_key(&wake)
+    }
+
+    /// When a timer is due, if it runs.
+    pub(super) fn at(&self, wake: Wake) -> Option<Instant> {
+        self.running.get(&wake).copied()
     }
 
     /// Takes the next timer that is due.

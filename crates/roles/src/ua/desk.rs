@@ -12,6 +12,7 @@ use dialtone_wire::{HeaderName, Limits, Message, Status};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::deadlines::{Deadlines, Wake};
+use super::leftover::Leftover;
 use crate::context::{Context, SendError, UaRequest};
 use crate::io::{CallHandle, EndReason};
 use crate::settings::Settings;
@@ -24,6 +25,9 @@ pub(super) struct Desk {
     /// INVITEs that have no final response of ours.
     pub(super) servers: BTreeMap<ServerId, CallHandle>,
     pub(super) deadlines: Deadlines,
+    /// Answers whose call is over, by number.
+    pub(super) leftovers: BTreeMap<u64, Leftover>,
+    pub(super) next_leftover: u64,
     digest: DigestClient,
 }
 
@@ -96,7 +100,7 @@ impl NotRetried {
 pub(super) const fn end_reason(error: SendError) -> EndReason {
     match error {
         SendError::Overload => EndReason::Overload,
-        SendError::Scheme | SendError::NoListener | SendError::Unresolved => EndReason::TransportFailed,
+        SendError::Scheme | SendError::NoListener => EndReason::TransportFailed,
     }
 }
 
@@ -122,6 +126,8 @@ impl Desk {
             dialogs: BTreeMap::new(),
             servers: BTreeMap::new(),
             deadlines: Deadlines::default(),
+            leftovers: BTreeMap::new(),
+            next_leftover: 0,
             digest: DigestClient::new(false),
         }
     }
@@ -132,6 +138,7 @@ impl Desk {
         self.requests.is_empty()
             && self.dialogs.is_empty()
             && self.servers.is_empty()
+            && self.leftovers.is_empty()
             && self.deadlines.next().is_none()
     }
 

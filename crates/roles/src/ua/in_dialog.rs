@@ -251,6 +251,7 @@ impl Call {
         reason: EndReason,
     ) -> Step {
         self.release(cx);
+        self.leave_answer(desk, cx);
         desk.deadlines.stop_call(self.handle);
         let sent = desk.bye(cx, &mut dialog, Some(self.handle));
         desk.add_dialog(&dialog, self.handle);

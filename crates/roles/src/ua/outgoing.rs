@@ -97,6 +97,35 @@ impl Ua {
         }
     }
 
+    /// The host name that an ACK goes to was looked up, and the ACK sent if it has an address.
+    pub(crate) fn ack_resolved(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        tag: &str,
+        sent: Option<Transmit>,
+    ) {
+        let is_lost = sent.is_none();
+        let Some(invite) = self.desk.requests.get_mut(&request) else { return };
+        let handle = match &mut invite.purpose {
+            Purpose::Invite { call, acks } => {
+                if let Some((_, ack)) = acks.iter_mut().find(|(of, _)| of == tag) {
+                    *ack = sent;
+                }
+                *call
+            }
+            Purpose::Reinvite { call, ack, .. } => {
+                *ack = Some(sent);
+                *call
+            }
+            Purpose::Register | Purpose::Options { .. } | Purpose::Bye { .. } => return,
+        };
+        if is_lost {
+            // The peer will repeat its 2xx in vain; nor will it get a BYE, but we are done with it.
+            self.with_call(cx, handle, |call, desk, cx| call.ack_lost(desk, cx, tag));
+        }
+    }
+
     /// The INVITE of a call got no response.
     pub(super) fn handle_invite_failure(
         &mut self,
@@ -250,6 +279,16 @@ impl Call {
         }
     }
 
+    /// The ACK for the 2xx with this tag can't be sent.
+    fn ack_lost(&mut self, desk: &mut Desk, cx: &mut Context<'_>, tag: &str) -> Step {
+        match self.talk_mut() {
+            Some(talk) if talk.dialog.id().remote_tag == tag => {
+                self.say_bye_now(desk, cx, EndReason::TransportFailed)
+            }
+            _ => Step::Stay,
+        }
+    }
+
     /// Brings offer and answer to their end with the 2xx. Returns the answer for the ACK, where the 2xx has the offer.
     fn agree(
         &mut self,
@@ -357,7 +396,8 @@ impl Desk {
         Dialog::uac(&request, response).ok()
     }
 
-    /// Sends the ACK for a 2xx and keeps it for when the 2xx comes again. Says whether it was sent.
+    /// Sends the ACK for a 2xx and keeps it for when the 2xx comes again. Says whether it was sent, or will be once its
+    /// next hop is found.
     fn ack(
         &mut self,
         cx: &mut Context<'_>,
@@ -372,10 +412,10 @@ impl Desk {
             Some(body) => ack.body(SDP, body),
             None => ack,
         };
-        let transmit = cx.send_ack(&ack).ok();
-        let is_sent = transmit.is_some();
+        let sent = cx.send_ack(request, tag, &ack);
+        let is_sent = sent.is_ok();
         if let Some(acks) = self.acks_mut(request) {
-            acks.push((SmolStr::new(tag), transmit));
+            acks.push((SmolStr::new(tag), sent.ok().flatten()));
         }
         is_sent
     }

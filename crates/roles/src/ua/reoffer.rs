@@ -209,7 +209,8 @@ impl Desk {
         // A Contact that can't be read leaves the old target.
         let _ = dialog.refresh_target(response);
         let draft = dialog.ack(cseq);
-        let transmit = cx.send_ack(&sent.add_credentials(draft)).ok();
+        let tag = dialog.id().remote_tag.clone();
+        let transmit = cx.send_ack(request, &tag, &sent.add_credentials(draft)).ok().flatten();
         if let Purpose::Reinvite { ack, .. } = &mut sent.purpose {
             *ack = Some(transmit);
         }
