@@ -7,7 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 use dialtone_wire::auth::{Challenge, Credentials};
-use dialtone_wire::headers::{TypedHeader, Via};
+use dialtone_wire::headers::{
+    Event, MinSe, RAck, RSeq, ReferSub, ReferTo, Replaces, SessionExpires, SubscriptionState, TypedHeader,
+    Via,
+};
 use dialtone_wire::refusal::refuse;
 use dialtone_wire::uri::Uri;
 use dialtone_wire::{Edits, HeaderName, Limits, Message};
@@ -76,7 +79,13 @@ fn look_at(message: &Message) {
     }
     for header in message.header_lines() {
         let _ = (Challenge::parse(header.value), Credentials::parse(header.value), Via::parse(header.value));
+        let _ = (RSeq::parse(header.value), RAck::parse(header.value), SessionExpires::parse(header.value));
+        let _ =
+            (MinSe::parse(header.value), ReferSub::parse(header.value), ReferTo::parse(header.value).is_ok());
+        let _ = Event::parse(header.value).map(|event| event.id().is_some());
+        let _ = SubscriptionState::parse(header.value).map(|state| state.expires_s());
         if let Ok(text) = std::str::from_utf8(header.value) {
+            let _ = (Replaces::parse(header.value), Replaces::from_uri_header(text));
             let _ = Uri::parse(text).map(|uri| uri.equivalent(&uri));
         }
     }

@@ -8,11 +8,17 @@ use crate::method::Method;
 use crate::scan::{self, find_outside, trim};
 use crate::uri::Uri;
 
+mod events;
 mod name_addr;
+mod refer;
+mod session;
 mod via;
 
 pub use crate::params::Params;
+pub use events::{Event, SubscriptionState};
 pub use name_addr::{Contact, NameAddr};
+pub use refer::{ReferSub, ReferTo, ReferredBy, Replaces};
+pub use session::{MinSe, RAck, RSeq, Refresher, SessionExpires};
 pub use via::{MAGIC_COOKIE, Via};
 
 /// A header value that can be read from the bytes of one value (of a list, one piece).
