@@ -38,7 +38,7 @@ impl Server {
                 address: SERVER.parse().expect("an address"),
                 prefix_length: 8,
             }],
-            domains: vec![Domain { name: "sip.test".into(), aliases: Vec::new() }],
+            domains: vec![Domain { name: "sip.test".into(), ..Default::default() }],
             authenticate: false,
             foreign: Foreign::Open,
             ..Settings::new(Secret([7; 32]))

@@ -17,6 +17,7 @@ mod nearest;
 mod problem;
 mod read;
 mod resolve;
+mod route;
 mod table;
 mod text;
 mod value;

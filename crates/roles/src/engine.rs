@@ -93,7 +93,7 @@ impl Engine {
             authenticator,
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
-            tokens: RouteTokens::new(&settings.secret),
+            tokens: RouteTokens::new(&settings.lasting_secret),
             leases_due: true,
             core,
             settings,

@@ -12,7 +12,7 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
-use crate::location::Binding;
+use crate::binding::Binding;
 use crate::services::Services;
 use crate::settings::Settings;
 

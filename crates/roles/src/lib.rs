@@ -3,11 +3,13 @@
 //! [`turn`] and values come out.
 
 mod auth;
+mod binding;
 mod context;
 mod counters;
 mod date;
 pub mod dial_plan;
 mod engine;
+mod gruu;
 pub mod io;
 mod leases;
 pub mod listing;
@@ -26,9 +28,9 @@ mod steer;
 mod text;
 mod ua;
 
+pub use binding::{Binding, Details};
 pub use counters::{Counters, Tables};
 pub use engine::{Engine, turn};
-pub use location::Binding;
 pub use services::Services;
 pub use settings::Settings;
 pub use steer::{shard_of_aor, steer};

@@ -10,7 +10,7 @@ use dialtone_wire::headers::NameAddr;
 use dialtone_wire::time::Instant;
 use smol_str::SmolStr;
 
-use crate::location::Binding;
+use crate::binding::Binding;
 
 /// Part of what there is.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,32 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use std::ops::Bound;
 
-use dialtone_wire::net::{ConnectionId, Flow};
+use dialtone_wire::net::ConnectionId;
 use dialtone_wire::time::Instant;
-use dialtone_wire::uri::UriBuf;
 use foldhash::fast::FixedState;
 use smol_str::SmolStr;
 
+use crate::binding::Binding;
+use crate::gruu::Key;
 use crate::listing::{ListedBinding, Page};
-
-/// One contact of an address-of-record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    /// Where the user is.
-    pub contact: UriBuf,
-    /// Preference in thousandths: 0 to 1000.
-    pub q_milli: u16,
-    /// Until when.
-    pub expires_at: Instant,
-    /// Call-ID of the REGISTER that made it.
-    pub call_id: SmolStr,
-    /// CSeq of the REGISTER that made it.
-    pub cseq: u32,
-    /// The flow that the REGISTER came over; without a connection once that is gone and the contact may lead there.
-    pub flow: Flow,
-    /// Whether the contact is an address behind a NAT, so that only the flow leads to it.
-    pub behind_nat: bool,
-}
 
 /// The bindings of all addresses-of-record of one shard.
 #[derive(Debug)]
@@ -38,6 +20,8 @@ pub(crate) struct Location {
     count: usize,
     /// All addresses-of-record that have bindings, in order: what pages are cut from.
     aors: BTreeSet<SmolStr>,
+    /// Whose device each series of temporary GRUUs leads to.
+    by_gruu: HashMap<u64, SmolStr, FixedState>,
     /// Whose bindings each connection leads to.
     by_connection: BTreeSet<(ConnectionId, SmolStr)>,
     /// When a binding of an address-of-record may be over; entries that no binding has any more are passed over.
@@ -48,12 +32,25 @@ impl Location {
     pub(crate) fn new(seed: u64) -> Location {
         let hasher = FixedState::with_seed(seed);
         Location {
-            bindings: HashMap::with_hasher(hasher),
+            bindings: HashMap::with_hasher(hasher.clone()),
+            by_gruu: HashMap::with_hasher(hasher),
             count: 0,
             aors: BTreeSet::new(),
             by_connection: BTreeSet::new(),
             deadlines: BinaryHeap::new(),
         }
+    }
+
+    /// The bindings that hold at `now` of an address-of-record, of one of its devices, or of the device that a temporary
+    /// GRUU leads to.
+    pub(crate) fn found<'a>(&'a self, now: Instant, key: &'a str) -> impl Iterator<Item = &'a Binding> {
+        let key = Key::read(key);
+        let aor = match key {
+            Key::User(aor) | Key::Device { aor, .. } => Some(aor),
+            Key::Series(series) => self.by_gruu.get(&series).map(SmolStr::as_str),
+        };
+        let all = aor.into_iter().flat_map(move |aor| self.of(now, aor));
+        all.filter(move |binding| key.takes(binding))
     }
 
     /// The bindings that hold at `now`, in the order in which they were made.
@@ -66,6 +63,13 @@ impl Location {
         self.count += bindings.len();
         for connection in self.bindings.get(aor).into_iter().flatten().filter_map(connection_of) {
             self.by_connection.remove(&(connection, aor.clone()));
+        }
+        for gruu in self.bindings.get(aor).into_iter().flatten().map(Binding::gruu).filter(|gruu| *gruu != 0)
+        {
+            self.by_gruu.remove(&gruu);
+        }
+        for gruu in bindings.iter().map(Binding::gruu).filter(|gruu| *gruu != 0) {
+            self.by_gruu.insert(gruu, aor.clone());
         }
         for connection in bindings.iter().filter_map(connection_of) {
             self.by_connection.insert((connection, aor.clone()));
@@ -143,7 +147,13 @@ impl Location {
             {
                 self.by_connection.remove(&(connection, aor.clone()));
             }
+            for gruu in bindings.iter().map(Binding::gruu).filter(|gruu| *gruu != 0) {
+                self.by_gruu.remove(&gruu);
+            }
             bindings.retain(|binding| binding.expires_at > now);
+            for gruu in bindings.iter().map(Binding::gruu).filter(|gruu| *gruu != 0) {
+                self.by_gruu.insert(gruu, aor.clone());
+            }
             // A phone may have two contacts on one connection.
             for connection in bindings.iter().filter_map(connection_of) {
                 self.by_connection.insert((connection, aor.clone()));
@@ -180,7 +190,8 @@ fn connection_of(binding: &Binding) -> Option<ConnectionId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dialtone_wire::net::Transport;
+    use dialtone_wire::net::{Flow, Transport};
+    use dialtone_wire::uri::UriBuf;
 
     fn binding(user: &str, slot: u32, until: u64, behind_nat: bool) -> Binding {
         let address = "192.0.2.1:5060".parse().expect("an address");
@@ -193,6 +204,7 @@ mod tests {
             cseq: 1,
             flow: Flow { transport: Transport::Tcp, local: address, remote: address, connection },
             behind_nat,
+            details: None,
         }
     }
 

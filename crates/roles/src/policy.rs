@@ -147,12 +147,13 @@ fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, o
         Ok(_) => return Decision::Refuse(Status::of(416)),
         Err(_) => return Decision::Refuse(Status::of(400)),
     };
-    decide_local(settings, request, user, domain, uri.as_ref(), onward)
+    decide_local(settings, tokens, request, user, domain, uri.as_ref(), onward)
 }
 
 /// For a domain of ours.
 fn decide_local(
     settings: &Settings,
+    tokens: &RouteTokens,
     request: &Message,
     user: Option<SmolStr>,
     domain: &Domain,
@@ -183,6 +184,11 @@ fn decide_local(
         return Decision::Robot { domain: name.clone(), robot: robot.clone() };
     }
     let aor = match uri {
+        // RFC 5627 §6.1: it leads to one device.
+        Some(uri) if uri.params.has("gr") => match tokens.gruus.read(uri).flatten() {
+            Some(gruu) => gruu.key(&canonical_aor(uri, name)),
+            None => return Decision::Refuse(Status::of(404)),
+        },
         Some(uri) => canonical_aor(uri, name),
         None => format_smolstr!("sip:{}@{name}", dialtone_wire::uri::escape_user(&user)),
     };

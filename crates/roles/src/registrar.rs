@@ -3,7 +3,7 @@
 //! The engine has checked the domain, the credentials and who may register whom (steps 1 to 5); this is steps 6
 //! to 8. Either all of a request is done or nothing of it.
 
-use dialtone_wire::headers::{Contact, Expires, NameAddr};
+use dialtone_wire::headers::NameAddr;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::{SipUri, UriBuf, escape_user};
@@ -12,22 +12,42 @@ use smol_str::{SmolStr, SmolStrBuilder};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::binding::Binding;
 use crate::engine::Arrived;
+use crate::gruu::GruuKeys;
 use crate::io::Found;
-use crate::location::{Binding, Location};
+use crate::location::Location;
 use crate::services::Services;
 use crate::settings::RegistrarSettings;
 use crate::text::push_number;
 
+mod asked;
+
+use asked::{Asked, Changes, read_changes};
+
+/// Extensions of REGISTER that the registrar knows (RFC 3327, RFC 5626, RFC 5627).
+pub(crate) const EXTENSIONS: [&str; 3] = ["path", "outbound", "gruu"];
+
 /// What became of a REGISTER.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Registered {
-    /// 200 with these Contact values: all bindings that hold now; and what changed, if anything did.
-    Granted { contacts: Vec<String>, change: Option<Change> },
+    /// 200 with this; and what changed, if anything did.
+    Granted { granted: Granted, change: Option<Change> },
     /// 423 with the shortest time that is granted, in seconds.
     TooBrief { min_s: u32 },
+    /// 420: this extension is used although the phone does not know it.
+    Unsupported { option: &'static str },
     /// Another status, with words for a Warning header.
     Refused { status: Status, why: &'static str },
+}
+
+/// What a 200 says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Granted {
+    /// The Contact values of all bindings that hold now.
+    pub(crate) contacts: Vec<String>,
+    /// The contact was bound by the rules of RFC 5626, as the phone asked for.
+    pub(crate) outbound: bool,
 }
 
 /// What a REGISTER changed.
@@ -44,7 +64,7 @@ pub(crate) struct Change {
 pub(crate) struct Grant {
     pub(crate) arrived: Arrived,
     pub(crate) aor: SmolStr,
-    pub(crate) contacts: Vec<String>,
+    pub(crate) granted: Granted,
     pub(crate) change: Change,
 }
 
@@ -63,16 +83,23 @@ pub(crate) fn canonical_aor(uri: &SipUri<'_>, domain: &str) -> SmolStr {
     aor.finish()
 }
 
+/// A REGISTER and what it is judged by.
+pub(crate) struct Registration<'a> {
+    pub(crate) now: Instant,
+    pub(crate) settings: &'a RegistrarSettings,
+    /// Bindings of all addresses-of-record.
+    pub(crate) bindings_max: usize,
+    pub(crate) request: &'a Message,
+    pub(crate) flow: Flow,
+    pub(crate) aor: &'a SmolStr,
+    pub(crate) gruus: &'a GruuKeys,
+    /// 64 random bits where the phone knows GRUUs.
+    pub(crate) random: u64,
+}
+
 /// Carries out a REGISTER.
-pub(crate) fn register(
-    location: &mut Location,
-    now: Instant,
-    settings: &RegistrarSettings,
-    bindings_max: usize,
-    request: &Message,
-    flow: Flow,
-    aor: &SmolStr,
-) -> Registered {
+pub(crate) fn register(location: &mut Location, registration: &Registration<'_>) -> Registered {
+    let Registration { now, settings, request, aor, .. } = *registration;
     let changes = match read_changes(request, settings) {
         Ok(changes) => changes,
         Err(refusal) => return refusal,
@@ -83,6 +110,7 @@ pub(crate) fn register(
     let before: Vec<Binding> = location.of(now, aor).cloned().collect();
     let mut after = before.clone();
     let order = Order { call_id, cseq: cseq.number };
+    let mut outbound = false;
     match changes {
         Changes::RemoveAll => {
             if after.iter().any(|binding| !order.may_change(binding)) {
@@ -90,32 +118,41 @@ pub(crate) fn register(
             }
             after.clear();
         }
-        // The same request once more, long after its transaction or after a restart: it has been done.
-        Changes::Each(changes) if order.is_repeated(&changes, &before) => {}
         Changes::Each(changes) => {
-            for change in changes {
-                let is_newer = |binding: &Binding| {
-                    !order.may_change(binding) && binding.contact.uri().equivalent(&change.contact.uri)
-                };
-                if before.iter().any(is_newer) {
-                    return refused(500, "an older request than the one that made the binding");
+            if changes.iter().any(|change| change.leads_back(registration)) {
+                // RFC 5627 §5.1: "this would cause a routing loop".
+                return refused(403, "the contact is the address-of-record itself");
+            }
+            outbound = changes.iter().any(|change| change.reg_id.is_some() && change.expires_s > 0)
+                && request.has_token(HeaderName::Supported, "outbound");
+            // The same request once more, long after its transaction or after a restart: it has been done.
+            if !order.is_repeated(&changes, &before) {
+                for change in changes {
+                    let is_newer = |binding: &Binding| !order.may_change(binding) && change.is_about(binding);
+                    if before.iter().any(is_newer) {
+                        return refused(500, "an older request than the one that made the binding");
+                    }
+                    apply(&mut after, &change, &order, registration);
                 }
-                apply(&mut after, now, &change, &order, flow, request);
             }
         }
     }
     if after.len() > settings.bindings_per_aor.max(before.len()) {
         return refused(403, "too many contacts for one address-of-record");
     }
-    if location.len() - before.len() + after.len() > bindings_max.max(location.len()) {
+    if after.iter().any(|binding| binding.kept_bytes() > settings.binding_bytes) {
+        return refused(403, "a contact with its parameters and Path is too long");
+    }
+    if location.len() - before.len() + after.len() > registration.bindings_max.max(location.len()) {
         return refused(503, "the registrar is full");
     }
-    let contacts = after.iter().map(|binding| contact_value(binding, now)).collect();
+    let gruus = request.has_token(HeaderName::Supported, "gruu");
+    let contacts = after.iter().map(|binding| contact_value(binding, gruus, registration)).collect();
     let change = (after != before).then(|| Change { before, after: after.as_slice().into() });
     if change.is_some() {
         location.replace(aor, after);
     }
-    Registered::Granted { contacts, change }
+    Registered::Granted { granted: Granted { contacts, outbound }, change }
 }
 
 /// Takes a change back: "if commitment to the database fails, then all binding updates that would have committed
@@ -127,25 +164,23 @@ pub(crate) fn take_back(
     aor: &SmolStr,
     change: &Change,
 ) -> Option<Vec<Binding>> {
-    let of = |list: &[Binding], contact: &UriBuf| {
-        list.iter().position(|binding| binding.contact.uri().equivalent(&contact.uri()))
-    };
+    let of = |list: &[Binding], other: &Binding| list.iter().position(|own| own.is_in_place_of(other));
     let made_by = |binding: &Binding| (binding.call_id.clone(), binding.cseq, binding.expires_at);
     let held: Vec<Binding> = location.of(now, aor).cloned().collect();
     let mut bindings = held.clone();
     for binding in change.after.iter().filter(|binding| !change.before.contains(binding)) {
-        let Some(at) = of(&bindings, &binding.contact) else { continue };
+        let Some(at) = of(&bindings, binding) else { continue };
         if made_by(&bindings[at]) != made_by(binding) {
             continue;
         }
-        match of(&change.before, &binding.contact) {
+        match of(&change.before, binding) {
             Some(old) => bindings[at] = change.before[old].clone(),
             None => drop(bindings.remove(at)),
         }
     }
     for binding in &change.before {
-        let was_removed = of(&change.after, &binding.contact).is_none();
-        if was_removed && binding.expires_at > now && of(&bindings, &binding.contact).is_none() {
+        let was_removed = of(&change.after, binding).is_none();
+        if was_removed && binding.expires_at > now && of(&bindings, binding).is_none() {
             bindings.push(binding.clone());
         }
     }
@@ -155,67 +190,12 @@ pub(crate) fn take_back(
     })
 }
 
-/// What is known of an address-of-record: its bindings, the preferred first; of equals the newest first.
-pub(crate) fn find(location: &Location, now: Instant, aor: &str) -> Found {
-    let mut bindings: Vec<Binding> = location.of(now, aor).cloned().collect();
+/// What is known of an address-of-record or a GRUU: its bindings, the preferred first; of equals the newest first.
+pub(crate) fn find(location: &Location, now: Instant, key: &str) -> Found {
+    let mut bindings: Vec<Binding> = location.found(now, key).cloned().collect();
     bindings.reverse();
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q_milli));
     Found { bindings, services: Services::default() }
-}
-
-/// What a REGISTER asks for.
-enum Changes<'a> {
-    RemoveAll,
-    Each(Vec<Asked<'a>>),
-}
-
-struct Asked<'a> {
-    contact: NameAddr<'a>,
-    expires_s: u32,
-    q_milli: u16,
-}
-
-/// Step 6 and the first part of step 7: reads the Contact values and the time that each asks for.
-fn read_changes<'a>(request: &'a Message, settings: &RegistrarSettings) -> Result<Changes<'a>, Registered> {
-    // RFC 3261 §20.19: a malformed Expires is as good as one of 3600.
-    let header_s =
-        request.header::<Expires>().map(|expires| expires.map_or(3600, |Expires(seconds)| seconds));
-    let mut changes = Vec::new();
-    let mut star = false;
-    for contact in request.contacts() {
-        match contact {
-            Err(_) => return Err(refused(400, "a Contact value is malformed")),
-            Ok(Contact::Star) => star = true,
-            Ok(Contact::Address(contact)) => {
-                let expires_s = expires_of(&contact).or(header_s).unwrap_or(settings.expires_default_s);
-                if expires_s > 0 && expires_s < settings.expires_min_s {
-                    return Err(Registered::TooBrief { min_s: settings.expires_min_s });
-                }
-                // Each may replace a binding by another; comparing more of them would only cost time.
-                if changes.len() >= settings.bindings_per_aor.saturating_mul(2) {
-                    return Err(refused(403, "too many contacts in one request"));
-                }
-                let expires_s = expires_s.min(settings.expires_max_s);
-                changes.push(Asked { expires_s, q_milli: q_of(&contact), contact });
-            }
-        }
-    }
-    if star && (!changes.is_empty() || header_s != Some(0) || request.values(HeaderName::Contact).count() > 1)
-    {
-        return Err(refused(400, "Contact: * stands alone and with Expires: 0"));
-    }
-    Ok(if star { Changes::RemoveAll } else { Changes::Each(changes) })
-}
-
-/// RFC 3261 §20.10: a malformed `expires` parameter is as good as 3600.
-fn expires_of(contact: &NameAddr<'_>) -> Option<u32> {
-    contact.params.value("expires").map(|text| text.parse().unwrap_or(3600))
-}
-
-/// `q` in thousandths; absent or malformed is 1 (the caller did not say that it is worse than others).
-fn q_of(contact: &NameAddr<'_>) -> u16 {
-    let q = contact.params.value("q").and_then(|text| text.parse::<f32>().ok());
-    q.filter(|q| (0.0..=1.0).contains(q)).map_or(1000, |q| (q * 1000.0).round() as u16)
 }
 
 /// The request's place among those of its user agent (RFC 3261 §10.3 step 7).
@@ -230,7 +210,7 @@ impl Order<'_> {
         let bound = |change: &Asked<'_>| {
             bindings.iter().any(|binding| {
                 (binding.cseq, binding.call_id.as_str()) == (self.cseq, self.call_id)
-                    && binding.contact.uri().equivalent(&change.contact.uri)
+                    && change.is_about(binding)
             })
         };
         !changes.is_empty() && changes.iter().all(|change| change.expires_s > 0 && bound(change))
@@ -244,17 +224,18 @@ impl Order<'_> {
 /// Adds, refreshes or removes one binding.
 fn apply(
     bindings: &mut Vec<Binding>,
-    now: Instant,
     change: &Asked<'_>,
     order: &Order<'_>,
-    flow: Flow,
-    request: &Message,
+    registration: &Registration<'_>,
 ) {
-    let known = bindings.iter().position(|binding| {
-        // The same text is the same URI: nearly every refresh.
-        binding.contact.as_str() == change.contact.uri_text
-            || binding.contact.uri().equivalent(&change.contact.uri)
-    });
+    let Registration { now, flow, request, .. } = *registration;
+    let known = bindings.iter().position(|binding| change.is_about(binding));
+    if change.expires_s == 0 {
+        if let Some(at) = known {
+            bindings.remove(at);
+        }
+        return;
+    }
     let as_before =
         known.map(|at| &bindings[at].contact).filter(|uri| uri.as_str() == change.contact.uri_text);
     let contact = match as_before {
@@ -264,6 +245,11 @@ fn apply(
             Err(_) => return,
         },
     };
+    let gruu = gruu_of(bindings, change, order, registration);
+    let details = change.details(request, gruu);
+    // Nearly every refresh says what was said before.
+    let as_before =
+        known.and_then(|at| bindings[at].details.clone()).filter(|old| details.as_ref() == Some(&**old));
     let binding = Binding {
         contact,
         q_milli: change.q_milli,
@@ -272,14 +258,51 @@ fn apply(
         cseq: order.cseq,
         flow,
         behind_nat: is_behind_nat(&change.contact, flow, request),
+        details: as_before.or(details.map(Arc::new)),
     };
-    match (known, change.expires_s) {
-        (Some(at), 0) => {
-            bindings.remove(at);
+    match known {
+        Some(at) => bindings[at] = binding,
+        None => {
+            if change.reg_id.is_none()
+                && let Some(instance) = change.instance
+            {
+                // The same device under another address and another Call-ID: it has moved, or begun anew, and its
+                // old contact leads nowhere.
+                bindings.retain(|old| {
+                    old.reg_id().is_some() || old.call_id == order.call_id || !old.is_of_instance(instance)
+                });
+            }
+            bindings.push(binding);
         }
-        (Some(at), _) => bindings[at] = binding,
-        (None, 0) => {}
-        (None, _) => bindings.push(binding),
+    }
+}
+
+/// What the temporary GRUUs of the instance have in common from now on; 0 for none (RFC 5627 §5.1).
+fn gruu_of(
+    bindings: &mut [Binding],
+    change: &Asked<'_>,
+    order: &Order<'_>,
+    registration: &Registration<'_>,
+) -> u64 {
+    let Some(instance) = change.instance else { return 0 };
+    let own = |binding: &&Binding| binding.is_of_instance(instance);
+    let kept = bindings.iter().filter(own).map(Binding::gruu).find(|gruu| *gruu != 0);
+    let same_flow = |binding: &&Binding| own(binding) && binding.reg_id() == change.reg_id;
+    let last = bindings.iter().filter(same_flow).max_by_key(|binding| binding.expires_at);
+    let is_anew = last.is_some_and(|last| last.call_id != order.call_id);
+    match kept {
+        Some(gruu) if !is_anew => gruu,
+        // It begins anew: all temporary GRUUs that it had are void, those of its other flows too.
+        _ if kept.is_some() || registration.random != 0 => {
+            let made = registration.gruus.series(registration.aor, registration.random);
+            for binding in bindings.iter_mut().filter(|binding| binding.is_of_instance(instance)) {
+                if let Some(details) = &mut binding.details {
+                    Arc::make_mut(details).gruu = made;
+                }
+            }
+            made
+        }
+        _ => 0,
     }
 }
 
@@ -293,20 +316,23 @@ fn is_behind_nat(contact: &NameAddr<'_>, flow: Flow, request: &Message) -> bool 
         && request.values(HeaderName::Via).count() == 1
 }
 
-fn contact_value(binding: &Binding, now: Instant) -> String {
-    let left = binding.expires_at - now;
+fn contact_value(binding: &Binding, gruus: bool, registration: &Registration<'_>) -> String {
+    let left = binding.expires_at - registration.now;
     // A part of a second left still counts as one: the binding is there.
     let expires_s = left.as_secs() + u64::from(left.subsec_nanos() > 0);
     let contact = binding.contact.as_str();
     let mut value = String::with_capacity(contact.len() + 32);
-    for part in ["<", contact, ">;expires="] {
+    for part in ["<", contact, ">", binding.params(), ";expires="] {
         value.push_str(part);
     }
     push_number(&mut value, expires_s);
-    match binding.q_milli {
-        1000 => value,
-        q => format!("{value};q=0.{q:03}"),
+    if binding.q_milli != 1000 {
+        value.push_str(&format!(";q=0.{:03}", binding.q_milli));
     }
+    if gruus && let Some(instance) = binding.instance() {
+        registration.gruus.push(&mut value, binding, instance, registration);
+    }
+    value
 }
 
 #[cfg(test)]

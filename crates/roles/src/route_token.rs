@@ -6,6 +6,7 @@ use sha2::Sha256;
 use smol_str::SmolStr;
 use subtle::ConstantTimeEq as _;
 
+use crate::gruu::GruuKeys;
 use crate::settings::Secret;
 
 /// Makes and checks tokens with one key.
@@ -13,13 +14,15 @@ use crate::settings::Secret;
 pub(crate) struct RouteTokens {
     /// The key, hashed in already.
     keyed: Hmac<Sha256>,
+    /// Makes and reads GRUUs with the same key.
+    pub(crate) gruus: GruuKeys,
 }
 
 impl RouteTokens {
     pub(crate) fn new(secret: &Secret) -> RouteTokens {
         let mut keyed = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
         keyed.update(b"record-route\0");
-        RouteTokens { keyed }
+        RouteTokens { keyed, gruus: GruuKeys::new(secret) }
     }
 
     /// The token for a call.

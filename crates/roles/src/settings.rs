@@ -23,6 +23,8 @@ pub struct Settings {
     /// Known to all shards of a server and to nobody else: signs nonces and route tokens, keys the hash that
     /// steers messages to shards.
     pub secret: Secret,
+    /// The same for what must hold longer than a run of the server: GRUUs and flow tokens.
+    pub lasting_secret: Secret,
     /// Seconds of Unix time at [`Instant::START`](dialtone_wire::time::Instant::START).
     pub unix_start_s: u64,
     /// The product token of User-Agent and Server headers.
@@ -87,12 +89,17 @@ pub struct Listener {
 }
 
 /// A domain that we are responsible for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Domain {
     /// Its name; also the realm of its digest challenges, whatever alias a phone used.
     pub name: SmolStr,
     /// Other names for the same domain.
     pub aliases: Vec<SmolStr>,
+    /// The route that requests of its users shall take, told with each registration (RFC 3608): Route values, the first
+    /// hop first.
+    pub service_route: Vec<SmolStr>,
+    /// Users who may register for all others of the domain (RFC 3261 §10.2, third-party registration).
+    pub registrants: Vec<SmolStr>,
 }
 
 /// A user that the server plays itself.
@@ -211,6 +218,13 @@ pub struct RegistrarSettings {
     pub expires_max_s: u32,
     /// Bindings of one address-of-record.
     pub bindings_per_aor: usize,
+    /// Bytes of one binding: its contact with all parameters, its Path, its Call-ID.
+    pub binding_bytes: usize,
+    /// Whether a Path is taken too where the phone does not say that it knows of it (RFC 3327 §5.3).
+    pub path_unasked: bool,
+    /// How often a phone shall show that its flow is alive, in seconds (RFC 5626 Flow-Timer); 0 leaves that to the
+    /// phone.
+    pub flow_timer_s: u32,
 }
 
 impl Default for RegistrarSettings {
@@ -220,6 +234,9 @@ impl Default for RegistrarSettings {
             expires_default_s: 3600,
             expires_max_s: 7200,
             bindings_per_aor: 10,
+            binding_bytes: 2_048,
+            path_unasked: false,
+            flow_timer_s: 0,
         }
     }
 }
@@ -296,6 +313,7 @@ impl Settings {
         Settings {
             version: 0,
             shards: 1,
+            lasting_secret: secret.clone(),
             secret,
             unix_start_s: 0,
             product: SmolStr::new_static(concat!("Dialtone/", env!("CARGO_PKG_VERSION"))),

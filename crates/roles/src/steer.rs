@@ -8,8 +8,9 @@ use dialtone_wire::peek;
 use dialtone_wire::uri::Uri;
 use foldhash::quality::FixedState;
 
+use crate::gruu::Key;
 use crate::registrar::canonical_aor;
-use crate::settings::Settings;
+use crate::settings::{Secret, Settings};
 
 /// The shard of a packet; 0 for what is no SIP message.
 pub fn steer(settings: &Settings, bytes: &[u8]) -> u16 {
@@ -25,18 +26,31 @@ pub fn steer(settings: &Settings, bytes: &[u8]) -> u16 {
     peeked.call_id.map_or(0, |call_id| shard_of(settings, call_id))
 }
 
-/// The shard that owns the bindings of an address-of-record.
-pub fn shard_of_aor(settings: &Settings, aor: &str) -> u16 {
-    shard_of(settings, aor.as_bytes())
+/// The shard that owns the bindings of an address-of-record, of one of its devices, or of the device that a temporary
+/// GRUU leads to.
+pub fn shard_of_aor(settings: &Settings, key: &str) -> u16 {
+    match Key::read(key) {
+        Key::User(aor) | Key::Device { aor, .. } => shard_of(settings, aor.as_bytes()),
+        Key::Series(series) => shard_of_half(settings, (series >> 32) as u32),
+    }
 }
 
 /// The shard of a key: a Call-ID, or a canonical address-of-record.
 pub(crate) fn shard_of(settings: &Settings, key: &[u8]) -> u16 {
-    let seed = u64::from_le_bytes(settings.secret.0[..8].try_into().expect("a secret has 32 bytes"));
+    shard_of_half(settings, half_hash(&settings.lasting_secret, key))
+}
+
+/// The high half of the keyed hash of a key.
+pub(crate) fn half_hash(secret: &Secret, key: &[u8]) -> u32 {
+    let seed = u64::from_le_bytes(secret.0[..8].try_into().expect("a secret has 32 bytes"));
     let mut hasher = FixedState::with_seed(seed).build_hasher();
     hasher.write(key);
-    // The high half times the number of shards, cut to its high half: as even as the hash.
-    u16::try_from(((hasher.finish() >> 32) * u64::from(settings.shards.max(1))) >> 32).unwrap_or(0)
+    (hasher.finish() >> 32) as u32
+}
+
+fn shard_of_half(settings: &Settings, half: u32) -> u16 {
+    // The half times the number of shards, cut to its high half: as even as the hash.
+    u16::try_from((u64::from(half) * u64::from(settings.shards.max(1))) >> 32).unwrap_or(0)
 }
 
 fn aor_of(settings: &Settings, to: &[u8]) -> Option<smol_str::SmolStr> {
@@ -49,7 +63,6 @@ fn aor_of(settings: &Settings, to: &[u8]) -> Option<smol_str::SmolStr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Secret;
 
     #[test]
     fn call_ids_that_differ_by_one_letter_are_spread_evenly_whatever_the_secret() {

@@ -60,7 +60,7 @@ impl World {
     fn new() -> World {
         let server = Settings {
             listeners: vec![listener(SERVER)],
-            domains: vec![Domain { name: "sip.test".into(), aliases: Vec::new() }],
+            domains: vec![Domain { name: "sip.test".into(), ..Default::default() }],
             robots: vec![Robot { user: "echo".into(), kind: RobotKind::Echo }],
             ..Settings::new(Secret([7; 32]))
         };

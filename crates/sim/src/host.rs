@@ -80,7 +80,7 @@ pub fn server_settings(domain: &str, address: SocketAddr, shards: u16) -> Settin
     Settings {
         shards,
         listeners: vec![listener(address)],
-        domains: vec![Domain { name: SmolStr::new(domain), aliases: Vec::new() }],
+        domains: vec![Domain { name: SmolStr::new(domain), ..Default::default() }],
         robots: vec![robot],
         authenticate: true,
         journal: true,

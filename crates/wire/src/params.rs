@@ -47,7 +47,7 @@ impl<'a> Params<'a> {
     }
 
     /// What stands between the semicolons, as it came.
-    pub(crate) fn pieces(self) -> impl Iterator<Item = &'a str> {
+    pub fn pieces(self) -> impl Iterator<Item = &'a str> {
         let mut rest = self.text.strip_prefix(';');
         std::iter::from_fn(move || {
             let text = rest?;

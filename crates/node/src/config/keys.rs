@@ -8,6 +8,7 @@ use dialtone_roles::settings::{DigestSettings, Foreign, ProxySettings, Registrar
 use crate::listen::ListenAddress;
 
 use super::address::{HostName, HttpListen, UserName};
+use super::route::RouteUri;
 use super::table::{Table, tables};
 use super::value::{FilePath, LogFormat, LogLevel, Setting, Size};
 
@@ -128,6 +129,15 @@ tables! {
             seconds(RegistrarSettings::default().expires_max_s), ms(SECOND, 30 * DAY), Reload;
         /// Phones that one address-of-record can be registered from at the same time.
         bindings_per_aor: u64 = count(RegistrarSettings::default().bindings_per_aor), 1..=100, Reload;
+        /// Bytes of one registration: its Contact with all parameters, its Path and its Call-ID. What is longer is
+        /// refused with 403.
+        binding_bytes: u64 = count(RegistrarSettings::default().binding_bytes), 256..=65_536, Reload;
+        /// Whether a Path is taken too where the phone does not say `Supported: path`. RFC 3327 §5.3 recommends to
+        /// refuse it with 420: somebody on the way has put it in unasked.
+        path_unasked: bool = RegistrarSettings::default().path_unasked, (), Reload;
+        /// How often phones that keep their flow open (RFC 5626) are told to show that it is alive (Flow-Timer). `"0s"`
+        /// leaves it to the phone.
+        flow_timer: Duration = seconds(RegistrarSettings::default().flow_timer_s), ms(0, DAY), Reload;
     }
     /// The proxy (RFC 3261 §16).
     "proxy", proxy: Proxy {
@@ -222,6 +232,12 @@ tables! {
         name: HostName = HostName::default(), (), Reload;
         /// Other names and addresses that mean the same domain.
         aliases: Vec<HostName> = Vec::new(), (), Reload;
+        /// The servers that requests of its users shall pass on their way out, the first one first: told to each phone
+        /// that registers (Service-Route, RFC 3608). Empty: none.
+        service_route: Vec<RouteUri> = Vec::new(), (), Reload;
+        /// Users who may register the phones of all other users of the domain (RFC 3261 §10.2, third-party
+        /// registration). Everybody else registers only himself.
+        registrants: Vec<UserName> = Vec::new(), (), Reload;
     }
 }
 

@@ -17,6 +17,7 @@ use super::address::HostName;
 use super::keys::Config;
 use super::problem::{Place, Problem, Remedy, What};
 use super::read::bytes_of;
+use super::route::RouteUri;
 use super::value::{LogFormat, LogLevel, Scalar, Setting};
 
 /// Bytes of the path of a Unix socket (`sun_path` of unix(7), less the closing zero).
@@ -214,6 +215,9 @@ impl Config {
             expires_default_s: seconds(&self.registrar.expires_default),
             expires_max_s: seconds(&self.registrar.expires_max),
             bindings_per_aor: count(&self.registrar.bindings_per_aor),
+            binding_bytes: count(&self.registrar.binding_bytes),
+            path_unasked: self.registrar.path_unasked.value,
+            flow_timer_s: seconds(&self.registrar.flow_timer),
         }
     }
 
@@ -300,11 +304,13 @@ impl Check<'_> {
             .map(|entry| Domain {
                 name: entry.name.value.as_str().into(),
                 aliases: entry.aliases.value.iter().map(|alias| alias.as_str().into()).collect(),
+                service_route: entry.service_route.value.iter().map(RouteUri::value).collect(),
+                registrants: entry.registrants.value.iter().map(|user| user.as_str().into()).collect(),
             })
             .collect();
         let named = |name: &HostName| {
             let known = of_file.iter().find(|domain| domain.name == name.as_str());
-            known.cloned().unwrap_or_else(|| Domain { name: name.as_str().into(), aliases: Vec::new() })
+            known.cloned().unwrap_or_else(|| Domain { name: name.as_str().into(), ..Domain::default() })
         };
         if !facts.domains.is_empty() {
             facts.domains.iter().map(named).collect()
@@ -353,6 +359,7 @@ impl Check<'_> {
             ("registrar.expires_min", &registrar.expires_min),
             ("registrar.expires_default", &registrar.expires_default),
             ("registrar.expires_max", &registrar.expires_max),
+            ("registrar.flow_timer", &registrar.flow_timer),
         ];
         for (key, time) in times.into_iter().filter(|(_, time)| time.value.subsec_nanos() > 0) {
             let came = Scalar::write(&time.value).trim_matches('"').into();

@@ -119,6 +119,9 @@ fn each_value_arrives_where_it_belongs() {
         expires_default = "2m"
         expires_max = "1d"
         bindings_per_aor = 1
+        binding_bytes = 512
+        path_unasked = true
+        flow_timer = "2m"
         [proxy]
         foreign = "open"
         timer_c = "200s"
@@ -155,6 +158,8 @@ fn each_value_arrives_where_it_belongs() {
         [[domain]]
         name = "Example.COM."
         aliases = ["192.0.2.1", "[2001:DB8::0:1]"]
+        service_route = ["sip:192.0.2.1", "sip:edge.test;transport=tcp;lr"]
+        registrants = ["desk"]
         [[domain]]
         name = "second.test"
         "#,
@@ -187,11 +192,15 @@ fn rest_of_the_values(resolved: &Resolved) {
         resolved.log_level,
     );
     let expected = "4 60s false Open 200s 100ms 2s 3s\n\
-        RegistrarSettings { expires_min_s: 30, expires_default_s: 120, expires_max_s: 86400, bindings_per_aor: 1 }\n\
+        RegistrarSettings { expires_min_s: 30, expires_default_s: 120, expires_max_s: 86400, bindings_per_aor: 1, \
+        binding_bytes: 512, path_unasked: true, flow_timer_s: 120 }\n\
         DigestSettings { nonce_life: 3600s, nonces_max: 2048 }\n\
         [(\"example.com\", [\"192.0.2.1\", \"[2001:db8::1]\"]), (\"second.test\", [])]\n\
         StoreSettings { journal: false, batch: 0ns } /run/dialtone.sock Some([::1]:9090) Json Debug";
     assert_eq!(got, expected);
+    let first = &settings.domains[0];
+    assert_eq!(first.service_route, ["<sip:192.0.2.1;lr>", "<sip:edge.test;transport=tcp;lr>"]);
+    assert_eq!(first.registrants, ["desk"]);
     let limits = settings.limits;
     let numbers = [
         limits.message.message_bytes,

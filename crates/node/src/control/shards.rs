@@ -59,6 +59,10 @@ fn registration(now: Instant, entry: &ListedBinding) -> Value {
         "transport": binding.flow.transport.token().to_ascii_lowercase(),
         "remote": binding.flow.remote.to_string(),
         "behind_nat": binding.behind_nat,
+        "path": binding.path().iter().map(SmolStr::as_str).collect::<Vec<_>>(),
+        "params": binding.params(),
+        "instance": binding.instance(),
+        "reg_id": binding.reg_id(),
     })
 }
 

@@ -30,7 +30,7 @@ fn server(shards: u16, streams: StreamSettings) -> (Running, SocketAddr, SocketA
         settings: Settings {
             shards,
             listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
-            domains: vec![Domain { name: "sip.test".into(), aliases: Vec::new() }],
+            domains: vec![Domain { name: "sip.test".into(), ..Default::default() }],
             authenticate: false,
             foreign: Foreign::Open,
             ..Settings::new(Secret([7; 32]))

@@ -225,7 +225,7 @@ fn trapped(dumps: DumpPlace) -> Running {
         address: "127.0.0.1:0".parse().expect("an address"),
         prefix_length: 8,
     };
-    let domain = Domain { name: "sip.test".into(), aliases: Vec::new() };
+    let domain = Domain { name: "sip.test".into(), ..Default::default() };
     Running::start(NodeParts {
         journal: None,
         settings: Settings {

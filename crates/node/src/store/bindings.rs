@@ -6,9 +6,11 @@
 //! After a restart of the machine only its clock can: it may have been set, so a binding never gets more time than
 //! it had left when it was written, and a clock that was set back counts as if no time had passed.
 
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
-use dialtone_roles::Binding;
+use dialtone_roles::{Binding, Details};
 use dialtone_wire::net::{Flow, Transport};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
@@ -58,6 +60,17 @@ pub(super) const SCHEMA: &str = "
     CREATE INDEX calls_by_start ON calls (started_unix_ms);
 ";
 
+/// What the migration to version 3 adds: what only some phones say of a contact.
+pub(super) const DETAILS: &str = "
+    ALTER TABLE bindings ADD COLUMN params TEXT NOT NULL DEFAULT '';
+    -- Path values (RFC 3327), one a line
+    ALTER TABLE bindings ADD COLUMN path TEXT NOT NULL DEFAULT '';
+    -- the number of the flow (RFC 5626); 0: none
+    ALTER TABLE bindings ADD COLUMN reg_id INTEGER NOT NULL DEFAULT 0;
+    -- the series of temporary GRUUs (RFC 5627); 0: none
+    ALTER TABLE bindings ADD COLUMN gruu INTEGER NOT NULL DEFAULT 0;
+";
+
 /// All bindings of one address-of-record.
 pub(crate) type OfOne = (SmolStr, Vec<Binding>);
 
@@ -77,8 +90,8 @@ pub(super) fn put(
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO bindings (aor, position, contact, q_milli, call_id, cseq, transport, local, remote,
-             behind_nat, left_ms, written_unix_ms, written_boot_ms, boot)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             behind_nat, left_ms, written_unix_ms, written_boot_ms, boot, params, path, reg_id, gruu)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?;
     for (position, binding) in bindings.iter().enumerate() {
         insert.execute(params![
@@ -96,6 +109,11 @@ pub(super) fn put(
             number(moment.unix_ms.into()),
             number(moment.boot_ms.into()),
             boot,
+            binding.params(),
+            binding.path().join("\n"),
+            binding.reg_id().map_or(0, NonZeroU32::get),
+            // SQLite has signed numbers only.
+            binding.details.as_ref().map_or(0, |details| details.gruu.cast_signed()),
         ])?;
     }
     let mut delete = transaction.prepare_cached("DELETE FROM bindings WHERE aor = ?1 AND position >= ?2")?;
@@ -129,7 +147,7 @@ fn read(connection: &Connection, moment: &Moment) -> rusqlite::Result<Vec<OfOne>
     let mut all: Vec<OfOne> = Vec::new();
     let mut statement = connection.prepare_cached(
         "SELECT aor, contact, q_milli, call_id, cseq, transport, local, remote, behind_nat,
-                left_ms - (?1 - written_boot_ms)
+                left_ms - (?1 - written_boot_ms), params, path, reg_id, gruu
          FROM bindings ORDER BY aor, position",
     )?;
     let mut rows = statement.query([number(moment.boot_ms.into())])?;
@@ -155,6 +173,12 @@ fn binding(row: &Row<'_>, now: Instant) -> rusqlite::Result<Option<Binding>> {
     else {
         return Ok(None);
     };
+    let details = Details {
+        params: SmolStr::new(text(10)?),
+        path: text(11)?.lines().map(SmolStr::new).collect(),
+        reg_id: NonZeroU32::new(row.get(12)?),
+        gruu: row.get::<_, i64>(13)?.cast_unsigned(),
+    };
     Ok(Some(Binding {
         contact,
         q_milli: row.get(2)?,
@@ -163,6 +187,7 @@ fn binding(row: &Row<'_>, now: Instant) -> rusqlite::Result<Option<Binding>> {
         cseq: row.get(4)?,
         flow: Flow { transport, local, remote, connection: None },
         behind_nat: row.get(8)?,
+        details: (details != Details::default()).then(|| Arc::new(details)),
     }))
 }
 

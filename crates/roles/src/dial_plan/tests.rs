@@ -4,7 +4,11 @@ use crate::settings::dial_plan::{Alias, Numbering, Template, Times, Zone};
 
 fn settings() -> Settings {
     let mut settings = Settings::new(Secret([0; 32]));
-    let domain = |name: &str, alias: &str| Domain { name: name.into(), aliases: vec![alias.into()] };
+    let domain = |name: &str, alias: &str| Domain {
+        name: name.into(),
+        aliases: vec![alias.into()],
+        ..Domain::default()
+    };
     settings.domains = vec![domain("a.test", "192.0.2.1"), domain("b.test", "bee.test")];
     settings.dial_plan.numbering =
         Numbering { country: "49".into(), national: "0".into(), international: "00".into() };

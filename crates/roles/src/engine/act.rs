@@ -7,13 +7,13 @@ use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::SmolStr;
 
 use super::{Arrived, Caller, Engine};
+use crate::binding::Binding;
 use crate::context::ServerUse;
 use crate::date;
 use crate::io::{Event, Output, Query, QueryId};
-use crate::location::Binding;
 use crate::policy::Decision;
 use crate::queries::Waiting;
-use crate::registrar::{self, Grant, Registered};
+use crate::registrar::{self, EXTENSIONS, Grant, Granted, Registered, Registration};
 use crate::settings::{Destination, Listener, Robot};
 
 impl Engine {
@@ -86,9 +86,11 @@ impl Engine {
     fn register(&mut self, now: Instant, arrived: Arrived, name: &SmolStr, aor: SmolStr) {
         let Arrived { server, request, flow, caller, .. } = &arrived;
         let (server, flow) = (*server, *flow);
-        if request.has(HeaderName::Require) {
+        let is_known =
+            |option: &[u8]| EXTENSIONS.iter().any(|own| option.eq_ignore_ascii_case(own.as_bytes()));
+        if request.values(HeaderName::Require).any(|option| !is_known(option)) {
             return self.respond(now, server, request, Status::of(420), |writer| {
-                for value in request.values(HeaderName::Require) {
+                for value in request.values(HeaderName::Require).filter(|option| !is_known(option)) {
                     writer.raw(HeaderName::Unsupported, value);
                 }
             });
@@ -98,28 +100,36 @@ impl Engine {
             return self.respond(now, server, request, Status::of(403), |_| ());
         }
         let settings = self.settings.clone();
-        let outcome = registrar::register(
-            &mut self.core.location,
+        let random =
+            if request.has_token(HeaderName::Supported, "gruu") { self.core.random.next_u64() } else { 0 };
+        let registration = Registration {
             now,
-            &settings.registrar,
-            settings.limits.bindings,
+            settings: &settings.registrar,
+            bindings_max: settings.limits.bindings,
             request,
             flow,
-            &aor,
-        );
-        match outcome {
-            Registered::Granted { contacts, change: Some(change) } if settings.journal => {
-                self.journal(now, Grant { arrived, aor, contacts, change });
+            aor: &aor,
+            gruus: &self.tokens.gruus,
+            random,
+        };
+        match registrar::register(&mut self.core.location, &registration) {
+            Registered::Granted { granted, change: Some(change) } if settings.journal => {
+                self.journal(now, Grant { arrived, aor, granted, change });
             }
-            Registered::Granted { contacts, change } => {
-                self.grant(now, &arrived, &contacts);
+            Registered::Granted { granted, change } => {
+                self.grant(now, &arrived, &granted);
                 if change.is_some() {
-                    self.bindings_changed(aor, contacts.len());
+                    self.bindings_changed(aor, granted.contacts.len());
                 }
             }
             Registered::TooBrief { min_s } => {
                 self.respond(now, server, request, Status::of(423), |writer| {
                     writer.header(HeaderName::MinExpires, min_s);
+                });
+            }
+            Registered::Unsupported { option } => {
+                self.respond(now, server, request, Status::of(420), |writer| {
+                    writer.text(HeaderName::Unsupported, option);
                 });
             }
             Registered::Refused { status, why } => {
@@ -133,12 +143,40 @@ impl Engine {
         }
     }
 
-    fn grant(&mut self, now: Instant, arrived: &Arrived, contacts: &[String]) {
+    fn grant(&mut self, now: Instant, arrived: &Arrived, granted: &Granted) {
         self.core.counters.registrations += 1;
         let date = date::format(self.settings.unix_start_s + now.as_nanos() / 1_000_000_000);
-        self.respond(now, arrived.server, &arrived.request, Status::of(200), |writer| {
-            for contact in contacts {
+        let settings = self.settings.clone();
+        let request = &arrived.request;
+        let service_route = match &arrived.decision {
+            Decision::Register { domain, .. } if !granted.contacts.is_empty() => {
+                settings.domains.iter().find(|own| own.name == *domain).map(|domain| &domain.service_route)
+            }
+            _ => None,
+        };
+        let is_direct = request.values(HeaderName::Via).nth(1).is_none();
+        self.respond(now, arrived.server, request, Status::of(200), |writer| {
+            for contact in &granted.contacts {
                 writer.text(HeaderName::Contact, contact);
+            }
+            // RFC 3327 §5.3.
+            for value in request.values(HeaderName::Path) {
+                writer.raw(HeaderName::Path, value);
+            }
+            // RFC 3608 §6.3.
+            for value in service_route.into_iter().flatten() {
+                writer.text(HeaderName::ServiceRoute, value);
+            }
+            // RFC 5626 §6.
+            if granted.outbound {
+                writer.text(HeaderName::Require, "outbound");
+                if settings.registrar.flow_timer_s > 0 && is_direct {
+                    writer.line("Flow-Timer", settings.registrar.flow_timer_s);
+                }
+            }
+            if request.has(HeaderName::Supported) {
+                // RFC 5627 §5.2 wants no "gruu" here.
+                writer.text(HeaderName::Supported, "path, outbound");
             }
             writer.raw(HeaderName::Date, &date);
         });
@@ -162,12 +200,12 @@ impl Engine {
 
     /// The change of a REGISTER is journalled, or could not be: then it is taken back.
     pub(super) fn journalled(&mut self, now: Instant, grant: Grant, is_kept: bool) {
-        let Grant { arrived, aor, contacts, change } = grant;
+        let Grant { arrived, aor, granted, change } = grant;
         if is_kept {
             if self.still_waits(&arrived) {
-                self.grant(now, &arrived, &contacts);
+                self.grant(now, &arrived, &granted);
             }
-            return self.bindings_changed(aor, contacts.len());
+            return self.bindings_changed(aor, granted.contacts.len());
         }
         self.core.counters.not_journalled += 1;
         if let Some(bindings) = registrar::take_back(&mut self.core.location, now, &aor, &change) {

@@ -4,7 +4,7 @@ use dialtone_wire::HeaderName;
 use dialtone_wire::net::Flow;
 use smol_str::{SmolStr, format_smolstr};
 
-use crate::location::Binding;
+use crate::binding::Binding;
 
 /// One place that a request is forwarded to, and what its copy of the request has that others don't have.
 #[derive(Clone, Debug, Default)]

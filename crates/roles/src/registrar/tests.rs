@@ -1,7 +1,10 @@
+mod extensions;
+
 use bytes::Bytes;
 use dialtone_wire::Limits;
 
 use super::*;
+use crate::settings::Secret;
 
 const AOR: &str = "sip:bob@biloxi.com";
 
@@ -9,11 +12,12 @@ struct Fixture {
     location: Location,
     now: Instant,
     cseq: u32,
+    taken: u64,
 }
 
 impl Fixture {
     fn new() -> Fixture {
-        Fixture { location: Location::new(1), now: Instant::from_millis(10_000), cseq: 0 }
+        Fixture { location: Location::new(1), now: Instant::from_millis(10_000), cseq: 0, taken: 0 }
     }
 
     /// Sends a REGISTER with these header lines and the next CSeq.
@@ -30,14 +34,29 @@ impl Fixture {
         );
         let request = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
         let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), "192.0.2.4:5060".parse().unwrap());
+        self.take(&request, flow)
+    }
+
+    fn take(&mut self, request: &Message, flow: Flow) -> Registered {
+        self.taken += 1;
         let settings = RegistrarSettings { bindings_per_aor: 3, ..RegistrarSettings::default() };
-        register(&mut self.location, self.now, &settings, 100, &request, flow, &SmolStr::new(AOR))
+        let registration = Registration {
+            now: self.now,
+            settings: &settings,
+            bindings_max: 100,
+            request,
+            flow,
+            aor: &SmolStr::new(AOR),
+            gruus: &GruuKeys::new(&Secret([1; 32])),
+            random: self.taken << 32,
+        };
+        register(&mut self.location, &registration)
     }
 
     /// The contacts that a query without changes returns.
     fn contacts(&mut self) -> Vec<String> {
         match self.register("") {
-            Registered::Granted { contacts, change: None } => contacts,
+            Registered::Granted { granted, change: None } => granted.contacts,
             other => panic!("a query was answered with {other:?}"),
         }
     }
@@ -52,6 +71,7 @@ fn status_of(outcome: &Registered) -> u16 {
     match outcome {
         Registered::Granted { .. } => 200,
         Registered::TooBrief { .. } => 423,
+        Registered::Unsupported { .. } => 420,
         Registered::Refused { status, .. } => status.code(),
     }
 }
@@ -197,8 +217,7 @@ fn contacts_behind_a_nat_are_known_by_their_via() {
     );
     let request = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
     let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), "80.0.0.1:7000".parse().unwrap());
-    let (settings, aor) = (RegistrarSettings::default(), SmolStr::new(AOR));
-    register(&mut fixture.location, fixture.now, &settings, 100, &request, flow, &aor);
+    fixture.take(&request, flow);
     let nat = find(&fixture.location, fixture.now, AOR).bindings.remove(0);
     assert_eq!((nat.behind_nat, nat.flow.remote.port()), (true, 7000));
 }

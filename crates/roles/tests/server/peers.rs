@@ -35,7 +35,7 @@ pub(crate) fn settings() -> Settings {
             address: SERVER.parse().unwrap(),
             prefix_length: 8,
         }],
-        domains: vec![Domain { name: "sip.test".into(), aliases: Vec::new() }],
+        domains: vec![Domain { name: "sip.test".into(), ..Default::default() }],
         robots: vec![Robot { user: "echo".into(), kind: RobotKind::Echo }],
         ..Settings::new(Secret([7; 32]))
     }

@@ -232,7 +232,7 @@ fn a_caller_is_asked_for_the_password_of_his_own_domain() {
     let mut settings = settings();
     settings
         .domains
-        .push(dialtone_roles::settings::Domain { name: "other.test".into(), aliases: Vec::new() });
+        .push(dialtone_roles::settings::Domain { name: "other.test".into(), ..Default::default() });
     let mut server = Server::new(settings);
     register_bob(&mut server);
     let mut request = Request { from: "sip:alice@other.test", ..invite("sip:bob@sip.test") };

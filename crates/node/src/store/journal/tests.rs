@@ -34,6 +34,7 @@ fn binding(contact: &str, left_ms: u64) -> Binding {
             "192.0.2.9:5070".parse().expect("an address"),
         ),
         behind_nat: true,
+        details: None,
     }
 }
 
@@ -114,6 +115,39 @@ fn after_a_clock_was_set_back_time_goes_on_from_there() {
 }
 
 #[test]
+fn what_a_phone_says_of_its_contact_comes_back_and_data_without_it_is_brought_forward() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(DATABASE_NAME);
+    let old = Connection::open(&path).expect("a database");
+    old.execute_batch(crate::store::sqlite::VERSION_1).expect("the tables of version 1");
+    old.execute_batch(bindings::SCHEMA).expect("the tables of version 2");
+    old.execute_batch(
+        "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
+         INSERT INTO schema_version (version) VALUES (2);
+         PRAGMA application_id = 0x4449414c;
+         INSERT INTO boots VALUES (1, 'b');
+         INSERT INTO bindings VALUES ('sip:alice@a.test', 0, 'sip:a@b', 700, 'call', 7, 'UDP', '192.0.2.1:5060',
+             '192.0.2.9:5070', 1, 90000, 1000000, 50000, 1);",
+    )
+    .expect("a binding of version 2");
+    drop(old);
+    let (_store, mut journal) = open(folder.path());
+    let now = moment("b", 1_000_000, 50_000);
+    let plain = binding("sip:a@b", 90_000);
+    let found = journal.load(&now).expect("read");
+    assert_eq!(found, [(SmolStr::new("sip:alice@a.test"), vec![plain.clone()])]);
+    let details = dialtone_roles::Details {
+        params: ";+sip.instance=\"<urn:uuid:1>\";reg-id=2;audio".into(),
+        path: ["<sip:one;lr>".into(), "<sip:two;lr;ob>".into()].into(),
+        reg_id: std::num::NonZeroU32::new(2),
+        gruu: u64::MAX - 5,
+    };
+    let detailed = Binding { details: Some(Arc::new(details)), ..plain.clone() };
+    journal.write(&now, &[word("sip:alice@a.test", &[plain.clone(), detailed.clone()])]).expect("written");
+    assert_eq!(journal.load(&now).expect("read")[0].1, [plain, detailed]);
+}
+
+#[test]
 fn older_data_is_brought_forward_with_its_users() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(DATABASE_NAME);
@@ -137,7 +171,7 @@ fn older_data_is_brought_forward_with_its_users() {
         .connection
         .query_row("SELECT version FROM schema_version", [], |row| row.get(0))
         .expect("a version");
-    assert_eq!(version, 2);
+    assert_eq!(version, crate::store::SCHEMA_VERSION);
 }
 
 #[test]

@@ -280,7 +280,7 @@ fn our_re_invite_waits_for_the_ack_of_theirs_and_theirs_is_refused_while_ours_is
 fn the_echo_robot_answers_by_itself() {
     let mut settings = super::bench::settings("x", "192.0.2.1:5060");
     settings.account = None;
-    settings.domains = vec![crate::settings::Domain { name: "192.0.2.9".into(), aliases: Vec::new() }];
+    settings.domains = vec![crate::settings::Domain { name: "192.0.2.9".into(), ..Default::default() }];
     settings.robots =
         vec![crate::settings::Robot { user: "echo".into(), kind: crate::settings::RobotKind::Echo }];
     let mut bench = Bench::new(settings);
