@@ -13,6 +13,7 @@ mod bad_streams;
 mod client;
 mod crash;
 mod demo;
+mod guessing;
 mod guide;
 mod kamailio;
 mod lab;

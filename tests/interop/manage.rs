@@ -8,14 +8,14 @@ use crate::lab::{ADDRESS, Lab, dialtone, lab};
 use crate::serve::{PORT, Server};
 
 /// Runs `dialtone` on the data folder of the lab.
-fn run(lab: &Lab, arguments: &[&str]) -> Output {
+pub(crate) fn run(lab: &Lab, arguments: &[&str]) -> Output {
     let mut command = Command::new(dialtone());
     command.args(arguments).arg("--data").arg(lab.path("data"));
     command.output().expect("dialtone can be run")
 }
 
 /// The same with `--json`: the exit code and the object.
-fn run_json(lab: &Lab, arguments: &[&str]) -> (i32, Value) {
+pub(crate) fn run_json(lab: &Lab, arguments: &[&str]) -> (i32, Value) {
     let output = run(lab, &[arguments, &["--json"]].concat());
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in: {output:?}"));
@@ -24,7 +24,7 @@ fn run_json(lab: &Lab, arguments: &[&str]) -> (i32, Value) {
 }
 
 /// Whether sipsak can register with this name and secret.
-fn registers(name: &str, secret: &str) -> bool {
+pub(crate) fn registers(name: &str, secret: &str) -> bool {
     let contact = format!("sip:{name}@{ADDRESS}:5170");
     let to = format!("sip:{name}@{ADDRESS}:{PORT}");
     let mut command = Command::new("sipsak");

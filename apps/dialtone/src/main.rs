@@ -44,6 +44,10 @@ enum Command {
     User(user::User),
     /// Tells what the running server holds: registrations, calls, counters, version, uptime.
     Status(manage::Status),
+    /// Drops what an address sends to the running server.
+    Block(manage::Block),
+    /// Frees an address or a user that the running server has blocked, or holds off for wrong passwords.
+    Unblock(manage::Unblock),
     /// Makes the running server read its settings file again.
     Reload(manage::Reload),
     /// Tells all problems of a settings file, each with its line and what to do about it.
@@ -82,6 +86,8 @@ fn main() -> ExitCode {
         Command::User(user) => user.run(),
         Command::Status(status) => status.run(),
         Command::Reload(reload) => reload.run(),
+        Command::Block(block) => block.run(),
+        Command::Unblock(unblock) => unblock.run(),
     };
     match result {
         Ok(exit) => exit.into(),

@@ -1,4 +1,4 @@
-//! `dialtone status` and `dialtone reload`, and what all commands share that speak with a running server.
+//! `dialtone status`, `reload`, `block` and `unblock`, and what all commands share that speak with a running server.
 
 use std::path::PathBuf;
 
@@ -39,6 +39,78 @@ pub(crate) struct Status {
 pub(crate) struct Reload {
     #[command(flatten)]
     target: Target,
+}
+
+/// The arguments of `dialtone block`.
+///
+/// What the address sends is dropped without an answer, until it is freed or the server ends. Of an IPv6 address, its
+/// whole network of 64 bits is meant.
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
+pub(crate) struct Block {
+    /// The IP address.
+    address: String,
+    /// For this many seconds only.
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<u64>,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// The arguments of `dialtone unblock`.
+///
+/// Frees who is blocked, or held off for too many wrong passwords; `dialtone status` lists them.
+#[derive(Debug, Args)]
+#[command(after_help = crate::exit::TABLE)]
+pub(crate) struct Unblock {
+    /// An IP address, with all users that are held off there, or a user (NAME or NAME@DOMAIN), wherever held off.
+    #[arg(value_name = "ADDRESS|USER", required_unless_present = "all")]
+    whom: Option<String>,
+    /// Frees everybody.
+    #[arg(long, conflicts_with = "whom")]
+    all: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Block {
+    pub(crate) fn run(&self) -> Outcome {
+        let asked = Control::connect(&self.target.data);
+        let answer = match asked.and_then(|mut control| control.block(&self.address, self.seconds)) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(failed(&error, self.target.json)),
+        };
+        let source = answer["source"].as_str().unwrap_or_default();
+        let time = self.seconds.map_or("until it is freed".to_owned(), |seconds| format!("for {seconds} s"));
+        say(&if self.target.json { format!("{answer}\n") } else { format!("{source} is blocked {time}\n") });
+        Ok(Exit::Success)
+    }
+}
+
+impl Unblock {
+    pub(crate) fn run(&self) -> Outcome {
+        let asked = Control::connect(&self.target.data);
+        let answer = match asked.and_then(|mut control| control.unblock(self.whom.as_deref())) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(failed(&error, self.target.json)),
+        };
+        let freed = answer["freed"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if self.target.json {
+            say(&format!("{answer}\n"));
+        } else if freed.is_empty() {
+            say("Nobody like that is held off or blocked.\n");
+        } else {
+            let lines: Vec<String> = freed.iter().map(|entry| format!("{} is free\n", who(entry))).collect();
+            say(&lines.concat());
+        }
+        Ok(if freed.is_empty() && self.whom.is_some() { Exit::Failed } else { Exit::Success })
+    }
+}
+
+/// A source, or a user at a source.
+fn who(entry: &Value) -> String {
+    let source = entry["source"].as_str().unwrap_or_default();
+    entry["user"].as_str().map_or_else(|| source.to_owned(), |user| format!("{user} at {source}"))
 }
 
 impl Status {
@@ -141,6 +213,15 @@ fn status_text(status: &Value) -> String {
             number("shards_silent"),
             number("shards")
         ));
+    }
+    let held_off = status["held_off"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !held_off.is_empty() {
+        out.push_str("\n  held off or blocked (freed by `dialtone unblock`)\n");
+    }
+    for entry in held_off {
+        let how = if entry["blocked"] == true { "blocked" } else { "held off" };
+        let left = entry["left_s"].as_u64().map_or("until freed".to_owned(), |left| format!("for {left} s"));
+        out.push_str(&format!("    {} {how} {left}\n", who(entry)));
     }
     out.push_str("\n  counted since the start (those that are not zero)\n");
     for (group, numbers) in status["counters"].as_object().into_iter().flatten() {

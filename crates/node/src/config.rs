@@ -35,4 +35,4 @@ pub use problem::{Place, Problem, Remedy, What};
 pub use read::{FILE_BYTES_MAX, PROBLEMS_MAX};
 pub use resolve::{Facts, Resolved, StoreSettings};
 pub use text::{defaults, manual};
-pub use value::{FilePath, LogFormat, LogLevel, Setting, Size};
+pub use value::{AskedMethod, FilePath, LogFormat, LogLevel, Setting, Size};

@@ -319,6 +319,11 @@ fn first_users(store: &mut dyn Store, domain: &str) -> Result<Vec<NewUser>, Star
 fn log_event(shard: u16, event: Event) {
     match event {
         Event::BindingsChanged { bindings, .. } => tracing::info!(shard, bindings, "registration"),
+        Event::HeldOff { guesser, time, times } => {
+            let (hold_s, whole_source) = (time.as_secs(), guesser.user.is_none());
+            tracing::warn!(shard, hold_s, times, whole_source, "too many wrong passwords: held off");
+            tracing::debug!(shard, source = %guesser.source, user = guesser.user.as_deref(), "held off");
+        }
         Event::Incoming { .. } => tracing::info!(shard, "a robot is called"),
         Event::Answered { .. } => tracing::info!(shard, "a robot answered"),
         Event::Ended { reason, .. } => tracing::info!(shard, ?reason, "a robot's call ended"),

@@ -31,7 +31,7 @@ use dialtone_roles::io::{
 };
 use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, Page};
 use dialtone_roles::settings::Settings;
-use dialtone_roles::{Engine, steer};
+use dialtone_roles::{Engine, Freed, Guesser, HeldOff, Source, steer};
 use dialtone_transport::datagram::{Datagram, classify};
 use dialtone_transport::stream::StreamSettings;
 use dialtone_transport::sys::{Poller, Readiness, StreamSockets};
@@ -89,6 +89,12 @@ pub(crate) enum Word {
     Bindings { after: Option<SmolStr>, aors_max: usize, to: SyncSender<Page<ListedBinding, SmolStr>> },
     /// Tell the calls in some places from this one on.
     Calls { from: CallCursor, count: usize, to: SyncSender<Page<ListedCall, CallCursor>> },
+    /// Tell who is held off or blocked.
+    HeldOff { most: usize, to: SyncSender<Vec<HeldOff>> },
+    /// Block a source; tell whether there was room.
+    Block { source: Source, time: Option<Duration>, to: SyncSender<bool> },
+    /// Free those who are held off or blocked; tell who that was.
+    Free { freed: Freed, to: SyncSender<Vec<Guesser>> },
     /// Tell the counters.
     Report(SyncSender<ShardCounters>),
     /// End.
@@ -280,6 +286,9 @@ impl Shard {
                 drop(to.try_send(self.engine.bindings(now, after.as_deref(), aors_max)));
             }
             Word::Calls { from, count, to } => drop(to.try_send(self.engine.calls(from, count))),
+            Word::HeldOff { most, to } => drop(to.try_send(self.engine.held_off(now, most))),
+            Word::Block { source, time, to } => drop(to.try_send(self.engine.block(now, source, time))),
+            Word::Free { freed, to } => drop(to.try_send(self.engine.free(now, &freed))),
             Word::Report(to) => drop(to.try_send(self.report())),
             // The loop has taken it.
             Word::Stop => {}

@@ -2,17 +2,19 @@
 //!
 //! ```text
 //!   no credentials for our realm      401 or 407, without any state (RFC 3261 §26.3.2.4)
+//!   credentials of who is held off    403 with Retry-After, likewise; see guesses.rs
 //!   credentials -> stored credential? -> right? -> nonce count new? (asked of the issuing shard) -> go on
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dialtone_dialog::digest::{
     DigestServer, NonceSettings, NonceUse, NonceVerdict, PresentedRequest, ServerSettings, StoredCredential,
     Verdict,
 };
-use dialtone_wire::auth::{Algorithm, Credentials, DigestChallenge, DigestCredentials};
+use dialtone_wire::auth::{Algorithm, Credentials, DigestChallenge, DigestCredentials, Qop};
 use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Status, Writer};
 use smallvec::SmallVec;
@@ -20,10 +22,11 @@ use smol_str::SmolStr;
 
 use crate::context::Context;
 use crate::engine::Arrived;
-use crate::io::{Notice, Output, Query};
+use crate::guesses::{Freed, Guesser, Guesses, HeldOff, Hold, Source};
+use crate::io::{Event, Notice, Output, Query};
 use crate::old_phones::OldPhones;
 use crate::queries::Waiting;
-use crate::settings::Settings;
+use crate::settings::{Integrity, Settings};
 
 /// Whether we ask as a registrar or user agent (401) or as a proxy (407).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +83,9 @@ pub(crate) enum Checked {
 pub(crate) struct Authenticator {
     digest: DigestServer,
     old_phones: OldPhones,
+    guesses: Guesses,
+    /// Whether a nonce is good only for the source that it was given to.
+    bind_nonce: bool,
 }
 
 impl Authenticator {
@@ -90,9 +96,22 @@ impl Authenticator {
             life: settings.digest.nonce_life,
             remembered_max: settings.digest.nonces_max,
         };
-        let server = ServerSettings { nonces, ..ServerSettings::default() };
+        let mut server = ServerSettings { nonces, ..ServerSettings::default() };
+        match settings.digest.integrity {
+            Integrity::Off => server.qops = [Qop::Auth].into_iter().collect(),
+            Integrity::Offered => {}
+            Integrity::Required => {
+                server.qops = [Qop::AuthInt].into_iter().collect();
+                server.without_qop = false;
+            }
+        }
         let digest = DigestServer::new(server, &settings.secret.0);
-        Authenticator { digest, old_phones: OldPhones::new(seed) }
+        Authenticator {
+            digest,
+            old_phones: OldPhones::new(seed),
+            guesses: Guesses::new(seed),
+            bind_nonce: settings.digest.bind_nonce,
+        }
     }
 
     /// The challenges for a request, the preferred first.
@@ -106,7 +125,8 @@ impl Authenticator {
     ) -> SmallVec<[DigestChallenge; 3]> {
         cx.core.counters.challenges += 1;
         let random = cx.random_u64();
-        let mut challenges = self.digest.challenges(cx.now, realm, stale, random);
+        let bound = self.bound(source.ip());
+        let mut challenges = self.digest.challenges(cx.now, realm, &bound, stale, random);
         if self.old_phones.wants_md5(cx.now, request, source) {
             challenges.retain(|challenge| challenge.known_algorithm() == Some(Algorithm::Md5));
         }
@@ -115,8 +135,94 @@ impl Authenticator {
 
     /// Whether credentials use a nonce that some shard of ours gave, and that is not too old. If not, no store and no
     /// shard need be asked: they can't be right (RFC 7616 §3.3, "stale").
-    pub(crate) fn has_live_nonce(&self, now: Instant, credentials: &DigestCredentials) -> bool {
-        self.digest.is_nonce_live(now, credentials)
+    pub(crate) fn has_live_nonce(
+        &self,
+        now: Instant,
+        source: SocketAddr,
+        credentials: &DigestCredentials,
+    ) -> bool {
+        self.digest.is_nonce_live(now, &self.bound(source.ip()), credentials)
+    }
+
+    /// What the nonces of a source are bound to.
+    fn bound(&self, ip: IpAddr) -> SmallVec<[u8; 16]> {
+        if self.bind_nonce { Source::of(ip).octets() } else { SmallVec::new() }
+    }
+
+    /// For how long the user of credentials is yet held off at this address.
+    pub(crate) fn held_off(
+        &self,
+        now: Instant,
+        source: SocketAddr,
+        credentials: &DigestCredentials,
+        domain: &str,
+    ) -> Option<Duration> {
+        self.guesses.held_off(now, source, DigestServer::user_of(credentials, domain), domain)
+    }
+
+    /// Whether an operator has blocked this address.
+    pub(crate) fn is_blocked(&self, now: Instant, ip: IpAddr) -> bool {
+        self.guesses.is_blocked(now, ip)
+    }
+
+    /// Blocks a source; false when too many are blocked.
+    pub(crate) fn block(&mut self, now: Instant, source: Source, time: Option<Duration>) -> bool {
+        self.guesses.block(now, source, time)
+    }
+
+    /// Frees whom an operator names.
+    pub(crate) fn free(&mut self, now: Instant, freed: &Freed) -> Vec<Guesser> {
+        self.guesses.free(now, freed)
+    }
+
+    /// Those who are held off or blocked now.
+    pub(crate) fn list_held_off(&self, now: Instant, most: usize) -> Vec<HeldOff> {
+        self.guesses.list(now, most)
+    }
+
+    /// How many users and sources have failures that are remembered.
+    pub(crate) fn guessers(&self) -> usize {
+        self.guesses.len()
+    }
+
+    /// Another shard holds somebody off.
+    pub(crate) fn hold(&mut self, cx: &Context<'_>, hold: Hold) {
+        self.guesses.hold(cx.now, &cx.settings.guesses, hold);
+    }
+
+    /// A user has shown the right password to another shard.
+    pub(crate) fn proven(&mut self, now: Instant, from: SocketAddr, user: &str, domain: &str) {
+        self.guesses.succeeded(now, from, user, domain);
+    }
+
+    /// Forgets what is over.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.guesses.forget(now);
+    }
+
+    /// When something is over next.
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.guesses.poll_timeout()
+    }
+
+    /// The password was wrong, or there is no such user: to others it looks the same, and it counts the same.
+    fn failed(&mut self, cx: &mut Context<'_>, presented: &Presented) {
+        let user = DigestServer::user_of(&presented.credentials, &presented.domain);
+        let from = presented.arrived.flow.remote;
+        let held = self.guesses.failed(cx.now, &cx.settings.guesses, from, user, &presented.domain);
+        for hold in held {
+            cx.core.counters.holds += 1;
+            tell_others(cx, || Notice::HoldOff(hold.clone()));
+            let time = hold.until - cx.now;
+            cx.event(Event::HeldOff { guesser: hold.guesser, time, times: hold.times });
+        }
+    }
+
+    fn succeeded(&mut self, cx: &mut Context<'_>, presented: &Presented, user: &SmolStr) {
+        let (from, domain) = (presented.arrived.flow.remote, &presented.domain);
+        if self.guesses.succeeded(cx.now, from, user, domain) {
+            tell_others(cx, || Notice::Proven { from, user: user.clone(), domain: domain.clone() });
+        }
     }
 
     /// Challenges, and forgets the transaction: whoever sent this has proven nothing, not even that he is where his
@@ -159,6 +265,7 @@ impl Authenticator {
         let shown = PresentedRequest {
             method: request.method().map_or("", |method| method.as_str()),
             body: request.body(),
+            source: &self.bound(presented.arrived.flow.remote.ip()),
         };
         let stored = stored.map(|stored| &**stored);
         let realm = presented.domain.clone();
@@ -187,6 +294,7 @@ impl Authenticator {
         match verdict {
             Verdict::Accept { user } => {
                 cx.core.counters.authenticated += 1;
+                self.succeeded(cx, &presented, &user);
                 return Checked::User(user, presented);
             }
             Verdict::AskShard { shard, nonce } => {
@@ -206,10 +314,12 @@ impl Authenticator {
             }
             Verdict::WrongPassword => {
                 cx.core.counters.wrong_password += 1;
+                self.failed(cx, &presented);
                 self.challenge(cx, &presented, false);
             }
             Verdict::UnknownUser => {
                 cx.core.counters.unknown_user += 1;
+                self.failed(cx, &presented);
                 self.challenge(cx, &presented, false);
             }
             Verdict::NotForUs => self.challenge(cx, &presented, false),
@@ -219,6 +329,14 @@ impl Authenticator {
             }
         }
         Checked::Settled
+    }
+}
+
+/// Sends word to all other shards.
+fn tell_others(cx: &mut Context<'_>, notice: impl Fn() -> Notice) {
+    let own = cx.core.shard;
+    for to in (0..cx.settings.shards).filter(|to| *to != own) {
+        cx.core.outputs.push_back(Output::Notice { to, notice: notice() });
     }
 }
 

@@ -54,6 +54,12 @@ numbers! {
         unknown_user,
         /// Requests that repeated a nonce count.
         replays,
+        /// Times that a user at a source, or a source, was held off for too many wrong passwords.
+        holds,
+        /// Requests refused without a look at their password because their sender is held off.
+        held_off,
+        /// Requests dropped because an operator has blocked their source.
+        blocked,
         /// Requests for domains that are not ours.
         foreign,
         /// Requests for users that do not exist or have no binding.
@@ -78,7 +84,7 @@ numbers! {
 }
 
 numbers! {
-    /// How much the tables of an engine hold. All are zero at rest but for bindings.
+    /// How much the tables of an engine hold. All are zero at rest but for bindings and guessers.
     Tables of usize {
         /// Server transactions.
         server_transactions,
@@ -94,5 +100,7 @@ numbers! {
         bindings,
         /// Requests that wait for an answer from outside.
         queries,
+        /// Users and sources whose wrong passwords are remembered, for a while.
+        guessers,
     }
 }

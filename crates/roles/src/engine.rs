@@ -7,6 +7,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dialtone_transaction::{EdgeCounts, Event as TransactionEvent, Matched, ServerId};
 use dialtone_wire::net::Flow;
@@ -17,6 +18,7 @@ use smol_str::SmolStr;
 use crate::auth::Authenticator;
 use crate::context::{ClientUse, Context, Core, Failure, ServerUse, transaction_limits};
 use crate::counters::{Counters, Tables};
+use crate::guesses::{Freed, Guesser, HeldOff, Source};
 use crate::io::{Answer, CallRecord, Input, MediaCommand, Output};
 use crate::listing::{CallCursor, ListedBinding, ListedCall, Page};
 use crate::location::Location;
@@ -131,6 +133,7 @@ impl Engine {
             calls: self.ua.calls(),
             bindings: self.core.location.len(),
             queries: self.core.queries.len(),
+            guessers: self.authenticator.guessers(),
         }
     }
 
@@ -148,6 +151,22 @@ impl Engine {
         aors_max: usize,
     ) -> Page<ListedBinding, SmolStr> {
         self.core.location.page(now, after, aors_max)
+    }
+
+    /// Those who are held off or blocked now, at most `most`.
+    pub fn held_off(&self, now: Instant, most: usize) -> Vec<HeldOff> {
+        self.authenticator.list_held_off(now, most)
+    }
+
+    /// Drops all requests of a source from now on, until it is freed or for a time; false when too many are blocked.
+    /// All shards have to be told.
+    pub fn block(&mut self, now: Instant, source: Source, time: Option<Duration>) -> bool {
+        self.authenticator.block(now, source, time)
+    }
+
+    /// Frees those who are held off or blocked; gives them. All shards have to be told.
+    pub fn free(&mut self, now: Instant, freed: &Freed) -> Vec<Guesser> {
+        self.authenticator.free(now, freed)
     }
 
     /// A page of the calls: first those of the user agent, then INVITEs that the proxy forwards. It looks at `count`
@@ -240,6 +259,7 @@ impl Engine {
             }
             self.core.outputs.push_back(Output::Event(crate::io::Event::BindingsChanged { aor, bindings }));
         }
+        self.authenticator.handle_timeout(now);
         let (proxy, mut cx) = self.proxy_and_context(now);
         proxy.handle_timeout(&mut cx);
         let (ua, mut cx) = self.ua_and_context(now);
@@ -270,6 +290,7 @@ impl Engine {
             self.core.transactions.poll_timeout(),
             self.core.queries.poll_timeout(),
             self.core.location.poll_timeout(),
+            self.authenticator.poll_timeout(),
             self.proxy.poll_timeout(),
             self.ua.poll_timeout(),
         ]

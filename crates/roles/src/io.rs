@@ -13,6 +13,7 @@ use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use crate::binding::Binding;
+use crate::guesses::{Guesser, Hold};
 use crate::services::Services;
 use crate::settings::Settings;
 
@@ -155,6 +156,17 @@ pub enum Notice {
         query: QueryId,
         /// What became of it.
         verdict: NonceVerdict,
+    },
+    /// Somebody failed to show a password too often and is held off, by all shards.
+    HoldOff(Hold),
+    /// A user has shown the right password: the port from which he did is not held off.
+    Proven {
+        /// From where.
+        from: SocketAddr,
+        /// The user part, unescaped.
+        user: SmolStr,
+        /// The name of the domain.
+        domain: SmolStr,
     },
 }
 
@@ -324,6 +336,15 @@ pub enum Event {
     },
     /// A call through a server is over, or was not answered.
     CallRecorded(Box<CallRecord>),
+    /// Somebody failed to show a password too often and is held off.
+    HeldOff {
+        /// Who.
+        guesser: Guesser,
+        /// For how long.
+        time: std::time::Duration,
+        /// How often in a row, this one counted.
+        times: u32,
+    },
 }
 
 /// A call as far as a server saw it.

@@ -9,7 +9,7 @@ use crate::proxy::Onward;
 use crate::proxy::forward::TOKEN_PARAM;
 use crate::registrar::canonical_aor;
 use crate::route_token::{RouteTokens, is_right};
-use crate::settings::{Domain, Foreign, Robot, Settings};
+use crate::settings::{Domain, Foreign, Methods, Robot, Settings};
 
 /// What is to be done with a request.
 #[derive(Clone, Debug)]
@@ -61,8 +61,11 @@ impl Decision {
         if !settings.authenticate {
             return None;
         }
+        let is_in = |methods: Methods| request.method().is_some_and(|method| methods.contains(method));
+        let in_dialog = || is_in(settings.digest.in_dialog) && matches!(request.to_tag(), Ok(Some(_)));
         match self {
             Decision::Register { domain, .. } => Some((Side::Server, domain.clone())),
+            Decision::Robot { .. } | Decision::User { .. } if is_in(settings.digest.free) => None,
             Decision::Robot { domain, .. } | Decision::User { domain, .. } => {
                 let own = callers_domain(settings, request);
                 Some((Side::Proxy, own.unwrap_or_else(|| domain.clone())))
@@ -71,6 +74,9 @@ impl Decision {
                 let first = || settings.domains.first().map(|domain| domain.name.clone());
                 Some((Side::Proxy, callers_domain(settings, request).or_else(first)?))
             }
+            // Within a dialog only users of ours have a password with us.
+            Decision::Route { .. } if in_dialog() => Some((Side::Proxy, callers_domain(settings, request)?)),
+            Decision::Ua if in_dialog() => Some((Side::Server, callers_domain(settings, request)?)),
             Decision::Route { .. }
             | Decision::Ua
             | Decision::Refuse(_)

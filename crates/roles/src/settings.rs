@@ -10,6 +10,9 @@ use smol_str::SmolStr;
 
 mod destination;
 pub mod dial_plan;
+mod digest;
+
+pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
 
 pub use destination::{Destination, Group, Member, Strategy};
 
@@ -60,6 +63,8 @@ pub struct Settings {
     pub journal: bool,
     /// Digest.
     pub digest: DigestSettings,
+    /// Who guesses passwords.
+    pub guesses: GuessSettings,
     /// Limits.
     pub limits: Limits,
     /// Whether the server is about to end: new calls are refused with 503, and the calls in which it takes part itself
@@ -241,21 +246,6 @@ impl Default for RegistrarSettings {
     }
 }
 
-/// The rules of digest authentication on the server's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DigestSettings {
-    /// How long a nonce is good.
-    pub nonce_life: Duration,
-    /// Nonces whose counts a shard follows.
-    pub nonces_max: usize,
-}
-
-impl Default for DigestSettings {
-    fn default() -> Self {
-        DigestSettings { nonce_life: Duration::from_secs(300), nonces_max: 65_536 }
-    }
-}
-
 /// A number on everything (ARCHITECTURE.md, invariant 5). Each is per shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -332,6 +322,7 @@ impl Settings {
             registrar: RegistrarSettings::default(),
             journal: false,
             digest: DigestSettings::default(),
+            guesses: GuessSettings::default(),
             limits: Limits::default(),
             draining: false,
         }

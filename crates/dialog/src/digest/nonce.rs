@@ -98,25 +98,25 @@ impl Nonces {
         Nonces { settings, key, remembered: BTreeMap::new(), dropped: None }
     }
 
-    /// Makes a nonce for a realm. `random` must not repeat within a millisecond.
-    pub fn issue(&self, now: Instant, realm: &str, random: u64) -> SmolStr {
+    /// Makes a nonce for a realm and a source. `random` must not repeat within a millisecond.
+    pub fn issue(&self, now: Instant, realm: &str, source: &[u8], random: u64) -> SmolStr {
         let mut bytes = [0; NONCE_BYTES];
         bytes[..2].copy_from_slice(&self.settings.shard.to_be_bytes());
         bytes[2..6].copy_from_slice(&self.settings.epoch.to_be_bytes());
         // 48 bits of milliseconds last for 8,900 years.
         bytes[6..12].copy_from_slice(&now.as_millis().to_be_bytes()[2..]);
         bytes[12..PAYLOAD_BYTES].copy_from_slice(&random.to_be_bytes());
-        let mac = self.mac(&bytes[..PAYLOAD_BYTES], realm);
+        let mac = self.mac(&bytes[..PAYLOAD_BYTES], realm, source);
         bytes[PAYLOAD_BYTES..].copy_from_slice(&mac);
         encode(&bytes)
     }
 
-    /// Reads the text of a nonce that was sent back for a realm.
-    pub(super) fn read(&self, text: &str, realm: &str) -> Reading {
+    /// Reads the text of a nonce that was sent back for a realm, by a source.
+    pub(super) fn read(&self, text: &str, realm: &str, source: &[u8]) -> Reading {
         let Some(bytes) = decode(text) else {
             return Reading::Foreign;
         };
-        let mac = self.mac(&bytes[..PAYLOAD_BYTES], realm);
+        let mac = self.mac(&bytes[..PAYLOAD_BYTES], realm, source);
         if !bool::from(mac.ct_eq(&bytes[PAYLOAD_BYTES..])) {
             return Reading::Foreign;
         }
@@ -176,10 +176,15 @@ impl Nonces {
         }
     }
 
-    fn mac(&self, payload: &[u8], realm: &str) -> [u8; MAC_BYTES] {
+    fn mac(&self, payload: &[u8], realm: &str, source: &[u8]) -> [u8; MAC_BYTES] {
         let mut mac = self.key.clone();
         mac.update(payload);
         mac.update(realm.as_bytes());
+        if !source.is_empty() {
+            // No realm has a NUL in it.
+            mac.update(&[0]);
+            mac.update(source);
+        }
         let mut cut = [0; MAC_BYTES];
         cut.copy_from_slice(&mac.finalize().into_bytes()[..MAC_BYTES]);
         cut

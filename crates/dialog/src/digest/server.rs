@@ -45,6 +45,8 @@ pub struct PresentedRequest<'a> {
     pub method: &'a str,
     /// The body, empty if there is none (RFC 8760 §2.6 item 7).
     pub body: &'a [u8],
+    /// What its nonce must have been issued for beside the realm: an address, say; empty for nothing.
+    pub source: &'a [u8],
 }
 
 /// What the server thinks of credentials.
@@ -118,15 +120,17 @@ impl DigestServer {
         DigestServer { settings, nonces, nobody: StoredCredential::from_password("", "", "", "") }
     }
 
-    /// The challenges of one response, the preferred first, each for a header line of its own.
+    /// The challenges of one response, the preferred first, each for a header line of its own. The nonce is good for
+    /// requests with the same `source` ([`PresentedRequest::source`]) only.
     pub fn challenges(
         &self,
         now: Instant,
         realm: &str,
+        source: &[u8],
         stale: bool,
         random: u64,
     ) -> SmallVec<[DigestChallenge; 3]> {
-        let nonce = self.nonces.issue(now, realm, random);
+        let nonce = self.nonces.issue(now, realm, source, random);
         let challenge = |function: &HashFunction| DigestChallenge {
             realm: realm.into(),
             domain: None,
@@ -151,8 +155,8 @@ impl DigestServer {
 
     /// Whether the nonce of credentials is one of this run, from any shard, and not too old. Needs no digest and no
     /// memory, so that made-up credentials can be told apart at once.
-    pub fn is_nonce_live(&self, now: Instant, credentials: &DigestCredentials) -> bool {
-        match self.nonces.read(&credentials.nonce, &credentials.realm) {
+    pub fn is_nonce_live(&self, now: Instant, source: &[u8], credentials: &DigestCredentials) -> bool {
+        match self.nonces.read(&credentials.nonce, &credentials.realm, source) {
             Reading::Foreign => false,
             Reading::Issued { nonce, .. } => self.nonces.is_live(now, nonce),
         }
@@ -208,7 +212,13 @@ impl DigestServer {
         if !is_right {
             return Verdict::WrongPassword;
         }
-        self.judge_nonce(now, realm, credentials, protection.map(|(.., count)| count.get()), stored.user())
+        self.judge_nonce(
+            now,
+            (realm, request.source),
+            credentials,
+            protection.map(|(.., count)| count.get()),
+            stored.user(),
+        )
     }
 
     /// Judges a use of one of this shard's nonces that another shard asks about.
@@ -236,12 +246,12 @@ impl DigestServer {
     fn judge_nonce(
         &mut self,
         now: Instant,
-        realm: &str,
+        (realm, source): (&str, &[u8]),
         credentials: &DigestCredentials,
         count: Option<u32>,
         user: &str,
     ) -> Verdict {
-        match self.nonces.read(&credentials.nonce, realm) {
+        match self.nonces.read(&credentials.nonce, realm, source) {
             // RFC 7616 §3.3: stale says that the nonce was wrong and the password right.
             Reading::Foreign => Verdict::Stale,
             Reading::Issued { shard, nonce } => {

@@ -10,7 +10,7 @@ use super::*;
 
 const REALM: &str = "orange.com";
 const KEY: [u8; 32] = [7; 32];
-const REGISTER: PresentedRequest<'_> = PresentedRequest { method: "REGISTER", body: b"" };
+const REGISTER: PresentedRequest<'_> = PresentedRequest { method: "REGISTER", body: b"", source: b"" };
 const OUTGOING: OutgoingRequest<'_> =
     OutgoingRequest { method: "REGISTER", uri: "sip:orange.com", body: b"" };
 
@@ -79,7 +79,7 @@ fn no_debug_output_shows_a_secret() {
     let secret = Secret::Password { username: "tin".into(), password: "hunter2".into() };
     let server = server(ServerSettings::default());
     let mut client = Phone::new();
-    client.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    client.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let shown = format!("{stored:?} {secret:?} {server:?} {:?}", client.client);
     for hidden in ["hunter2", "Ha1(", &hash::hex(stored.ha1(UserForm::Bare, HashFunction::Md5).as_bytes())] {
         assert!(!shown.contains(hidden), "{shown}");
@@ -178,7 +178,7 @@ fn every_function_and_quality_of_protection_goes_through() {
             for username in ["tin", "tin@orange.com"] {
                 let mut server = server(only(function, qop));
                 let mut phone = Phone { username, ..Phone::new() };
-                phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+                phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
                 let credentials = phone.credentials();
                 assert_eq!(credentials.qop.as_deref(), Some(qop.token()));
                 assert_eq!(credentials.known_algorithm(), Some(function.algorithm()));
@@ -196,7 +196,7 @@ fn every_function_and_quality_of_protection_goes_through() {
 #[test]
 fn challenges_come_best_first_and_the_client_takes_the_topmost_it_knows() {
     let server = server(ServerSettings::default());
-    let mut challenges = server.challenges(at(0), REALM, false, 1).to_vec();
+    let mut challenges = server.challenges(at(0), REALM, b"", false, 1).to_vec();
     let tokens: Vec<_> = challenges.iter().map(|c| c.algorithm.as_deref().expect("written")).collect();
     assert_eq!(tokens, ["SHA-512-256", "SHA-256", "MD5"]);
     assert!(challenges.iter().all(|c| c.offers(Qop::Auth) && c.offers(Qop::AuthInt) && !c.stale));
@@ -210,11 +210,11 @@ fn challenges_come_best_first_and_the_client_takes_the_topmost_it_knows() {
 fn a_changed_body_method_or_uri_makes_the_digest_wrong() {
     let mut server = server(only(HashFunction::Sha256, Qop::AuthInt));
     let mut phone = Phone::new();
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let credentials = phone.credentials();
     for request in [
-        PresentedRequest { method: "REGISTER", body: b"x" },
-        PresentedRequest { method: "INVITE", body: b"" },
+        PresentedRequest { method: "REGISTER", body: b"x", source: b"" },
+        PresentedRequest { method: "INVITE", body: b"", source: b"" },
     ] {
         let verdict = server.verify(at(1), &request, REALM, &credentials, Some(&stored()));
         assert_eq!(verdict, Verdict::WrongPassword);
@@ -228,7 +228,7 @@ fn a_changed_body_method_or_uri_makes_the_digest_wrong() {
 fn with_auth_a_changed_body_passes() {
     let mut server = server(only(HashFunction::Sha256, Qop::Auth));
     let mut phone = Phone::new();
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let request = PresentedRequest { body: b"x", ..REGISTER };
     let verdict = server.verify(at(1), &request, REALM, &phone.credentials(), Some(&stored()));
     assert_eq!(verdict, accepted());
@@ -238,7 +238,7 @@ fn with_auth_a_changed_body_passes() {
 fn wrong_password_and_unknown_user_are_told_apart_for_us_only() {
     let mut server = server(ServerSettings::default());
     let mut phone = Phone { password: "hunter3", ..Phone::new() };
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let credentials = phone.credentials();
     assert_eq!(verify(&mut server, 1, &credentials), Verdict::WrongPassword);
     assert_eq!(server.verify(at(1), &REGISTER, REALM, &credentials, None), Verdict::UnknownUser);
@@ -250,7 +250,7 @@ fn wrong_password_and_unknown_user_are_told_apart_for_us_only() {
 fn an_unknown_user_is_never_let_in_by_the_digest_that_stands_in() {
     let mut server = server(ServerSettings::default());
     let mut phone = Phone { username: "", password: "", ..Phone::new() };
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     assert_eq!(server.verify(at(1), &REGISTER, REALM, &phone.credentials(), None), Verdict::UnknownUser);
 }
 
@@ -258,7 +258,7 @@ fn an_unknown_user_is_never_let_in_by_the_digest_that_stands_in() {
 fn a_nonce_count_used_before_is_a_replay_in_any_order() {
     let mut server = server(ServerSettings::default());
     let mut phone = Phone::new();
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let used: Vec<_> = (0..300).map(|_| phone.credentials()).collect();
     for index in [0, 2, 1, 120, 60] {
         assert_eq!(verify(&mut server, 1, &used[index]), accepted(), "{index}");
@@ -273,14 +273,14 @@ fn a_nonce_count_used_before_is_a_replay_in_any_order() {
 fn an_old_nonce_is_stale_and_the_client_retries_once_without_asking() {
     let mut server = server(ServerSettings::default());
     let mut phone = Phone::new();
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let late = phone.credentials();
     assert_eq!(verify(&mut server, 599, &late), accepted());
     let too_late = phone.credentials();
     assert_eq!(verify(&mut server, 600, &too_late), Verdict::Stale);
-    phone.answer(&server.challenges(at(600), REALM, true, 2)).expect("one silent retry");
+    phone.answer(&server.challenges(at(600), REALM, b"", true, 2)).expect("one silent retry");
     assert_eq!(verify(&mut server, 600, &phone.credentials()), accepted());
-    let again = phone.answer(&server.challenges(at(600), REALM, true, 3));
+    let again = phone.answer(&server.challenges(at(600), REALM, b"", true, 3));
     assert_eq!(again, Err(ClientError::WrongPassword { realm: REALM.into() }), "no loop");
 }
 
@@ -292,14 +292,14 @@ fn a_nonce_of_another_run_or_key_or_realm_is_stale_when_the_password_is_right() 
     };
     let before = server(settings(1));
     let mut phone = Phone::new();
-    phone.answer(&before.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&before.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let credentials = phone.credentials();
     for mut after in [server(settings(2)), DigestServer::new(settings(1), &[8; 32])] {
         assert_eq!(verify(&mut after, 1, &credentials), Verdict::Stale);
         let wrong = DigestCredentials { nonce: "f84f1cec".into(), ..credentials.clone() };
         assert_eq!(verify(&mut after, 1, &wrong), Verdict::WrongPassword);
     }
-    let of_realm = before.challenges(at(0), "other", false, 1).remove(0);
+    let of_realm = before.challenges(at(0), "other", b"", false, 1).remove(0);
     let mut phone = Phone::new();
     phone.answer(&[DigestChallenge { realm: REALM.into(), ..of_realm }]).expect("answered");
     assert_eq!(verify(&mut server(settings(1)), 1, &phone.credentials()), Verdict::Stale);
@@ -313,7 +313,7 @@ fn the_shard_that_issued_the_nonce_is_asked() {
     };
     let (mut home, mut other) = (server(settings(3)), server(settings(4)));
     let mut phone = Phone::new();
-    phone.answer(&home.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&home.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let credentials = phone.credentials();
     let Verdict::AskShard { shard: 3, nonce } = verify(&mut other, 1, &credentials) else {
         panic!("the other shard does not know the counts");
@@ -332,7 +332,7 @@ fn the_memory_of_nonces_is_bounded_and_what_was_dropped_is_stale() {
     let phones: Vec<_> = (0..5u64)
         .map(|index| {
             let mut phone = Phone::new();
-            phone.answer(&server.challenges(at(index), REALM, false, index)).expect("answered");
+            phone.answer(&server.challenges(at(index), REALM, b"", false, index)).expect("answered");
             (phone.credentials(), phone.credentials())
         })
         .collect();
@@ -347,9 +347,9 @@ fn the_memory_of_nonces_is_bounded_and_what_was_dropped_is_stale() {
     }
     let mut nonces = Nonces::new(nonces, &KEY);
     assert_eq!(nonces.remembered(), 0);
-    let (nonce, later) = (nonces.issue(at(0), REALM, 1), nonces.issue(at(900), REALM, 2));
+    let (nonce, later) = (nonces.issue(at(0), REALM, b"", 1), nonces.issue(at(900), REALM, b"", 2));
     for (seconds, text) in [(1, nonce), (901, later)] {
-        let nonce::Reading::Issued { nonce, .. } = nonces.read(&text, REALM) else { panic!("ours") };
+        let nonce::Reading::Issued { nonce, .. } = nonces.read(&text, REALM, b"") else { panic!("ours") };
         assert_eq!(nonces.judge_use(at(seconds), nonce.with_count(Some(1))), NonceVerdict::Fresh);
         assert_eq!(nonces.remembered(), 1, "what has expired is forgotten");
     }
@@ -358,24 +358,24 @@ fn the_memory_of_nonces_is_bounded_and_what_was_dropped_is_stale() {
 #[test]
 fn any_changed_character_makes_a_nonce_foreign() {
     let nonces = Nonces::new(NonceSettings::default(), &KEY);
-    let text = nonces.issue(at(1), REALM, 99);
+    let text = nonces.issue(at(1), REALM, b"", 99);
     assert_eq!(text.len(), 48);
-    assert!(matches!(nonces.read(&text, REALM), nonce::Reading::Issued { shard: 0, .. }));
+    assert!(matches!(nonces.read(&text, REALM, b""), nonce::Reading::Issued { shard: 0, .. }));
     for at in 0..text.len() {
         let mut changed = text.as_bytes().to_vec();
         changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
         let changed = String::from_utf8(changed).expect("ASCII");
-        assert_eq!(nonces.read(&changed, REALM), nonce::Reading::Foreign);
+        assert_eq!(nonces.read(&changed, REALM, b""), nonce::Reading::Foreign);
     }
     for garbage in ["", "A", &"é".repeat(24), &"=".repeat(48)] {
-        assert_eq!(nonces.read(garbage, REALM), nonce::Reading::Foreign);
+        assert_eq!(nonces.read(garbage, REALM, b""), nonce::Reading::Foreign);
     }
 }
 
 #[test]
 fn an_old_client_without_qop_may_use_each_nonce_once() {
     let mut server = server(ServerSettings::default());
-    let mut challenge = server.challenges(at(0), REALM, false, 1).pop().expect("MD5");
+    let mut challenge = server.challenges(at(0), REALM, b"", false, 1).pop().expect("MD5");
     challenge.qop = None;
     let mut phone = Phone::new();
     phone.answer(&[challenge]).expect("answered");
@@ -391,7 +391,7 @@ fn an_old_client_without_qop_may_use_each_nonce_once() {
 fn credentials_that_break_the_rules_or_are_not_for_us_are_named() {
     let mut server = server(only(HashFunction::Md5, Qop::Auth));
     let mut phone = Phone::new();
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let good = phone.credentials();
     let mut check = |credentials: DigestCredentials, verdict: Verdict| {
         assert_eq!(verify(&mut server, 1, &credentials), verdict);
@@ -419,7 +419,7 @@ fn credentials_that_break_the_rules_or_are_not_for_us_are_named() {
 #[test]
 fn the_session_algorithms_bind_ha1_to_both_nonces() {
     let server = server(only(HashFunction::Sha256, Qop::Auth));
-    let mut challenge = server.challenges(at(0), REALM, false, 1).remove(0);
+    let mut challenge = server.challenges(at(0), REALM, b"", false, 1).remove(0);
     challenge.algorithm = Some("SHA-256-sess".into());
     let mut phone = Phone::new();
     phone.answer(&[challenge]).expect("answered");
@@ -438,9 +438,9 @@ fn the_session_algorithms_bind_ha1_to_both_nonces() {
 fn a_second_refusal_means_a_wrong_password_and_ends_the_attempt() {
     let server = server(ServerSettings::default());
     let mut phone = Phone { password: "hunter3", ..Phone::new() };
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     phone.credentials();
-    let refused = phone.answer(&server.challenges(at(1), REALM, false, 2));
+    let refused = phone.answer(&server.challenges(at(1), REALM, b"", false, 2));
     assert_eq!(refused, Err(ClientError::WrongPassword { realm: REALM.into() }));
     phone.new_request();
     assert!(phone.client.authorize(&mut phone.attempt, &OUTGOING).is_empty(), "not sent again unasked");
@@ -450,7 +450,7 @@ fn a_second_refusal_means_a_wrong_password_and_ends_the_attempt() {
 fn a_nonce_from_before_is_used_unasked_and_counted_on() {
     let mut server = server(ServerSettings::default());
     let mut phone = Phone::new();
-    phone.answer(&server.challenges(at(0), REALM, false, 1)).expect("answered");
+    phone.answer(&server.challenges(at(0), REALM, b"", false, 1)).expect("answered");
     let first = phone.credentials();
     phone.new_request();
     let second = phone.credentials();
@@ -461,9 +461,9 @@ fn a_nonce_from_before_is_used_unasked_and_counted_on() {
     // A server that lost its memory may refuse it without saying stale: that is not yet a wrong password.
     phone.new_request();
     phone.credentials();
-    phone.answer(&server.challenges(at(1), REALM, false, 2)).expect("answered");
+    phone.answer(&server.challenges(at(1), REALM, b"", false, 2)).expect("answered");
     assert_eq!(verify(&mut server, 1, &phone.credentials()), accepted());
-    let refused = phone.answer(&server.challenges(at(1), REALM, false, 3));
+    let refused = phone.answer(&server.challenges(at(1), REALM, b"", false, 3));
     assert!(matches!(refused, Err(ClientError::WrongPassword { .. })));
 }
 
@@ -471,7 +471,7 @@ fn a_nonce_from_before_is_used_unasked_and_counted_on() {
 fn several_realms_on_both_sides_are_answered_in_one_request() {
     let server = server(ServerSettings::default());
     let of = |side, realm: &str| {
-        let challenges = server.challenges(at(0), realm, false, 1);
+        let challenges = server.challenges(at(0), realm, b"", false, 1);
         challenges.into_iter().map(move |challenge| (side, Challenge::Digest(challenge)))
     };
     let mut challenges: Vec<_> = of(Side::Proxy, "orange.com").collect();
@@ -493,11 +493,11 @@ fn several_realms_on_both_sides_are_answered_in_one_request() {
 fn says_why_no_challenge_can_be_answered() {
     let server = server(ServerSettings::default());
     let mut phone = Phone::new();
-    let stranger = server.challenges(at(0), "stranger", false, 1);
+    let stranger = server.challenges(at(0), "stranger", b"", false, 1);
     assert_eq!(phone.answer(&stranger), Err(ClientError::NoCredentials { realm: "stranger".into() }));
     let basic = [(Side::UserAgent, Challenge::Other { scheme: "Basic".into() })];
     assert_eq!(phone.answer_all(&basic), Err(ClientError::NotSupported));
-    let mut odd = server.challenges(at(0), REALM, false, 1).remove(0);
+    let mut odd = server.challenges(at(0), REALM, b"", false, 1).remove(0);
     odd.qop = Some(["auth-conf".into()].as_slice().into());
     assert_eq!(phone.answer(&[odd]), Err(ClientError::NotSupported));
     assert_eq!(phone.answer(&[]), Err(ClientError::NotSupported));
@@ -506,7 +506,7 @@ fn says_why_no_challenge_can_be_answered() {
 #[test]
 fn a_challenge_with_sha_1_is_passed_over() {
     let server = server(only(HashFunction::Md5, Qop::Auth));
-    let md5 = server.challenges(at(0), REALM, false, 1).remove(0);
+    let md5 = server.challenges(at(0), REALM, b"", false, 1).remove(0);
     let mut sha_1 = md5.clone();
     sha_1.algorithm = Some("SHA-1".into());
     assert_eq!(Phone::new().answer(&[sha_1.clone()]), Err(ClientError::NotSupported));
@@ -520,7 +520,7 @@ fn an_endless_chain_of_realms_ends() {
     let server = server(ServerSettings::default());
     let mut phone = Phone::new();
     let rounds = (0..100).take_while(|round| {
-        let challenges = server.challenges(at(0), &format!("{round}.orange.com"), false, 1);
+        let challenges = server.challenges(at(0), &format!("{round}.orange.com"), b"", false, 1);
         phone.answer(&challenges).is_ok()
     });
     assert_eq!(rounds.count(), 16);
@@ -529,7 +529,7 @@ fn an_endless_chain_of_realms_ends() {
 #[test]
 fn a_stored_digest_answers_challenges_of_its_function_only() {
     let server = server(ServerSettings::default());
-    let challenges = server.challenges(at(0), REALM, false, 1);
+    let challenges = server.challenges(at(0), REALM, b"", false, 1);
     let challenges: Vec<_> =
         challenges.into_iter().map(|c| (Side::UserAgent, Challenge::Digest(c))).collect();
     let ha1 = Ha1::new(HashFunction::Md5, "tin", REALM, "hunter2");
@@ -565,7 +565,7 @@ fn what_is_stored_comes_back_equal() {
 #[test]
 fn a_nonce_is_refused_before_it_was_issued() {
     let mut nonces = Nonces::new(NonceSettings { life: Duration::from_secs(9), ..Default::default() }, &KEY);
-    let text = nonces.issue(at(100), REALM, 1);
-    let nonce::Reading::Issued { nonce, .. } = nonces.read(&text, REALM) else { panic!("ours") };
+    let text = nonces.issue(at(100), REALM, b"", 1);
+    let nonce::Reading::Issued { nonce, .. } = nonces.read(&text, REALM, b"") else { panic!("ours") };
     assert_eq!(nonces.judge_use(at(99), nonce.with_count(Some(1))), NonceVerdict::Stale);
 }

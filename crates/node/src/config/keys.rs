@@ -3,14 +3,16 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use dialtone_roles::settings::{DigestSettings, Foreign, ProxySettings, RegistrarSettings};
+use dialtone_roles::settings::{
+    DigestSettings, Foreign, GuessSettings, Integrity, ProxySettings, RegistrarSettings,
+};
 
 use crate::listen::ListenAddress;
 
 use super::address::{HostName, HttpListen, UserName};
 use super::route::RouteUri;
 use super::table::{Table, tables};
-use super::value::{FilePath, LogFormat, LogLevel, Setting, Size};
+use super::value::{AskedMethod, FilePath, LogFormat, LogLevel, Setting, Size};
 
 /// What a running server does with a changed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +118,39 @@ tables! {
         nonce_life: Duration = DigestSettings::default().nonce_life, ms(10 * SECOND, DAY), Restart;
         /// Challenges whose use each shard follows, against replayed answers.
         nonces_max: u64 = count(DigestSettings::default().nonces_max), 1_024..=16_777_216, Restart;
+        /// Whether a challenge can be answered only from the address that it was sent to (of IPv6, its network of 64
+        /// bits). It keeps others from holding a user off in the name of his address; RFC 7616 §3.3 warns of clients
+        /// whose requests come by different addresses, which would be asked again each time.
+        bind_nonce: bool = false, (), Restart;
+        /// Whether passwords protect the bodies of requests too (`qop=auth-int`). `off`: they never do, and a body that
+        /// somebody changes on its way passes. `offered`: the phone chooses. `required`: a changed body is refused
+        /// with 401 or 407, and phones that can't do it are kept out.
+        integrity: Integrity = Integrity::Offered, (), Restart;
+        /// Methods that need no password outside of calls. ACK and CANCEL never need one; REGISTER, and what users
+        /// send to domains that are not ours, always does.
+        free_methods: Vec<AskedMethod> = Vec::new(), (), Reload;
+        /// Methods that need a password within calls and subscriptions too, if From names a user of ours: `["BYE"]`,
+        /// say. Usually who began a dialog has shown a password, and the route through this server is known to nobody
+        /// else.
+        dialog_methods: Vec<AskedMethod> = Vec::new(), (), Reload;
+    }
+    /// Who guesses passwords is held off: answered 403 with Retry-After, without a look at the password. Phones of real
+    /// users behind the same address go on.
+    "guesses", guesses: Guesses {
+        /// Wrong passwords of one user from one address (of IPv6, a network of 64 bits) within `window`, until both
+        /// together are held off. 0: never. Each shard counts for itself, but whom one holds off, all do.
+        failures: u64 = u64::from(GuessSettings::default().failures), 0..=1_000_000, Reload;
+        /// The same from one address, whoever the user; four times as many where somebody has shown a right password
+        /// within a day. 0: never.
+        source_failures: u64 = u64::from(GuessSettings::default().source_failures), 0..=1_000_000, Reload;
+        /// The time in which they are counted.
+        window: Duration = GuessSettings::default().window, ms(SECOND, DAY), Reload;
+        /// How long somebody is held off the first time. Each wrong password after that doubles it.
+        hold: Duration = GuessSettings::default().hold, ms(SECOND, DAY), Reload;
+        /// How long at most.
+        hold_max: Duration = GuessSettings::default().hold_max, ms(SECOND, 30 * DAY), Reload;
+        /// Users and addresses whose failures each shard remembers.
+        entries: u64 = count(GuessSettings::default().entries_max), 100..=16_777_216, Reload;
     }
     /// The registrar (RFC 3261 §10).
     "registrar", registrar: Registrar {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dialtone_roles::Settings;
 use dialtone_roles::settings::{
-    DigestSettings, Domain, Foreign, Limits, Listener, ProxySettings, RegistrarSettings, Robot, RobotKind,
-    Secret, Timers,
+    DigestSettings, Domain, Foreign, GuessSettings, Limits, Listener, ProxySettings, RegistrarSettings,
+    Robot, RobotKind, Secret, Timers,
 };
 
 use crate::listen::{ListenAddress, is_public};
@@ -70,6 +70,8 @@ pub struct Resolved {
     pub registrar: RegistrarSettings,
     /// Digest.
     pub digest: DigestSettings,
+    /// Who guesses passwords.
+    pub guesses: GuessSettings,
     /// Limits.
     pub limits: Limits,
     /// The store.
@@ -118,6 +120,7 @@ impl Resolved {
             proxy: self.proxy,
             registrar: self.registrar,
             digest: self.digest,
+            guesses: self.guesses,
             limits: self.limits,
             ..Settings::new(secret)
         }
@@ -198,7 +201,12 @@ impl Config {
             digest: DigestSettings {
                 nonce_life: self.digest.nonce_life.value,
                 nonces_max: count(&self.digest.nonces_max),
+                bind_nonce: self.digest.bind_nonce.value,
+                integrity: self.digest.integrity.value,
+                free: self.digest.free_methods.value.iter().map(|method| method.method()).collect(),
+                in_dialog: self.digest.dialog_methods.value.iter().map(|method| method.method()).collect(),
             },
+            guesses: self.guess_settings(),
             limits: self.limits(),
             store: StoreSettings { journal: self.store.journal.value, batch: self.store.batch.value },
             control,
@@ -218,6 +226,18 @@ impl Config {
             binding_bytes: count(&self.registrar.binding_bytes),
             path_unasked: self.registrar.path_unasked.value,
             flow_timer_s: seconds(&self.registrar.flow_timer),
+        }
+    }
+
+    fn guess_settings(&self) -> GuessSettings {
+        let number = |setting: &Setting<u64>| u32::try_from(setting.value).unwrap_or(u32::MAX);
+        GuessSettings {
+            failures: number(&self.guesses.failures),
+            source_failures: number(&self.guesses.source_failures),
+            window: self.guesses.window.value,
+            hold: self.guesses.hold.value,
+            hold_max: self.guesses.hold_max.value,
+            entries_max: count(&self.guesses.entries),
         }
     }
 
@@ -338,6 +358,7 @@ impl Check<'_> {
                 &registrar.expires_max,
             ),
             ("timers.t1", &timers.t1, "timers.t2", &timers.t2),
+            ("guesses.hold", &self.config.guesses.hold, "guesses.hold_max", &self.config.guesses.hold_max),
         ];
         for (less_key, less, more_key, more) in pairs {
             if less.value > more.value {

@@ -1,7 +1,8 @@
 use std::path::Path;
 
 use dialtone_roles::Settings;
-use dialtone_roles::settings::{Foreign, Secret};
+use dialtone_roles::settings::{Foreign, Integrity, Secret};
+use dialtone_wire::Method;
 use proptest::prelude::*;
 
 use super::*;
@@ -114,6 +115,17 @@ fn each_value_arrives_where_it_belongs() {
         digest.required = false
         digest.nonce_life = "1h"
         digest.nonces_max = 2048
+        digest.bind_nonce = true
+        digest.integrity = "required"
+        digest.free_methods = ["OPTIONS", "MESSAGE"]
+        digest.dialog_methods = ["BYE"]
+        [guesses]
+        failures = 3
+        source_failures = 0
+        window = "2m"
+        hold = "4s"
+        hold_max = "5m"
+        entries = 600
         [registrar]
         expires_min = "30s"
         expires_default = "2m"
@@ -173,7 +185,7 @@ fn each_value_arrives_where_it_belongs() {
 fn rest_of_the_values(resolved: &Resolved) {
     let settings = resolved.settings(1, Secret([0; 32]), 0, Vec::new());
     let got = format!(
-        "{} {:?} {} {:?} {:?} {:?} {:?} {:?}\n{:?}\n{:?}\n{:?}\n{:?} {} {:?} {:?} {:?}",
+        "{} {:?} {} {:?} {:?} {:?} {:?} {:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?} {} {:?} {:?} {:?}",
         settings.shards,
         resolved.drain,
         settings.authenticate,
@@ -184,6 +196,7 @@ fn rest_of_the_values(resolved: &Resolved) {
         settings.timers.t4(),
         settings.registrar,
         settings.digest,
+        settings.guesses,
         settings.domains.iter().map(|d| (d.name.as_str(), d.aliases.clone())).collect::<Vec<_>>(),
         resolved.store,
         resolved.control.display(),
@@ -194,7 +207,9 @@ fn rest_of_the_values(resolved: &Resolved) {
     let expected = "4 60s false Open 200s 100ms 2s 3s\n\
         RegistrarSettings { expires_min_s: 30, expires_default_s: 120, expires_max_s: 86400, bindings_per_aor: 1, \
         binding_bytes: 512, path_unasked: true, flow_timer_s: 120 }\n\
-        DigestSettings { nonce_life: 3600s, nonces_max: 2048 }\n\
+        DigestSettings { nonce_life: 3600s, nonces_max: 2048, bind_nonce: true, integrity: Required, \
+        free: Methods(8208), in_dialog: Methods(4) }\n\
+        GuessSettings { failures: 3, source_failures: 0, window: 120s, hold: 4s, hold_max: 300s, entries_max: 600 }\n\
         [(\"example.com\", [\"192.0.2.1\", \"[2001:db8::1]\"]), (\"second.test\", [])]\n\
         StoreSettings { journal: false, batch: 0ns } /run/dialtone.sock Some([::1]:9090) Json Debug";
     assert_eq!(got, expected);
@@ -517,6 +532,36 @@ fn every_value_of_foreign_is_written_as_it_is_read() {
     for foreign in [Foreign::Refuse, Foreign::Authenticated, Foreign::Open] {
         let written = super::value::Scalar::write(&foreign);
         assert_eq!(resolved(&format!("[proxy]\nforeign = {written}")).foreign, foreign);
+    }
+}
+
+#[test]
+fn every_choice_about_digest_is_written_as_it_is_read() {
+    for integrity in [Integrity::Off, Integrity::Offered, Integrity::Required] {
+        let written = super::value::Scalar::write(&integrity);
+        assert_eq!(resolved(&format!("[digest]\nintegrity = {written}")).digest.integrity, integrity);
+    }
+    let methods = [
+        "INVITE",
+        "BYE",
+        "OPTIONS",
+        "PRACK",
+        "UPDATE",
+        "INFO",
+        "REFER",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "PUBLISH",
+        "MESSAGE",
+    ];
+    for method in methods {
+        let asked = resolved(&format!("[digest]\nfree_methods = [\"{method}\"]")).digest.free;
+        let contains = |name: &str| asked.contains(&Method::parse(name.as_bytes()).expect("a method"));
+        assert!(methods.iter().all(|other| contains(other) == (*other == method)), "{method}");
+    }
+    for never in ["ACK", "CANCEL", "REGISTER", "FETCH"] {
+        let text = format!("[digest]\nfree_methods = [\"{never}\"]");
+        assert!(Config::read(&text, "t.toml").is_err(), "{never}");
     }
 }
 

@@ -4,7 +4,8 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dialtone_roles::settings::Foreign;
+use dialtone_roles::settings::{Foreign, Integrity};
+use dialtone_wire::Method;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -406,6 +407,30 @@ impl LogLevel {
     }
 }
 
+/// A method whose requests may be asked for a password, or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the method of its name")]
+pub enum AskedMethod {
+    Invite,
+    Bye,
+    Options,
+    Prack,
+    Update,
+    Info,
+    Refer,
+    Subscribe,
+    Notify,
+    Publish,
+    Message,
+}
+
+impl AskedMethod {
+    /// The method.
+    pub fn method(self) -> Method {
+        Method::parse(Choice::word(&self).as_bytes()).expect("each word is a method")
+    }
+}
+
 /// A value that is one of a few words.
 pub(super) trait Choice {
     const WORDS: &'static [&'static str];
@@ -420,7 +445,8 @@ macro_rules! choice {
             fn word(&self) -> &'static str {
                 match self {
                     $($value => $word,)*
-                    // `Foreign` may grow; a test holds that each of its values is read as it is written.
+                    // Some of them may grow; tests hold that each of their values is read as it is written.
+                    #[allow(unreachable_patterns, reason = "not all of them may grow")]
                     _ => $first,
                 }
             }
@@ -457,6 +483,17 @@ choice!(
     LogLevel, "a log level",
     "error" => LogLevel::Error, "warn" => LogLevel::Warn, "info" => LogLevel::Info, "debug" => LogLevel::Debug,
     "trace" => LogLevel::Trace
+);
+choice!(
+    Integrity, "whether bodies are protected",
+    "offered" => Integrity::Offered, "off" => Integrity::Off, "required" => Integrity::Required
+);
+choice!(
+    AskedMethod, "a method",
+    "INVITE" => AskedMethod::Invite, "BYE" => AskedMethod::Bye, "OPTIONS" => AskedMethod::Options,
+    "PRACK" => AskedMethod::Prack, "UPDATE" => AskedMethod::Update, "INFO" => AskedMethod::Info,
+    "REFER" => AskedMethod::Refer, "SUBSCRIBE" => AskedMethod::Subscribe, "NOTIFY" => AskedMethod::Notify,
+    "PUBLISH" => AskedMethod::Publish, "MESSAGE" => AskedMethod::Message
 );
 choice!(
     Foreign, "what happens to foreign domains",

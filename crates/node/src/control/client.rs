@@ -173,6 +173,22 @@ impl Control {
         self.ask(&json!({"schema": 1, "op": "reload"}))
     }
 
+    /// Drops what an IP address sends from now on, for some seconds or until it is freed.
+    ///
+    /// # Errors
+    /// When it is no address, or the server gives no answer.
+    pub fn block(&mut self, address: &str, time_s: Option<u64>) -> Result<Value, AskError> {
+        self.ask(&json!({"schema": 1, "op": "block", "address": address, "time_s": time_s}))
+    }
+
+    /// Frees an IP address or a user, or without either everybody who is held off or blocked.
+    ///
+    /// # Errors
+    /// When the server gives no answer.
+    pub fn unblock(&mut self, target: Option<&str>) -> Result<Value, AskError> {
+        self.ask(&json!({"schema": 1, "op": "unblock", "target": target, "all": target.is_none()}))
+    }
+
     fn ask(&mut self, request: &Value) -> Result<Value, AskError> {
         let answer = match &mut self.way {
             Way::Store(handler) => handler.answer(request),

@@ -1,7 +1,9 @@
 //! One request of the control socket, one answer: JSON objects.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
+use dialtone_roles::{Freed, Source};
 use dialtone_wire::time::Instant;
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
@@ -16,6 +18,10 @@ pub(crate) const USERS_MAX: usize = 500;
 const LIST_MAX: usize = 2_000;
 /// Entries of a page when nothing else is asked for.
 const PAGE: usize = 100;
+/// Who is held off, in the answer to `status`, at most.
+const HELD_OFF_MAX: usize = 100;
+/// Seconds for which somebody can be blocked: ten years.
+const TIME_S_MAX: u64 = 315_360_000;
 /// Entries of a page at most: what a shard looks at between two messages.
 const PAGE_MAX: usize = 500;
 
@@ -106,9 +112,12 @@ impl Handler {
                 let reload = self.facts.as_ref().and_then(|facts| facts.reload.as_ref());
                 reload.ok_or_else(|| Refused::bad("this server has no settings to read again"))?()
             }
+            Some("block") => self.block(request)?,
+            Some("unblock") => self.unblock(request)?,
             _ => {
                 return Err(Refused::bad(
-                    "expected `op`: status, registrations, calls, user.put, user.remove, user.list or reload",
+                    "expected `op`: status, registrations, calls, user.put, user.remove, user.list, block, unblock or \
+                     reload",
                 ));
             }
         };
@@ -149,9 +158,45 @@ impl Handler {
             "users": self.subscribers.list()?.len(),
             "registrations": number("bindings"),
             "calls": number("calls") + number("proxy_contexts"),
+            "held_off": shards::held_off(self.subscribers.shards(), HELD_OFF_MAX),
             "counters": groups,
             "tables": tables,
         }))
+    }
+
+    /// Drops what an address sends.
+    fn block(&self, request: &Value) -> Result<Value, Refused> {
+        self.facts()?;
+        let address = text(request, "address")?.and_then(|address| address.parse::<IpAddr>().ok());
+        let address = address.ok_or_else(|| Refused::bad("expected `address`: an IP address"))?;
+        let time = match &request["time_s"] {
+            Value::Null => None,
+            time => {
+                let time = time.as_u64().filter(|time| (1..=TIME_S_MAX).contains(time));
+                let time = time.ok_or_else(|| Refused::bad("expected `time_s`: 1 to 315360000 seconds"))?;
+                Some(Duration::from_secs(time))
+            }
+        };
+        shards::block(self.subscribers.shards(), Source::of(address), time)
+    }
+
+    /// Frees an address, a user, or everybody.
+    fn unblock(&self, request: &Value) -> Result<Value, Refused> {
+        self.facts()?;
+        let freed = match text(request, "target")? {
+            None if request["all"] == true => Freed::All,
+            None => return Err(Refused::bad("expected `target`: an IP address or a user; or `all`: true")),
+            Some(target) => match target.trim_end_matches("/64").parse::<IpAddr>() {
+                Ok(address) => Freed::Source(Source::of(address)),
+                Err(_) if target.contains('@') => Freed::User(target.into()),
+                Err(_) => {
+                    let domain = self.subscribers.domains().first();
+                    let domain = domain.ok_or_else(|| Refused::bad("expected a user with its domain"))?;
+                    Freed::User(smol_str::format_smolstr!("{target}@{domain}"))
+                }
+            },
+        };
+        shards::free(self.subscribers.shards(), &freed)
     }
 
     /// A page of bindings.

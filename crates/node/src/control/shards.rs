@@ -1,9 +1,11 @@
 //! Questions to shards: they go through the inbox of each, and come back within a second or not at all.
 
-use std::sync::mpsc::sync_channel;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, Page};
+use dialtone_roles::{Freed, Guesser, HeldOff, Source};
 use dialtone_wire::time::Instant;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
@@ -19,17 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The counters of all shards, and how many of them did not tell in time.
 pub(crate) fn counters(shards: &[Sender<Word>]) -> (Counters, usize) {
-    let deadline = clock::now() + PATIENCE;
-    let asked: Vec<_> = shards
-        .iter()
-        .map(|shard| {
-            let (to, from) = sync_channel(1);
-            shard.send(Word::Report(to)).ok().map(|()| from)
-        })
-        .collect();
-    let told: Vec<ShardCounters> =
-        asked.into_iter().filter_map(|from| from?.recv_timeout(deadline.since(clock::now())).ok()).collect();
-    (Counters::new(&told, None), shards.len() - told.len())
+    let (told, silent): (Vec<ShardCounters>, usize) = ask_all(shards, Word::Report);
+    (Counters::new(&told, None), silent)
 }
 
 /// A page of the bindings. `after` is the `next` of the page before.
@@ -87,8 +80,77 @@ pub(crate) fn calls(shards: &[Sender<Word>], after: Option<&str>, limit: usize) 
     Ok(json!({"calls": entries, "next": next}))
 }
 
+/// Those who are held off or blocked, at most `most`, each once: shards know of each other's.
+pub(crate) fn held_off(shards: &[Sender<Word>], most: usize) -> Vec<Value> {
+    let (told, _) = ask_all(shards, |to| Word::HeldOff { most, to });
+    let mut all: BTreeMap<(bool, Guesser), Option<Duration>> = BTreeMap::new();
+    for HeldOff { guesser, left, blocked } in told.into_iter().flatten() {
+        let known = all.entry((!blocked, guesser)).or_insert(left);
+        *known = match (*known, left) {
+            (Some(one), Some(other)) => Some(one.max(other)),
+            _ => None,
+        };
+    }
+    let entry = |((held, guesser), left): ((bool, Guesser), Option<Duration>)| {
+        let mut entry = described(&guesser);
+        entry["blocked"] = json!(!held);
+        entry["left_s"] = json!(left.map(|left| left.as_millis().div_ceil(1000)));
+        entry
+    };
+    all.into_iter().take(most).map(entry).collect()
+}
+
+fn described(guesser: &Guesser) -> Value {
+    json!({"source": guesser.source.to_string(), "user": guesser.user.as_deref()})
+}
+
+/// Blocks a source in all shards.
+pub(crate) fn block(
+    shards: &[Sender<Word>],
+    source: Source,
+    time: Option<Duration>,
+) -> Result<Value, Refused> {
+    let (told, silent) = ask_all(shards, |to| Word::Block { source, time, to });
+    if silent > 0 {
+        return Err(busy());
+    }
+    if !told.into_iter().all(|has_room| has_room) {
+        return Err(Refused { code: "full", message: "too many sources are blocked: free some".to_owned() });
+    }
+    Ok(json!({"source": source.to_string(), "time_s": time.map(|time| time.as_secs())}))
+}
+
+/// Frees those who are held off or blocked, in all shards.
+pub(crate) fn free(shards: &[Sender<Word>], freed: &Freed) -> Result<Value, Refused> {
+    let (told, silent) = ask_all(shards, |to| Word::Free { freed: freed.clone(), to });
+    if silent > 0 {
+        return Err(busy());
+    }
+    let all: BTreeSet<Guesser> = told.into_iter().flatten().collect();
+    Ok(json!({"freed": all.iter().map(described).collect::<Vec<_>>()}))
+}
+
+/// What all shards answer, and how many of them did not in time.
+fn ask_all<T>(shards: &[Sender<Word>], word: impl Fn(SyncSender<T>) -> Word) -> (Vec<T>, usize) {
+    let deadline = clock::now() + PATIENCE;
+    let asked: Vec<_> = shards
+        .iter()
+        .map(|shard| {
+            let (to, from) = sync_channel(1);
+            shard.send(word(to)).ok().map(|()| from)
+        })
+        .collect();
+    let told: Vec<T> =
+        asked.into_iter().filter_map(|from| from?.recv_timeout(deadline.since(clock::now())).ok()).collect();
+    let silent = shards.len() - told.len();
+    (told, silent)
+}
+
+fn busy() -> Refused {
+    Refused { code: "busy", message: "a shard is too busy to tell: ask again".to_owned() }
+}
+
 fn ask<T>(shard: &Sender<Word>, word: Word, from: &std::sync::mpsc::Receiver<T>) -> Result<T, Refused> {
-    let busy = || Refused { code: "busy", message: "a shard is too busy to tell: ask again".to_owned() };
     shard.send(word).map_err(|_| busy())?;
     from.recv_timeout(PATIENCE).map_err(|_| busy())
 }

@@ -155,6 +155,31 @@ fn the_settings_are_read_again_by_request() {
 }
 
 #[test]
+fn an_address_is_blocked_in_all_shards_listed_once_and_freed() {
+    let (folder, data) = folder();
+    let server = start(folder.path(), "[server]\nshards = 3\n");
+    let mut control = Control::connect(&data).expect("it runs");
+    let answer = control.block("2001:db8::7", None).expect("blocked");
+    assert_eq!(answer["source"], "2001:db8::/64");
+    control.block("192.0.2.7", Some(60)).expect("blocked");
+    let status = control.status().expect("a status");
+    let held_off = status["held_off"].as_array().expect("a list");
+    let seen: Vec<_> =
+        held_off.iter().map(|entry| (&entry["source"], &entry["user"], &entry["blocked"])).collect();
+    let (first, second) = (json!("192.0.2.7"), json!("2001:db8::/64"));
+    assert_eq!(seen, [(&first, &Value::Null, &json!(true)), (&second, &Value::Null, &json!(true))]);
+    assert_eq!((&held_off[0]["left_s"], &held_off[1]["left_s"]), (&json!(60), &Value::Null));
+    let answer = control.unblock(Some("2001:db8::/64")).expect("freed");
+    assert_eq!(answer["freed"], json!([{"source": "2001:db8::/64", "user": null}]));
+    assert_eq!(control.unblock(Some("alice")).expect("nobody")["freed"], json!([]));
+    assert_eq!(control.unblock(None).expect("everybody")["freed"].as_array().map(Vec::len), Some(1));
+    assert_eq!(control.status().expect("a status")["held_off"], json!([]));
+    assert_eq!(code(control.block("nowhere", None)), "bad-request");
+    assert_eq!(code(control.block("192.0.2.7", Some(0))), "bad-request");
+    server.stop();
+}
+
+#[test]
 fn garbage_on_the_socket_is_refused_and_others_are_served() {
     let (folder, data) = folder();
     let server = start(folder.path(), "");
@@ -173,6 +198,7 @@ fn garbage_on_the_socket_is_refused_and_others_are_served() {
         (r#"{"schema":1,"op":"explode"}"#, "bad-request"),
         (r#"{"schema":1,"op":"user.put","if":"new","users":[{"name":1}]}"#, "bad-request"),
         (r#"{"schema":1,"op":"user.put","if":"new","users":[]}"#, "bad-request"),
+        (r#"{"schema":1,"op":"unblock"}"#, "bad-request"),
         (r#"{"schema":1,"op":"registrations","limit":501}"#, "bad-request"),
         (r#"{"schema":1,"op":"registrations","after":"9:"}"#, "bad-request"),
     ] {

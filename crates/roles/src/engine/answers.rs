@@ -81,6 +81,13 @@ impl Engine {
                     proxy.found(&mut cx, context, leg, Some(found));
                 }
             }
+            Notice::HoldOff(hold) => {
+                let cx = Context { now, settings: &self.settings, core: &mut self.core };
+                self.authenticator.hold(&cx, hold);
+            }
+            Notice::Proven { from, user, domain } => {
+                self.authenticator.proven(now, from, &user, &domain);
+            }
             Notice::AskNonce { from, query, nonce } => {
                 let cx = Context { now, settings: &self.settings, core: &mut self.core };
                 let verdict = self.authenticator.judge_use(&cx, nonce);

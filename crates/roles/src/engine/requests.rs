@@ -1,5 +1,7 @@
 //! Packets and requests from the network, up to the point where a role takes over.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use dialtone_transaction::{Received, ServerId};
 use dialtone_wire::net::{Flow, Transmit};
@@ -41,6 +43,10 @@ impl Engine {
             let tag = self.stateless_tag(&message);
             let refusal = refusal::refuse_screened(&message, &screened, flow.remote, &tag);
             return self.refused(flow, refusal);
+        }
+        if message.is_request() && self.authenticator.is_blocked(now, flow.remote.ip()) {
+            self.core.counters.blocked += 1;
+            return;
         }
         let message = self.loosened(message);
         match message.method() {
@@ -113,8 +119,14 @@ impl Engine {
             Some((side, domain)) => {
                 let shown = credentials_for(&request, side, &domain);
                 let stale = shown.is_some();
-                match shown.filter(|shown| self.authenticator.has_live_nonce(now, shown)) {
-                    Some(credentials) => Some((side, domain, credentials)),
+                match shown.filter(|shown| self.authenticator.has_live_nonce(now, flow.remote, shown)) {
+                    Some(credentials) => {
+                        let held = self.authenticator.held_off(now, flow.remote, &credentials, &domain);
+                        if let Some(left) = held {
+                            return self.hold_off(now, &request, flow, left);
+                        }
+                        Some((side, domain, credentials))
+                    }
                     None if self.core.transactions.absorb_repetition(now, &request) => return,
                     None => return self.challenge_stateless(now, &request, flow, side, &domain, stale),
                 }
@@ -139,6 +151,19 @@ impl Engine {
                 self.authenticator.begin(&mut cx, presented);
             }
         }
+    }
+
+    /// Refuses credentials without a look at them: their sender has failed too often. A copy of a request that was
+    /// let in before is still that one.
+    fn hold_off(&mut self, now: Instant, request: &Message, flow: Flow, left: Duration) {
+        if self.core.transactions.absorb_repetition(now, request) {
+            return;
+        }
+        self.core.counters.held_off += 1;
+        let seconds = left.as_millis().div_ceil(1000);
+        self.respond_stateless(request, flow, Status::of(403), |writer| {
+            writer.header(HeaderName::RetryAfter, seconds);
+        });
     }
 
     /// Begins a server transaction; `None` when the request repeats one, or is refused because there are too many.

@@ -2,6 +2,7 @@
 
 mod draining;
 mod forwarding;
+mod guessing;
 mod hostile;
 mod journal;
 mod peers;
