@@ -7,7 +7,9 @@ mod dialog;
 pub mod digest;
 mod draft;
 pub mod offer_answer;
+pub mod reliable;
 mod route_set;
+pub mod session_timer;
 mod text;
 
 pub use dialog::{Dialog, DialogError, DialogId, OutOfOrder, State};
