@@ -13,6 +13,9 @@ pub mod dial_plan;
 mod digest;
 
 pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
+mod mode;
+
+pub use mode::{Mode, NextHops};
 
 pub use destination::{Destination, Group, Member, Strategy};
 
@@ -105,6 +108,10 @@ pub struct Domain {
     pub service_route: Vec<SmolStr>,
     /// Users who may register for all others of the domain (RFC 3261 §10.2, third-party registration).
     pub registrants: Vec<SmolStr>,
+    /// How much is remembered of requests for it.
+    pub mode: Mode,
+    /// Where all requests for it go, REGISTER too; empty when we are its registrar.
+    pub next_hops: NextHops,
 }
 
 /// A user that the server plays itself.

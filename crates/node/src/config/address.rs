@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use dialtone_wire::net::Transport;
-use dialtone_wire::uri::Host;
+use dialtone_wire::uri::{Host, UriBuf};
 use smol_str::SmolStr;
 use toml::de::DeValue;
 
@@ -112,6 +112,39 @@ impl Scalar for UserName {
 
     fn write(&self) -> String {
         quoted(&self.0)
+    }
+}
+
+/// A server that requests are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NextHop(UriBuf);
+
+impl NextHop {
+    const EXAMPLE: &'static str = "\"sip:10.0.0.2:5060\" or \"sip:registrar.example.com;transport=tcp\"";
+
+    /// Its URI.
+    pub fn uri(&self) -> &UriBuf {
+        &self.0
+    }
+}
+
+impl Scalar for NextHop {
+    type Bounds = ();
+    const KIND: &'static str = "the sip: URI of a server";
+
+    fn parse(value: &DeValue<'_>, (): &()) -> Result<NextHop, Fault> {
+        let text = value.as_str().ok_or_else(|| wrong_type(value, Self::KIND, Self::EXAMPLE))?;
+        let read = || {
+            let uri = UriBuf::parse(text).ok()?;
+            let sip = *uri.uri().as_sip()?;
+            let carries = matches!(sip.transport(), None | Some(Transport::Udp | Transport::Tcp));
+            (sip.user.is_none() && !sip.secure && carries).then(|| NextHop(uri.clone()))
+        };
+        read().ok_or_else(|| malformed(text, Self::KIND, Self::EXAMPLE))
+    }
+
+    fn write(&self) -> String {
+        quoted(self.0.as_str())
     }
 }
 

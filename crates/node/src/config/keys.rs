@@ -4,12 +4,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dialtone_roles::settings::{
-    DigestSettings, Foreign, GuessSettings, Integrity, ProxySettings, RegistrarSettings,
+    DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings,
 };
 
 use crate::listen::ListenAddress;
 
-use super::address::{HostName, HttpListen, UserName};
+use super::address::{HostName, HttpListen, NextHop, UserName};
 use super::route::RouteUri;
 use super::table::{Table, tables};
 use super::value::{AskedMethod, FilePath, LogFormat, LogLevel, Setting, Size};
@@ -273,6 +273,15 @@ tables! {
         /// Users who may register the phones of all other users of the domain (RFC 3261 §10.2, third-party
         /// registration). Everybody else registers only himself.
         registrants: Vec<UserName> = Vec::new(), (), Reload;
+        /// How much the proxy remembers of requests for this domain. `"stateless"`: nothing (RFC 3261 §16.11); the next
+        /// hop repeats what is lost and asks for passwords, and of several phones of a user one rings.
+        /// `"transaction"`: each request until it is answered. `"call"`: beside that each call until its end, so that
+        /// it is listed and recorded.
+        mode: Mode = Mode::Call, (), Reload;
+        /// The server that has the users of this domain, when it is not this one: all requests for the domain go
+        /// there, REGISTER too, and it is that server which asks for passwords. Of several one is taken by a hash of
+        /// the Call-ID.
+        next_hop: Vec<NextHop> = Vec::new(), (), Reload;
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use dialtone_roles::Settings;
 use dialtone_roles::settings::{
-    DigestSettings, Domain, Foreign, GuessSettings, Limits, Listener, ProxySettings, RegistrarSettings,
-    Robot, RobotKind, Secret, Timers,
+    DigestSettings, Domain, Foreign, GuessSettings, Limits, Listener, NextHops, ProxySettings,
+    RegistrarSettings, Robot, RobotKind, Secret, Timers,
 };
 
 use crate::listen::{ListenAddress, is_public};
@@ -326,6 +326,8 @@ impl Check<'_> {
                 aliases: entry.aliases.value.iter().map(|alias| alias.as_str().into()).collect(),
                 service_route: entry.service_route.value.iter().map(RouteUri::value).collect(),
                 registrants: entry.registrants.value.iter().map(|user| user.as_str().into()).collect(),
+                mode: entry.mode.value,
+                next_hops: NextHops(entry.next_hop.value.iter().map(|hop| hop.uri().clone()).collect()),
             })
             .collect();
         let named = |name: &HostName| {

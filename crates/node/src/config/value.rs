@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dialtone_roles::settings::{Foreign, Integrity};
+use dialtone_roles::settings::{Foreign, Integrity, Mode};
 use dialtone_wire::Method;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -494,6 +494,10 @@ choice!(
     "PRACK" => AskedMethod::Prack, "UPDATE" => AskedMethod::Update, "INFO" => AskedMethod::Info,
     "REFER" => AskedMethod::Refer, "SUBSCRIBE" => AskedMethod::Subscribe, "NOTIFY" => AskedMethod::Notify,
     "PUBLISH" => AskedMethod::Publish, "MESSAGE" => AskedMethod::Message
+);
+choice!(
+    Mode, "a mode of the proxy",
+    "call" => Mode::Call, "transaction" => Mode::Transaction, "stateless" => Mode::Stateless
 );
 choice!(
     Foreign, "what happens to foreign domains",
