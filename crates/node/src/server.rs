@@ -138,7 +138,7 @@ impl Server {
             .http
             .map(|address| bind_http(address).map_err(|source| StartError::Http { address, source }))
             .transpose()?;
-        let secret = Secret(random::seed());
+        let secret = Secret(store.secret()?);
         let settings = resolved.settings(0, secret, clock::unix_start_s(), listeners);
         let journal = store.journal()?.filter(|_| resolved.store.journal);
         let journal = journal.map(|store| JournalParts { store, batch: resolved.store.batch });

@@ -84,6 +84,14 @@ pub trait Store: Send {
     /// When the engine fails; nothing changes then.
     fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError>;
 
+    /// 32 bytes that nobody else knows, the same each time for what outlives the process.
+    ///
+    /// # Errors
+    /// When they can't be kept.
+    fn secret(&self) -> Result<[u8; 32], StoreError> {
+        Ok(crate::random::seed())
+    }
+
     /// What bindings and call records are journalled with; `None` where nothing outlives the process.
     ///
     /// # Errors

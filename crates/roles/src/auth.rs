@@ -26,7 +26,7 @@ use crate::guesses::{Freed, Guesser, Guesses, HeldOff, Hold, Source};
 use crate::io::{Event, Notice, Output, Query};
 use crate::old_phones::OldPhones;
 use crate::queries::Waiting;
-use crate::settings::{Integrity, Settings};
+use crate::settings::{Domain, Integrity, Settings};
 
 /// Whether we ask as a registrar or user agent (401) or as a proxy (407).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,7 +344,11 @@ fn tell_others(cx: &mut Context<'_>, notice: impl Fn() -> Notice) {
 /// 3665 §3.3), whether we ask for them or not. Whom we forward to could guess passwords by them.
 pub(crate) fn own_credentials(settings: &Settings, request: &Message) -> SmallVec<[usize; 1]> {
     let is_own = |value: &[u8]| match Credentials::parse(value) {
-        Ok(Credentials::Digest(digest)) => settings.domains.iter().any(|domain| domain.name == digest.realm),
+        // Those for a domain that another server has are for that server.
+        Ok(Credentials::Digest(digest)) => {
+            let is_it = |domain: &Domain| domain.next_hops.is_empty() && domain.name == digest.realm;
+            settings.domains.iter().any(is_it)
+        }
         _ => false,
     };
     let lines = request.header_lines().enumerate();

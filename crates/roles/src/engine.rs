@@ -24,12 +24,14 @@ use crate::listing::{CallCursor, ListedBinding, ListedCall, Page};
 use crate::location::Location;
 use crate::policy::Decision;
 use crate::proxy::Proxy;
+use crate::proxy::stateless::forward_response;
 use crate::route_token::RouteTokens;
 use crate::settings::Settings;
 use crate::ua::{ServerEvent, Ua};
 
 mod act;
 mod answers;
+mod pass;
 mod requests;
 mod stateless;
 
@@ -318,7 +320,10 @@ impl Engine {
             Some(Matched::PassUp(client)) => client,
             Some(Matched::Absorbed(_)) => return,
             None => {
-                self.core.counters.stray_responses += 1;
+                let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
+                if !forward_response(&mut cx, &self.tokens.branches, &response) {
+                    self.core.counters.stray_responses += 1;
+                }
                 return;
             }
         };

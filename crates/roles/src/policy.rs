@@ -1,15 +1,21 @@
 //! What is to be done with a request: a pure function of the request and the settings. The engine carries it out.
 
+use dialtone_wire::net::Flow;
 use dialtone_wire::uri::{SipUri, Uri};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::auth::{Side, own_credentials};
 use crate::proxy::Onward;
-use crate::proxy::forward::TOKEN_PARAM;
+use crate::proxy::forward::{Phone, TOKEN_PARAM};
 use crate::registrar::canonical_aor;
-use crate::route_token::{RouteTokens, is_right};
-use crate::settings::{Domain, Foreign, Methods, Robot, Settings};
+use crate::route_token::{RouteTokens, STATELESS, is_right};
+use crate::settings::{Domain, Foreign, Methods, Mode, Robot, Settings};
+
+mod edge;
+
+/// Routes of ours in one request whose flow is read.
+const FLOWS_MAX: usize = 4;
 
 /// What is to be done with a request.
 #[derive(Clone, Debug)]
@@ -64,6 +70,8 @@ impl Decision {
         let is_in = |methods: Methods| request.method().is_some_and(|method| methods.contains(method));
         let in_dialog = || is_in(settings.digest.in_dialog) && matches!(request.to_tag(), Ok(Some(_)));
         match self {
+            // What we forget at once can't wait for a password: who has the user asks for it.
+            Decision::User { onward, .. } if onward.mode == Mode::Stateless => None,
             Decision::Register { domain, .. } => Some((Side::Server, domain.clone())),
             Decision::Robot { .. } | Decision::User { .. } if is_in(settings.digest.free) => None,
             Decision::Robot { domain, .. } | Decision::User { domain, .. } => {
@@ -86,26 +94,38 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// Whether the request is forwarded, and nothing of it kept.
+    pub(crate) fn is_stateless(&self) -> bool {
+        match self {
+            Decision::User { onward, .. } | Decision::Route { onward, .. } => onward.mode == Mode::Stateless,
+            _ => false,
+        }
+    }
+}
+
 /// The domain of ours that From names.
 fn callers_domain(settings: &Settings, request: &Message) -> Option<SmolStr> {
     let from = request.from().ok()?;
     let uri = from.uri.as_sip()?;
-    Some(settings.domain_of(&uri.host, uri.port)?.name.clone())
+    let domain = settings.domain_of(&uri.host, uri.port)?;
+    domain.next_hops.is_empty().then(|| domain.name.clone())
 }
 
-/// Decides about a request that is not CANCEL. `is_our_dialog` says whether it belongs to a dialog of our user agent.
+/// Decides about a request that came on a flow. `is_our_dialog` says whether it belongs to a dialog of our user agent.
 pub(crate) fn decide(
     settings: &Settings,
     tokens: &RouteTokens,
     request: &Message,
+    came: &Flow,
     is_our_dialog: bool,
 ) -> Decision {
     if is_our_dialog || settings.domains.is_empty() {
         return Decision::Ua;
     }
-    let own = own_routes(settings, tokens, request);
+    let own = own_routes(settings, tokens, request, came);
     let is_ack = request.method() == Some(&Method::Ack);
-    let mut decision = decide_target(settings, tokens, request, &own);
+    let mut decision = decide_target(settings, tokens, request, came, &own);
     if let Decision::User { onward, .. } | Decision::Route { onward, .. } = &mut decision {
         onward.credentials = own_credentials(settings, request);
     }
@@ -122,10 +142,23 @@ pub(crate) fn decide(
     decision
 }
 
-fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, own: &OwnRoutes) -> Decision {
+fn decide_target(
+    settings: &Settings,
+    tokens: &RouteTokens,
+    request: &Message,
+    came: &Flow,
+    own: &OwnRoutes,
+) -> Decision {
+    if let Some((flow, mode, token)) = &own.flow {
+        // RFC 5626 §5.3: only we can have written that, and it leads to that phone and nowhere else.
+        let phone = Some(Phone { token: token.clone(), is_sender: false });
+        let onward = Onward { flow: Some(*flow), phone, ..own.onward(tokens, request, *mode) };
+        return Decision::Route { onward, authenticate: false };
+    }
     // The other side of a call has its token too: it opens that dialog, and nothing that begins outside of one.
     let in_dialog = own.token_is_right && matches!(request.to_tag(), Ok(Some(_)));
-    let onward = || own.onward(tokens, request);
+    let mode = if own.is_stateless { Mode::Stateless } else { Mode::Call };
+    let onward = || own.onward(tokens, request, mode);
     let more_routes = request.values(HeaderName::Route).count() > own.count;
     if more_routes {
         return if in_dialog {
@@ -153,6 +186,10 @@ fn decide_target(settings: &Settings, tokens: &RouteTokens, request: &Message, o
         Ok(_) => return Decision::Refuse(Status::of(416)),
         Err(_) => return Decision::Refuse(Status::of(400)),
     };
+    let onward = || own.onward(tokens, request, domain.mode);
+    if !domain.next_hops.is_empty() {
+        return edge::decide(tokens, request, came, user.is_some(), domain, uri.as_ref(), onward());
+    }
     decide_local(settings, tokens, request, user, domain, uri.as_ref(), onward)
 }
 
@@ -216,9 +253,13 @@ struct OwnRoutes {
     /// One of them carried the token of this call: the request belongs to a dialog that went through us.
     token_is_right: bool,
     local: Option<std::net::SocketAddr>,
+    /// The token is that of a call which is forwarded without state.
+    is_stateless: bool,
+    /// The flow that one of them names, other than that by which the request came, with its token.
+    flow: Option<(Flow, Mode, SmolStr)>,
 }
 
-fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> OwnRoutes {
+fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message, came: &Flow) -> OwnRoutes {
     let mut own = OwnRoutes::default();
     let mut made = None;
     for route in request.addresses(HeaderName::Route) {
@@ -229,24 +270,41 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message) -> O
         }
         own.count += 1;
         own.local = uri.host.ip().map(|ip| std::net::SocketAddr::new(ip, uri.port_or_default()));
-        if let Some(came) = uri.params.value(TOKEN_PARAM) {
-            // Made once, however many routes a request claims to have.
-            let made = made.get_or_insert_with(|| tokens.make(request.call_id().unwrap_or("")));
-            own.token_is_right |= is_right(made, came);
+        if let Some(token) = uri.params.value(TOKEN_PARAM) {
+            // Made once, however many routes a request claims to have: all of ours in one call are alike.
+            let is_stateless = token.starts_with(STATELESS);
+            let mode = if is_stateless { Mode::Stateless } else { Mode::Call };
+            let made = made.get_or_insert_with(|| tokens.make(request.call_id().unwrap_or(""), mode));
+            if is_right(made, token) {
+                own.token_is_right = true;
+                own.is_stateless = is_stateless;
+            }
+        }
+        // A call between two phones of ours passes us twice, each time with up to two values.
+        if let Some(user) = uri.user.filter(|_| own.count <= FLOWS_MAX)
+            && let Some((flow, mode)) = tokens.flows.read(user)
+            && !is_same(&flow, came)
+        {
+            own.flow = Some((flow, mode, SmolStr::new(user)));
         }
     }
     own
 }
 
+/// Whether two flows lead to the same peer.
+fn is_same(one: &Flow, other: &Flow) -> bool {
+    (one.transport, one.remote) == (other.transport, other.remote)
+}
+
 impl OwnRoutes {
-    fn onward(&self, tokens: &RouteTokens, request: &Message) -> Onward {
+    fn onward(&self, tokens: &RouteTokens, request: &Message, mode: Mode) -> Onward {
         let starts_dialog = matches!(
             request.method(),
             Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
         ) && (request.method() == Some(&Method::Invite)
             || matches!(request.to_tag(), Ok(None)));
         let record_route =
-            starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id));
-        Onward { own_routes: self.count, local: self.local, record_route, ..Onward::default() }
+            starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id, mode));
+        Onward { own_routes: self.count, local: self.local, record_route, mode, ..Onward::default() }
     }
 }

@@ -25,14 +25,18 @@ use crate::listing::{CallState, ListedCall, Page};
 use crate::settings::Destination;
 
 pub(crate) mod best;
+mod flow_token;
 pub(crate) mod forward;
 mod legs;
 mod responses;
+pub(crate) mod stateless;
 mod target;
 mod tree;
 
 use best::Best;
+pub(crate) use flow_token::FlowTokens;
 pub(crate) use forward::Onward;
+pub(crate) use stateless::{Branches, Passing};
 pub(crate) use target::Target;
 use tree::Tree;
 pub(crate) use tree::{LegId, Outcome};

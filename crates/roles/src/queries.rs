@@ -10,7 +10,7 @@ use smol_str::SmolStr;
 use crate::auth::Presented;
 use crate::context::UaRequest;
 use crate::io::QueryId;
-use crate::proxy::{ContextId, LegId, Target};
+use crate::proxy::{ContextId, LegId, Passing, Target};
 use crate::registrar::Grant;
 
 /// What goes on when the answer is there.
@@ -43,6 +43,10 @@ pub(crate) enum Waiting {
         transport: Transport,
         port: u16,
     },
+    /// A request that is forwarded without state, to a host name.
+    Pass { passing: Box<Passing>, transport: Transport, port: u16 },
+    /// Another one, to the first binding of its address-of-record.
+    PassTo(Box<Passing>),
     /// A branch of a response context, to a host name.
     Branch { context: ContextId, leg: LegId, target: Box<Target>, transport: Transport, port: u16 },
 }

@@ -7,7 +7,11 @@ use smol_str::SmolStr;
 use subtle::ConstantTimeEq as _;
 
 use crate::gruu::GruuKeys;
-use crate::settings::Secret;
+use crate::proxy::{Branches, FlowTokens};
+use crate::settings::{Mode, Secret};
+
+/// How the token of a stateless call begins: no hexadecimal digit.
+pub(crate) const STATELESS: char = 's';
 
 /// Makes and checks tokens with one key.
 #[derive(Clone)]
@@ -16,22 +20,38 @@ pub(crate) struct RouteTokens {
     keyed: Hmac<Sha256>,
     /// Makes and reads GRUUs with the same key.
     pub(crate) gruus: GruuKeys,
+    /// Those of single flows.
+    pub(crate) flows: FlowTokens,
+    /// The branches of the stateless proxy.
+    pub(crate) branches: Branches,
 }
 
 impl RouteTokens {
     pub(crate) fn new(secret: &Secret) -> RouteTokens {
         let mut keyed = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
         keyed.update(b"record-route\0");
-        RouteTokens { keyed, gruus: GruuKeys::new(secret) }
+        RouteTokens {
+            keyed,
+            gruus: GruuKeys::new(secret),
+            flows: FlowTokens::new(secret),
+            branches: Branches::new(secret),
+        }
     }
 
-    /// The token for a call.
-    pub(crate) fn make(&self, call_id: &str) -> SmolStr {
+    /// The token for a call. That of a call which is forwarded without state begins with [`STATELESS`], so that the
+    /// requests of its dialog are forwarded in the same way.
+    pub(crate) fn make(&self, call_id: &str, mode: Mode) -> SmolStr {
         let mut mac = self.keyed.clone();
         mac.update(call_id.as_bytes());
+        let is_stateless = mode == Mode::Stateless;
+        if is_stateless {
+            // No Call-ID holds a zero byte.
+            mac.update(&[0]);
+        }
         let hash = mac.finalize().into_bytes();
         let digits = hash[..8].iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)])).collect()
+        let digits = digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
+        is_stateless.then_some(STATELESS).into_iter().chain(digits).collect()
     }
 }
 
@@ -53,11 +73,13 @@ mod tests {
     #[test]
     fn a_token_fits_its_call_and_its_server_only() {
         let (one, two) = (RouteTokens::new(&Secret([1; 32])), RouteTokens::new(&Secret([2; 32])));
-        let token = one.make("call");
+        let token = one.make("call", Mode::Call);
         assert_eq!(token.len(), 16);
-        assert!(is_right(&one.make("call"), &token));
-        assert!(!is_right(&one.make("other"), &token));
-        assert!(!is_right(&two.make("call"), &token));
-        assert!(!is_right(&one.make("call"), ""));
+        assert!(is_right(&one.make("call", Mode::Transaction), &token));
+        assert!(!is_right(&one.make("other", Mode::Call), &token));
+        assert!(!is_right(&two.make("call", Mode::Call), &token));
+        assert!(!is_right(&one.make("call", Mode::Call), ""));
+        let stateless = one.make("call", Mode::Stateless);
+        assert!(stateless.strip_prefix(STATELESS).is_some_and(|rest| rest.len() == 16 && rest != token));
     }
 }

@@ -23,6 +23,7 @@ pub struct Edits<'a> {
     push_routes: SmallVec<[&'a str; 2]>,
     append_route: Option<&'a str>,
     push_record_routes: SmallVec<[&'a str; 2]>,
+    push_path: Option<&'a str>,
     max_forwards: Option<u32>,
     removed: SmallVec<[HeaderName; 2]>,
     removed_lines: SmallVec<[usize; 2]>,
@@ -86,6 +87,12 @@ impl<'a> Edits<'a> {
         self
     }
 
+    /// Puts a Path value on top (RFC 3327 §5.2).
+    pub fn push_path(&mut self, value: &'a str) -> &mut Self {
+        self.push_path = Some(value);
+        self
+    }
+
     /// Sets Max-Forwards, which is added when it is absent.
     pub fn set_max_forwards(&mut self, hops: u32) -> &mut Self {
         self.max_forwards = Some(hops);
@@ -134,6 +141,9 @@ impl<'a> Edits<'a> {
         }
         for value in &self.push_routes {
             line(out, "Route", value);
+        }
+        if let Some(value) = self.push_path {
+            line(out, "Path", value);
         }
         self.write_headers(message, out);
         for (name, value) in &self.appended {

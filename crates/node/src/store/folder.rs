@@ -1,15 +1,21 @@
 //! The data folder: nobody else may read it, and one process has it at a time.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use crate::random;
 
 /// The name of the database in the folder.
 pub const DATABASE_NAME: &str = "dialtone.db";
 /// The name of the file whose lock says that the folder is in use.
 const LOCK_NAME: &str = "lock";
+/// The name of the file with the server's secret, and of one that is being written.
+const SECRET_NAME: &str = "secret";
+const NEW_SECRET_NAME: &str = "secret.new";
+const SECRET_BYTES: usize = 32;
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 /// The permissions of others than the owner.
@@ -53,6 +59,32 @@ impl Folder {
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The secret of this server, made when there is none yet. What it has signed, the Path of a registration and the
+    /// Record-Route of a call, is good after a restart too.
+    pub(crate) fn secret(&self) -> Result<[u8; SECRET_BYTES], StoreError> {
+        let path = self.path.join(SECRET_NAME);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                if let Ok(secret) = bytes.try_into() {
+                    return Ok(secret);
+                }
+                tracing::warn!("the file with the server's secret was damaged: there is a new one");
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(fault(&path, source)),
+        }
+        let secret = random::seed();
+        // Under another name until all of it is on the disk: there is never half of one.
+        let new = self.path.join(NEW_SECRET_NAME);
+        let mut file = open_private(&new)?;
+        file.set_len(0)
+            .and_then(|()| file.write_all(&secret))
+            .and_then(|()| file.sync_all())
+            .and_then(|()| std::fs::rename(&new, &path))
+            .map_err(|source| fault(&path, source))?;
+        Ok(secret)
     }
 
     /// The path of the database, which exists from now on and is readable for the owner only. What SQLite writes beside

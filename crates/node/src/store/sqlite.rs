@@ -139,6 +139,10 @@ impl Store for SqliteStore {
         Ok(removed.map_err(|error| damaged(error, &self.path))? > 0)
     }
 
+    fn secret(&self) -> Result<[u8; 32], StoreError> {
+        self.folder.secret()
+    }
+
     fn journal(&self) -> Result<Option<JournalStore>, StoreError> {
         SqliteStore::journal(self).map(Some)
     }

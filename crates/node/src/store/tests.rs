@@ -70,6 +70,23 @@ fn nobody_else_may_read_the_data() {
 }
 
 #[test]
+fn the_secret_of_a_folder_is_made_once_and_a_damaged_one_anew() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let secret = || {
+        let folder = Folder::take(folder.path()).expect("the folder");
+        SqliteStore::open(folder).expect("a store").secret().expect("a secret")
+    };
+    let first = secret();
+    assert_eq!(secret(), first);
+    let other = tempfile::tempdir().expect("a folder");
+    assert_ne!(Folder::take(other.path()).and_then(|folder| folder.secret()).expect("a secret"), first);
+    std::fs::write(folder.path().join("secret"), &first[..31]).expect("the file can be written");
+    let second = secret();
+    assert_ne!(second, first);
+    assert_eq!(secret(), second);
+}
+
+#[test]
 fn a_folder_in_use_is_refused_until_it_is_free() {
     let folder = tempfile::tempdir().expect("a folder");
     let first = open(folder.path()).expect("a store");

@@ -53,6 +53,10 @@ impl Engine {
                     self.core.failed.push_back((request, failure));
                 }
             }
+            Waiting::Pass { passing, transport, port } => {
+                self.pass_resolved(now, &passing, transport, port, &answer);
+            }
+            Waiting::PassTo(passing) => self.refuse_passing(&passing, Status::of(500)),
             Waiting::UaAck { invite, tag, draft, transport, port } => {
                 let (ua, mut cx) = self.ua_and_context(now);
                 let flow = first_address(&cx, &answer, transport, port);
@@ -75,12 +79,14 @@ impl Engine {
                 let notice = Notice::Bindings { query, found };
                 self.core.outputs.push_back(Output::Notice { to: from, notice });
             }
-            Notice::Bindings { query, found } => {
-                if let Some(Waiting::Leg { context, leg }) = self.core.queries.take(query) {
+            Notice::Bindings { query, found } => match self.core.queries.take(query) {
+                Some(Waiting::Leg { context, leg }) => {
                     let (proxy, mut cx) = self.proxy_and_context(now);
                     proxy.found(&mut cx, context, leg, Some(found));
                 }
-            }
+                Some(Waiting::PassTo(passing)) => self.pass_to(now, *passing, &found.bindings),
+                _ => {}
+            },
             Notice::HoldOff(hold) => {
                 let cx = Context { now, settings: &self.settings, core: &mut self.core };
                 self.authenticator.hold(&cx, hold);

@@ -84,7 +84,13 @@ impl Engine {
     fn request(&mut self, now: Instant, flow: Flow, request: Message) {
         self.core.counters.requests += 1;
         let is_our_dialog = self.ua.owns_dialog(&request);
-        let mut decision = decide(&self.settings, &self.tokens, &request, is_our_dialog);
+        let mut decision = decide(&self.settings, &self.tokens, &request, &flow, is_our_dialog);
+        if decision.is_stateless() {
+            if !self.core.transactions.absorb_repetition(now, &request) {
+                self.pass(now, flow, request, decision);
+            }
+            return;
+        }
         if let Decision::User { onward, .. } = &mut decision {
             // §16.3 step 4; RFC 5393 §4.2: bindings that lead back to us would multiply with each round.
             let trace = self.trace(&request);
@@ -193,6 +199,11 @@ impl Engine {
         self.core.counters.requests += 1;
         let invite = self.core.transactions.find_cancelled(&cancel);
         let Some(invite) = invite else {
+            // §16.10: what we forwarded without state is cancelled by whoever has the transaction.
+            let decision = decide(&self.settings, &self.tokens, &cancel, &flow, false);
+            if decision.is_stateless() {
+                return self.pass(now, flow, cancel, decision);
+            }
             return self.respond_stateless(&cancel, flow, Status::of(481), |_| ());
         };
         let Some(server) = self.begin(now, flow, &cancel) else { return };
@@ -251,7 +262,8 @@ impl Engine {
         if ua.handle_ack(&mut cx, &ack) {
             return;
         }
-        match decide(&self.settings, &self.tokens, &ack, false) {
+        match decide(&self.settings, &self.tokens, &ack, &flow, false) {
+            decision if decision.is_stateless() => self.pass(now, flow, ack, decision),
             Decision::Route { onward, authenticate: false } => {
                 let mut cx = self.context(now);
                 let sent = forward::forward_ack(&mut cx, &ack, flow, &onward);

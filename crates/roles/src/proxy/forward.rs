@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
 use crate::proxy::Target;
 use crate::random;
+use crate::settings::Mode;
 use crate::text::push_address;
 
 /// The parameter of our Record-Route that holds the route token.
@@ -31,6 +32,24 @@ pub(crate) struct Onward {
     pub(crate) record_route: Option<SmolStr>,
     /// What the branch says of the request as it came, by which we know it when it comes round again.
     pub(crate) trace: Option<u64>,
+    /// How much is remembered of it.
+    pub(crate) mode: Mode,
+    /// The server that has the domain; a Route that the request has goes first (§16.6 step 7).
+    pub(crate) next_hop: Option<UriBuf>,
+    /// The flow that a Route of ours named, by which the phone is reached (RFC 5626 §5.3).
+    pub(crate) flow: Option<Flow>,
+    /// The Path that a REGISTER gets (RFC 3327 §5.2).
+    pub(crate) path: Option<Box<str>>,
+    /// The flow to the phone, for our Record-Route: that by which the request came, or by which it goes.
+    pub(crate) phone: Option<Phone>,
+}
+
+/// The flow to a phone of which we are the first hop, as the user part of our Record-Route on its side.
+#[derive(Clone, Debug)]
+pub(crate) struct Phone {
+    pub(crate) token: SmolStr,
+    /// Whether the request comes from the phone, rather than going there.
+    pub(crate) is_sender: bool,
 }
 
 impl Onward {
@@ -51,6 +70,7 @@ impl Onward {
         }
         match self.next_route(request) {
             Some(route) => UriBuf::parse(route?).ok(),
+            None if target.uri.is_none() && self.next_hop.is_some() => self.next_hop.clone(),
             None => UriBuf::parse(target.uri.as_deref().unwrap_or(request.uri_text())).ok(),
         }
     }
@@ -109,7 +129,8 @@ pub(crate) fn build(
     branch: &str,
 ) -> Bytes {
     let via = via_value(&flow, branch);
-    let record_routes = onward.record_route.as_deref().map(|token| record_routes(came, flow, token));
+    let record_routes =
+        onward.record_route.as_deref().map(|token| record_routes(came, flow, token, onward.phone.as_ref()));
     let hops = request.max_forwards().ok().flatten().map_or(70, |hops| hops.saturating_sub(1));
     let uri = target.uri.as_deref();
     let strict_router = target.routes.is_empty().then(|| onward.strict_router(request)).flatten();
@@ -138,6 +159,9 @@ pub(crate) fn build(
     for (name, value) in &target.lines {
         edits.append(name, value);
     }
+    if let Some(path) = &onward.path {
+        edits.push_path(path);
+    }
     if flow.transport.is_reliable() {
         edits.ensure_content_length();
     }
@@ -148,10 +172,15 @@ pub(crate) fn build(
 
 /// Our Record-Route: one value, or where the request changes listeners two, the side of the next hop on top
 /// (RFC 5658 §3).
-fn record_routes(came: Flow, goes: Flow, token: &str) -> SmallVec<[String; 2]> {
-    let value = |flow: Flow| {
+fn record_routes(came: Flow, goes: Flow, token: &str, phone: Option<&Phone>) -> SmallVec<[String; 2]> {
+    let is_one = (came.local, came.transport) == (goes.local, goes.transport);
+    let value = |flow: Flow, is_side_of_sender: bool| {
         let mut value = String::with_capacity(64);
         value.push_str("<sip:");
+        if let Some(phone) = phone.filter(|phone| is_one || phone.is_sender == is_side_of_sender) {
+            value.push_str(&phone.token);
+            value.push('@');
+        }
         push_address(&mut value, flow.local);
         for part in [&transport_param(flow.transport), ";lr;", TOKEN_PARAM, "=", token, ">"] {
             value.push_str(part);
@@ -159,20 +188,25 @@ fn record_routes(came: Flow, goes: Flow, token: &str) -> SmallVec<[String; 2]> {
         value
     };
     let mut values = SmallVec::new();
-    values.push(value(goes));
-    if (came.local, came.transport) != (goes.local, goes.transport) {
-        values.push(value(came));
+    values.push(value(goes, false));
+    if !is_one {
+        values.push(value(came, true));
     }
     values
+}
+
+/// Where the ACK for a 2xx goes. It can't wait for a name to be looked up: contacts of dialogs that went through us
+/// are addresses.
+fn ack_flow(cx: &Context<'_>, ack: &Message, onward: &Onward) -> Option<Flow> {
+    let next_hop = onward.next_hop(ack, &Target::unchanged())?;
+    let Ok(Hop::Address(transport, remote)) = hop_of(&next_hop) else { return None };
+    cx.flow_to(transport, remote, onward.local)
 }
 
 /// Sends the ACK for a 2xx on, without any state (RFC 3261 §16.11 has the same rules for its branch: a repeated ACK
 /// may look new to the next hop, which harms nobody). Says whether it could be sent.
 pub(crate) fn forward_ack(cx: &mut Context<'_>, ack: &Message, came: Flow, onward: &Onward) -> bool {
-    let Some(next_hop) = onward.next_hop(ack, &Target::unchanged()) else { return false };
-    // An ACK can't wait for a name to be looked up: contacts of dialogs that went through us are addresses.
-    let Ok(Hop::Address(transport, remote)) = hop_of(&next_hop) else { return false };
-    let Some(flow) = cx.flow_to(transport, remote, onward.local) else { return false };
+    let Some(flow) = onward.flow.or_else(|| ack_flow(cx, ack, onward)) else { return false };
     let branch = cx.branch();
     let bytes = build(ack, came, onward, &Target::unchanged(), flow, &branch);
     cx.core.counters.forwarded += 1;

@@ -171,7 +171,10 @@ impl ResponseContext {
     /// Tries a destination.
     fn begin(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId) {
         match &self.tree.leg(at).destination {
-            None => self.tree.leg_mut(at).stages.push_back(SmallVec::from_iter([Target::unchanged()])),
+            None => {
+                let target = Target { flow: self.onward.flow, ..Target::unchanged() };
+                self.tree.leg_mut(at).stages.push_back(SmallVec::from_iter([target]));
+            }
             Some(Destination::Uri(uri)) => {
                 let target = Target::uri(uri.as_str());
                 self.tree.leg_mut(at).stages.push_back(SmallVec::from_iter([target]));

@@ -7,6 +7,7 @@ mod hostile;
 mod journal;
 mod peers;
 mod proxying;
+mod stateless;
 
 use dialtone_wire::HeaderName;
 

@@ -26,6 +26,8 @@ pub(crate) struct Server {
     /// The store takes its time: its answers are kept in `held`.
     pub(crate) holds_answers: bool,
     pub(crate) held: Vec<(QueryId, Answer)>,
+    /// Host names that are asked for.
+    pub(crate) names: Vec<(QueryId, String)>,
 }
 
 pub(crate) fn settings() -> Settings {
@@ -51,12 +53,13 @@ impl Server {
             next: None,
             holds_answers: false,
             held: Vec::new(),
+            names: Vec::new(),
         }
     }
 
     pub(crate) fn input(&mut self, input: Input) {
         let mut queries = Vec::new();
-        let sent = &mut self.sent;
+        let (sent, names) = (&mut self.sent, &mut self.names);
         self.next = turn(&mut self.engine, self.now, input, |output| match output {
             Output::Transmit(transmit) => {
                 let message = Message::parse(transmit.bytes, &Limits::default()).unwrap();
@@ -64,6 +67,7 @@ impl Server {
                 sent.push((transmit.flow.remote.to_string(), message));
             }
             Output::Query(id, Query::Credential { domain, user }) => queries.push((id, domain, user)),
+            Output::Query(id, Query::Resolve { host }) => names.push((id, host.to_string())),
             Output::Query(..) | Output::Notice { .. } | Output::Media(_) | Output::Event(_) => {}
             other => panic!("unexpected {other:?}"),
         });

@@ -1,0 +1,58 @@
+//! A domain whose users another server has: we are the first hop of its phones, and hand all requests on.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+
+use dialtone_wire::net::Flow;
+use dialtone_wire::uri::SipUri;
+use dialtone_wire::{HeaderName, Message, Method, Status};
+use foldhash::quality::FixedState;
+
+use super::Decision;
+use crate::context::transport_param;
+use crate::proxy::Onward;
+use crate::proxy::forward::Phone;
+use crate::route_token::RouteTokens;
+use crate::settings::Domain;
+use crate::text::push_address;
+
+/// Decides about a request for such a domain.
+pub(super) fn decide(
+    tokens: &RouteTokens,
+    request: &Message,
+    came: &Flow,
+    has_user: bool,
+    domain: &Domain,
+    uri: Option<&SipUri<'_>>,
+    onward: Onward,
+) -> Decision {
+    let is_register = request.method() == Some(&Method::Register);
+    // An address is ours alone, whoever has the users of the domain that goes by it.
+    if !has_user && !is_register && uri.is_some_and(|uri| uri.host.ip().is_some()) {
+        return Decision::ServerItself;
+    }
+    // What belongs to one call or one registration goes to one server: it is that one which has the dialog, and
+    // which knows the nonce that it gave. The hash is the same after a restart (RFC 3261 §16.11).
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    hasher.write(request.call_id().unwrap_or_default().as_bytes());
+    let Some(next_hop) = domain.next_hops.pick(hasher.finish()) else {
+        return Decision::Refuse(Status::of(480));
+    };
+    let is_first_hop = request.values(HeaderName::Via).nth(1).is_none();
+    let phone = onward.record_route.as_ref().filter(|_| is_first_hop);
+    let phone = phone.map(|_| Phone { token: tokens.flows.make(came, onward.mode), is_sender: true });
+    let path = is_register.then(|| path(tokens, came, &onward));
+    let onward = Onward { next_hop: Some(next_hop.clone()), phone, path, ..onward };
+    Decision::Route { onward, authenticate: false }
+}
+
+/// Our Path (RFC 3327 §5.2): by it requests for the phone come back to us, and go to it on the flow of its REGISTER.
+/// It has no `ob` (RFC 5626 §5.1): we send no keep-alives of our own.
+fn path(tokens: &RouteTokens, came: &Flow, onward: &Onward) -> Box<str> {
+    let mut path = String::from("<sip:");
+    path.push_str(&tokens.flows.make(came, onward.mode));
+    path.push('@');
+    push_address(&mut path, came.local);
+    path.push_str(&transport_param(came.transport));
+    path.push_str(";lr>");
+    path.into()
+}
