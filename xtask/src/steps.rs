@@ -47,6 +47,7 @@ const STEPS: &[Step] = &[
         what: "a week of a thousand phones on virtual time",
         run: || soak::command(&["--days".to_owned(), soak::DAYS_IN_TEST.to_owned()]),
     },
+    Step { name: "memory", what: "a million messages through the stateless proxy", run: memory },
     Step { name: "interop", what: "foreign programs against the release binary", run: || interop(&[]) },
 ];
 
@@ -146,6 +147,11 @@ pub(crate) fn sim(arguments: &[String]) -> Result<u64, String> {
     let swarm = ["run", "--release", "--package", "dialtone-sim", "--bin", "swarm", "--"];
     run(cargo(swarm).args(arguments))?;
     Ok(1)
+}
+
+/// Without optimization, among the tests of its package, it sends a tenth.
+fn memory() -> Result<u64, String> {
+    run(&mut cargo(["test", "--release", "--package", "dialtone-roles", "--test", "stateless_memory"]))
 }
 
 /// `cargo xtask interop [NAME] …`: all tests, or those whose names hold one of the given.
