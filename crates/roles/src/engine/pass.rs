@@ -7,9 +7,9 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::{Message, Status};
 
 use super::Engine;
+use crate::binding::Binding;
 use crate::context::Context;
 use crate::io::{Answer, Notice, Output};
-use crate::location::Binding;
 use crate::policy::Decision;
 use crate::proxy::{Passing, Target, stateless};
 use crate::queries::Waiting;
