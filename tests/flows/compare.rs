@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use dialtone_sim::{Ladder, Step};
 use dialtone_wire::{Limits, Message, Method};
 
-use crate::fields::{Field, fields, tag};
+use crate::fields::{Field, fields, more_fields, tag};
 use crate::reference::{self, Reference};
-use crate::{Flow, Rfc};
+use crate::{Flow, Source};
 
 /// A flow of ours in the order of the RFC.
 pub(crate) struct Compared {
@@ -42,9 +42,21 @@ pub(crate) fn check(flow: &Flow) {
     }
     assert!(wrong.is_empty(), "{}:\n{}\n{}", flow.section, wrong.join("\n"), compared.ladder.draw());
     assert!(unused.is_empty(), "{}: these differences name nothing: {unused:?}", flow.section);
+    check_shown(flow, &messages, &reference);
     check_repetitions(flow, &messages, &reference);
     check_crossing(flow, &compared.ladder.steps, &reference);
     check_tags(flow, &messages, &reference);
+}
+
+/// What the source says of single messages.
+fn check_shown(flow: &Flow, messages: &[Message], reference: &[Reference]) {
+    for (number, field, expected) in flow.shows {
+        let at = reference.iter().position(|theirs| theirs.number == *number);
+        let ours = &messages[at.expect("the number of a message")];
+        let shown = fields(ours).into_iter().chain(more_fields(ours)).find(|(name, _)| name == field);
+        let shown = shown.map(|(_, value)| value).unwrap_or_default();
+        assert_eq!(shown, *expected, "{}: {number} {field:?}", flow.section);
+    }
 }
 
 /// What repeats a message is the same message; an ACK may have a branch of its own (RFC 5407 §3.1.4).
@@ -177,7 +189,7 @@ fn check_tags(flow: &Flow, ours: &[Message], reference: &[Reference]) {
     kept.sort();
     kept.dedup();
     assert_eq!(kept.len(), count, "{}: tags that the RFC keeps apart are the same", flow.section);
-    if flow.rfc == Rfc(5407) {
+    if flow.source == Source::Rfc(5407) {
         let all: BTreeSet<String> = ours.iter().flat_map(tags).flatten().collect();
         assert_eq!(all.len(), 2, "{}: the tags of Alice and Bob", flow.section);
     }

@@ -7,7 +7,7 @@ use dialtone_sim::Ladder;
 use dialtone_wire::{Limits, Message};
 
 use crate::compare::in_order;
-use crate::{FLOWS, Flow, reference};
+use crate::{FLOWS, Flow, Source, reference};
 
 const HEAD: &str = "\
 <!-- Written from a run by tests/flows. To write it anew:
@@ -17,12 +17,13 @@ const HEAD: &str = "\
 const INTRODUCTION: &str = "
 # Call flows
 
-Call flows of RFCs as the engines of this program play them in the simulator, over UDP and sip: URIs where the
-RFC has TLS, TCP and sips:. Each run is compared with the messages that the RFC prints (`tests/messages/flows`) or
-draws: who sends what to whom, from F1 to Fn, and what is lost or passes another message on the wire; Request-URI, number of Via values, Max-Forwards, Record-Route and Route in order, From,
-To, tags, CSeq, Contact, challenges and credentials, body. What is meant to differ is named with its reason. Messages
-that nothing orders (a proxy answers 100 and forwards in the same instant) may come in another order than in the RFC;
-they are drawn in the RFC's, and named.
+Call flows of RFCs, and the figures of the deck, as the engines of this program play them in the simulator, over UDP and
+sip: URIs where the RFC has TLS, TCP and sips:. Each run is compared with the messages that the RFC prints
+(`tests/messages/flows`) or draws: who sends what to whom, from F1 to Fn, what is lost and what passes another message on
+the wire; Request-URI, number of Via values, Max-Forwards, Record-Route and Route in order, From, To, tags, CSeq, Contact,
+challenges and credentials, body. What is meant to differ is named with its reason. Messages that nothing orders (a proxy
+answers 100 and forwards in the same instant) may come in another order than in the RFC; they are drawn in the RFC's, and
+named.
 
 | flow | |
 |---|---|
@@ -34,20 +35,23 @@ pub(crate) fn check() {
     let mut overview = format!("{HEAD}{INTRODUCTION}");
     let mut stale = Vec::new();
     let mut flows: Vec<&Flow> = FLOWS.iter().collect();
-    flows.sort_by_key(|flow| (flow.rfc.0, numbers(flow.section)));
+    flows.sort_by_key(|flow| (flow.source, numbers(flow.section)));
     for flow in flows {
-        let (rfc, section) = (flow.rfc.0, flow.section);
-        let file = format!("rfc{rfc}-{section}.md");
-        let _ = writeln!(overview, "| RFC {rfc} §{section} | [{}]({file}) |", flow.title);
+        let section = flow.section;
+        let (file, origin) = match flow.source {
+            Source::Rfc(number) => (format!("rfc{number}-{section}.md"), format!("RFC {number} §{section}")),
+            Source::Deck => (format!("deck-{section}.md"), "the deck".to_owned()),
+        };
+        let _ = writeln!(overview, "| {origin} | [{}]({file}) |", flow.title);
         stale.extend(settle(&folder, &file, &text_of(flow)));
     }
     stale.extend(settle(&folder, "README.md", &overview));
     assert!(stale.is_empty(), "stale: {stale:?}: DIALTONE_BLESS=1 cargo test -p dialtone-tests --test flows");
 }
 
-/// `3.10` comes after `3.9`.
+/// `3.10` comes after `3.9`; the slides of the deck stay in their order.
 fn numbers(section: &str) -> Vec<u16> {
-    section.split('.').map(|number| number.parse().expect("a number")).collect()
+    section.split('.').filter_map(|number| number.parse().ok()).collect()
 }
 
 fn settle(folder: &std::path::Path, file: &str, text: &str) -> Option<String> {
@@ -66,8 +70,11 @@ fn text_of(flow: &Flow) -> String {
         name_methods(&mut compared.ladder);
     }
     let mut text = HEAD.to_owned();
-    let (rfc, section) = (flow.rfc.0, flow.section);
-    let _ = write!(text, "\n# {} (RFC {rfc} §{section})\n\n{}\n", flow.title, wrapped(flow.text));
+    let origin = match flow.source {
+        Source::Rfc(number) => format!("RFC {number} §{}", flow.section),
+        Source::Deck => "a figure of the deck".to_owned(),
+    };
+    let _ = write!(text, "\n# {} ({origin})\n\n{}\n", flow.title, wrapped(flow.text));
     let _ = write!(text, "\n```text\n{}```\n", compared.ladder.draw());
     if !flow.crossing.is_empty() {
         let pairs: Vec<String> =
@@ -84,8 +91,19 @@ fn text_of(flow: &Flow) -> String {
     let swapped: Vec<_> = compared.swapped.iter().filter(|pair| !crosses(pair)).collect();
     if !swapped.is_empty() {
         let pairs: Vec<String> = swapped.iter().map(|(one, other)| format!("{other} before {one}")).collect();
-        let sentence = format!("The RFC leaves the order of these open; in the run: {}.", pairs.join(", "));
+        let drawn = if flow.source == Source::Deck { "figure" } else { "RFC" };
+        let sentence =
+            format!("The {drawn} leaves the order of these open; in the run: {}.", pairs.join(", "));
         let _ = write!(text, "\n{}\n", wrapped(&sentence));
+    }
+    if !flow.shows.is_empty() {
+        let _ = write!(
+            text,
+            "\nWhat the deck says, and what passed:\n\n| message | what | value |\n|---|---|---|\n"
+        );
+        for (number, field, value) in flow.shows {
+            let _ = writeln!(text, "| {number} | {field:?} | {value} |");
+        }
     }
     if !flow.differences.is_empty() {
         let _ = write!(text, "\n| message | header | why it is not as in the RFC |\n|---|---|---|\n");

@@ -7,6 +7,8 @@ use dialtone_wire::headers::{Contact, NameAddr};
 use dialtone_wire::uri::{Host, Uri};
 use dialtone_wire::{HeaderName, Message};
 
+use crate::credentials::challenge_of;
+
 /// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Field {
@@ -38,6 +40,12 @@ pub(crate) enum Field {
     Credentials,
     /// Whether there is a session description.
     Body,
+    /// For how many seconds each Contact holds: its own word, or that of Expires. Not compared with RFCs.
+    Lifetimes,
+    /// The parameters of the MD5 challenge, or of the credentials. Not compared with RFCs.
+    Digest,
+    /// The Reason header. Not compared with RFCs.
+    Reason,
 }
 
 /// Host names and addresses of the flows, each with the name of its place.
@@ -77,6 +85,40 @@ pub(crate) fn fields(message: &Message) -> Vec<(Field, String)> {
         fields.push((Field::Status, status.code().to_string()));
     }
     fields
+}
+
+/// What only some sources say, and what is not compared for all.
+pub(crate) fn more_fields(message: &Message) -> Vec<(Field, String)> {
+    vec![
+        (Field::Lifetimes, lifetimes(message)),
+        (Field::Digest, digest(message)),
+        (Field::Reason, text(message.value(HeaderName::Reason))),
+    ]
+}
+
+fn lifetimes(message: &Message) -> String {
+    let header = text(message.value(HeaderName::Expires));
+    let of =
+        |contact: Contact<'_>| match contact.address().and_then(|address| address.params.value("expires")) {
+            Some(seconds) => seconds.to_owned(),
+            None => header.clone(),
+        };
+    let lifetimes: Vec<String> = message.contacts().filter_map(Result::ok).map(of).collect();
+    lifetimes.join(", ")
+}
+
+fn digest(message: &Message) -> String {
+    let credentials = message.value(HeaderName::Authorization).map(Credentials::parse);
+    if let Some(Ok(Credentials::Digest(shown))) = credentials {
+        return format!("username={} realm={} uri={}", shown.username, shown.realm, shown.uri);
+    }
+    let asks = message.status().is_some_and(|status| matches!(status.code(), 401 | 407));
+    if !asks {
+        return String::new();
+    }
+    let asked = challenge_of(message);
+    let (qop, algorithm) = (asked.qop.unwrap_or_default().join(","), asked.algorithm.unwrap_or_default());
+    format!("realm={} qop={qop} stale={} algorithm={algorithm}", asked.realm, asked.stale)
 }
 
 /// The tag of a party.

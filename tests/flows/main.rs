@@ -4,6 +4,7 @@
 mod aftermath;
 mod compare;
 mod credentials;
+mod deck;
 mod document;
 mod fields;
 mod races;
@@ -21,9 +22,9 @@ use fields::Field;
 
 /// A flow of an RFC, and what ours does otherwise.
 pub(crate) struct Flow {
-    /// The RFC: the folder of its messages.
-    pub(crate) rfc: Rfc,
-    /// The section of the RFC.
+    /// Who prints or draws it.
+    pub(crate) source: Source,
+    /// The section of the RFC; the name of the slide.
     pub(crate) section: &'static str,
     /// Its title there.
     pub(crate) title: &'static str,
@@ -33,6 +34,8 @@ pub(crate) struct Flow {
     pub(crate) participants: &'static [(&'static str, SocketAddr)],
     /// Where a header is meant to differ from the RFC's, and why.
     pub(crate) differences: &'static [(&'static str, Field, &'static str)],
+    /// What the source says of a message beside its method or status and its two sides.
+    pub(crate) shows: &'static [(&'static str, Field, &'static str)],
     /// The messages as the RFC's figure has them, see [`reference`]; empty where the RFC prints each of them.
     pub(crate) figure: &'static str,
     /// Messages that pass each other on the wire: each is sent before the other comes.
@@ -43,26 +46,34 @@ pub(crate) struct Flow {
     pub(crate) play: fn() -> (World, usize),
 }
 
-/// An RFC with call flows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rfc(pub(crate) u16);
+/// Where a flow comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// An RFC with call flows; its messages have a folder.
+    Rfc(u16),
+    /// The slide deck.
+    Deck,
+}
 
 impl Flow {
     /// What flows have if nothing else is said: RFC 3665, each message printed.
     pub(crate) const RFC_3665: Flow = Flow {
-        rfc: Rfc(3665),
+        source: Source::Rfc(3665),
         section: "",
         title: "",
         text: "",
         participants: &[],
         differences: &[],
+        shows: &[],
         figure: "",
         crossing: &[],
         afterwards: "",
         play: || (World::new(0), 0),
     };
     /// A race: a figure, and few messages printed.
-    pub(crate) const RFC_5407: Flow = Flow { rfc: Rfc(5407), ..Flow::RFC_3665 };
+    pub(crate) const RFC_5407: Flow = Flow { source: Source::Rfc(5407), ..Flow::RFC_3665 };
+    /// A figure of the deck.
+    pub(crate) const DECK: Flow = Flow { source: Source::Deck, ..Flow::RFC_3665 };
 }
 
 /// The flows that are played.
@@ -90,6 +101,12 @@ const FLOWS: &[Flow] = &[
     races::RE_INVITE_AND_BYE,
     races::ACK_AND_BYE,
     races::TWO_RE_INVITES,
+    deck::BASIC_CALL,
+    deck::REGISTRATION,
+    deck::REMOVAL,
+    deck::FORKING,
+    deck::REGISTER_AUTHENTICATION,
+    deck::INVITE_AUTHENTICATION,
 ];
 
 pub(crate) const ALICE: SocketAddr = address(101);
@@ -109,16 +126,19 @@ impl Flow {
     }
 }
 
-fn find(rfc: Rfc, section: &str) -> &'static Flow {
-    FLOWS.iter().find(|flow| flow.rfc == rfc && flow.section == section).expect("a flow of this section")
+fn find(source: Source, section: &str) -> &'static Flow {
+    FLOWS
+        .iter()
+        .find(|flow| flow.source == source && flow.section == section)
+        .expect("a flow of this section")
 }
 
 fn check(section: &str) {
-    compare::check(find(Rfc(3665), section));
+    compare::check(find(Source::Rfc(3665), section));
 }
 
 fn check_race(section: &str) {
-    let flow = find(Rfc(5407), section);
+    let flow = find(Source::Rfc(5407), section);
     compare::check(flow);
     races::check_rest(flow);
 }
@@ -236,6 +256,36 @@ fn rfc_5407_3_2_4_ack_and_bye() {
 #[test]
 fn rfc_5407_3_3_1_two_re_invites() {
     check_race("3.3.1");
+}
+
+#[test]
+fn deck_basic_call() {
+    compare::check(find(Source::Deck, "basic-call"));
+}
+
+#[test]
+fn deck_registration() {
+    compare::check(find(Source::Deck, "registration"));
+}
+
+#[test]
+fn deck_remove_registration() {
+    compare::check(find(Source::Deck, "remove-registration"));
+}
+
+#[test]
+fn deck_forking() {
+    compare::check(find(Source::Deck, "forking"));
+}
+
+#[test]
+fn deck_register_authentication() {
+    compare::check(find(Source::Deck, "register-authentication"));
+}
+
+#[test]
+fn deck_invite_authentication() {
+    compare::check(find(Source::Deck, "invite-authentication"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use dialtone_wire::{HeaderName, Limits, Message, Method, Status, Writer};
 
 use crate::credentials::{authorization, challenge_of};
 use crate::reference;
-use crate::{BOB, PROXY_2, Rfc};
+use crate::{BOB, PROXY_2, Source};
 
 /// The password of everybody.
 pub(crate) const PASSWORD: &str = "secret";
@@ -66,7 +66,7 @@ impl RawBob {
 
 /// A file of the RFC over UDP.
 fn plain(file: &str) -> String {
-    let text = String::from_utf8(reference::read(Rfc(3665), file)).expect("text");
+    let text = String::from_utf8(reference::read(Source::Rfc(3665), file)).expect("text");
     text.replace("sips:", "sip:").replace("SIP/2.0/TLS", "SIP/2.0/UDP").replace(":5061", ":5060")
 }
 

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use dialtone_wire::{Limits, Message};
 use serde_json::Value;
 
-use crate::{Flow, Rfc};
+use crate::{Flow, Source};
 
 /// One message of a flow.
 #[derive(Clone, Debug)]
@@ -36,13 +36,17 @@ pub(crate) struct Reference {
     pub(crate) message: Option<Message>,
 }
 
-fn folder(rfc: Rfc) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("messages/flows/rfc{}", rfc.0))
+fn folder(source: Source) -> PathBuf {
+    let folder = match source {
+        Source::Rfc(number) => format!("messages/flows/rfc{number}"),
+        Source::Deck => "messages/deck".to_owned(),
+    };
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder)
 }
 
 /// The bytes of a file.
-pub(crate) fn read(rfc: Rfc, file: &str) -> Vec<u8> {
-    std::fs::read(folder(rfc).join("fixed").join(file)).expect("a message of the RFC")
+pub(crate) fn read(source: Source, file: &str) -> Vec<u8> {
+    std::fs::read(folder(source).join("fixed").join(file)).expect("a message of the RFC")
 }
 
 /// The messages of a flow, from F1 on without a gap.
@@ -67,20 +71,20 @@ pub(crate) fn flow(flow: &Flow) -> Vec<Reference> {
 
 /// The messages of a flow that are printed, in the order of their numbers.
 fn printed(flow: &Flow) -> Vec<Reference> {
-    let Ok(index) = std::fs::read(folder(flow.rfc).join("index.json")) else {
-        assert!(!flow.figure.is_empty(), "RFC {} has an index", flow.rfc.0);
+    let Ok(index) = std::fs::read(folder(flow.source).join("index.json")) else {
+        assert!(!flow.figure.is_empty(), "{:?} has an index", flow.source);
         return Vec::new();
     };
     let index: Value = serde_json::from_slice(&index).expect("JSON");
     let entries: Vec<&Value> =
         index.as_array().expect("a list").iter().filter(|entry| entry["section"] == flow.section).collect();
     let mut printed: Vec<Reference> =
-        entries.iter().map(|entry| reference(flow.rfc, entry, &entries)).collect();
+        entries.iter().map(|entry| reference(flow.source, entry, &entries)).collect();
     printed.sort_by_key(|reference| reference.number[1..].parse::<usize>().expect("a number"));
     printed
 }
 
-fn reference(rfc: Rfc, entry: &Value, all: &[&Value]) -> Reference {
+fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
     let text = |entry: &Value, key: &str| entry[key].as_str().map(str::to_owned);
     let repeats = text(entry, "same_as");
     let file = match &repeats {
@@ -90,7 +94,7 @@ fn reference(rfc: Rfc, entry: &Value, all: &[&Value]) -> Reference {
         }
         None => text(entry, "file"),
     };
-    let message = Message::parse(read(rfc, &file.expect("a file")).into(), &Limits::default());
+    let message = Message::parse(read(source, &file.expect("a file")).into(), &Limits::default());
     let message = message.expect("a message of the RFC");
     let label = text(entry, "label").expect("a label");
     let (left, to) = label.split_once(" -> ").expect("a label names both sides");

@@ -1,0 +1,295 @@
+//! The figures of the deck that show messages between several parties: registration, authentication, the basic call,
+//! forking. Its slides print few headers; what they print is compared.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::{Habits, HostId, Mute, World, phone_settings, server_settings};
+use dialtone_wire::uri::UriBuf;
+use dialtone_wire::{Limits, Message};
+
+use crate::Flow;
+use crate::fields::Field;
+use crate::raw::PASSWORD;
+
+const TIN: SocketAddr = address(2);
+const BOB: SocketAddr = address(3);
+const ROB: SocketAddr = address(4);
+const ROB_AT_HOME: SocketAddr = address(5);
+const REGISTRAR: SocketAddr = address(10);
+const PROXY: SocketAddr = address(11);
+const ORANGE: &str = "orange.com";
+const FRANCE_TELECOM: &str = "francetelecom.com";
+
+const fn address(host: u8) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host)), 5060)
+}
+
+pub(crate) const BASIC_CALL: Flow = Flow {
+    section: "basic-call",
+    title: "Basic Call Flow dissection",
+    text: "Tin calls Rob; both hear each other; Rob hangs up.",
+    participants: &[("Tin", TIN), ("Rob", ROB)],
+    shows: &[
+        ("F1", Field::RequestUri, "rob@orange.com"),
+        ("F1", Field::Parties, "tin@francetelecom.com rob@orange.com"),
+        ("F1", Field::Contact, "tin@10.0.0.2"),
+        ("F1", Field::CSeq, "1 INVITE"),
+        ("F1", Field::ToTag, "false"),
+        ("F1", Field::Body, "true"),
+        ("F2", Field::ToTag, "true"),
+        ("F3", Field::Contact, "rob@10.0.0.4"),
+        ("F3", Field::Body, "true"),
+        ("F4", Field::RequestUri, "rob@10.0.0.4"),
+        ("F4", Field::CSeq, "1 ACK"),
+        ("F5", Field::RequestUri, "tin@10.0.0.2"),
+        ("F5", Field::Parties, "rob@orange.com tin@francetelecom.com"),
+    ],
+    figure: "F1 INVITE: Tin -> Rob\n\
+             F2 180 INVITE: Rob -> Tin\n\
+             F3 200 INVITE: Rob -> Tin\n\
+             F4 ACK: Tin -> Rob\n\
+             F5 BYE: Rob -> Tin\n\
+             F6 200 BYE: Tin -> Rob",
+    play: || {
+        let mut world = World::new(1);
+        world.store.add_name(ORANGE, ROB.ip());
+        let tin = phone(&mut world, "tin", FRANCE_TELECOM, TIN, None);
+        let rob = phone(&mut world, "rob", ORANGE, ROB, None);
+        call(&mut world, tin);
+        answer(&mut world, rob);
+        hang_up(&mut world, rob);
+        assert!(world.calls(tin).is_empty() && world.calls(rob).is_empty());
+        (world, 0)
+    },
+    ..Flow::DECK
+};
+
+pub(crate) const REGISTRATION: Flow = Flow {
+    section: "registration",
+    title: "Registration",
+    text: "The registrar takes the address-of-record from To and the place from Contact, and keeps Call-ID and CSeq. \
+           Unless the phone asks for another time the binding holds for an hour: the answer says so.",
+    participants: &[("Bob", BOB), ("Registrar", REGISTRAR)],
+    shows: &[
+        ("F1", Field::RequestUri, "orange.com"),
+        ("F1", Field::Parties, "bob@orange.com bob@orange.com"),
+        ("F1", Field::Contact, "bob@10.0.0.3"),
+        ("F2", Field::Contact, "bob@10.0.0.3"),
+        ("F2", Field::Lifetimes, "3600"),
+    ],
+    figure: "F1 REGISTER: Bob -> Registrar\n\
+             F2 200 REGISTER: Registrar -> Bob",
+    play: || {
+        let mut world = registrar(false);
+        world.add_agent("Bob", BOB, Box::new(Mute));
+        register(&mut world, 1826, "Contact: <sip:bob@10.0.0.3:5060>\r\n");
+        (world, 0)
+    },
+    ..Flow::DECK
+};
+
+pub(crate) const REMOVAL: Flow = Flow {
+    section: "remove-registration",
+    title: "Remove registration",
+    text: "`Contact: *` with `Expires: 0` takes every binding away.",
+    participants: &[("Bob", BOB), ("Registrar", REGISTRAR)],
+    shows: &[("F1", Field::Lifetimes, "0"), ("F1", Field::Contact, "*"), ("F2", Field::Contact, "")],
+    figure: "F1 REGISTER: Bob -> Registrar\n\
+             F2 200 REGISTER: Registrar -> Bob",
+    play: || {
+        let mut world = registrar(false);
+        world.add_agent("Bob", BOB, Box::new(Mute));
+        register(&mut world, 1826, "Contact: <sip:bob@10.0.0.3:5060>\r\n");
+        let from = world.packets().len();
+        register(&mut world, 1827, "Contact: *\r\nExpires: 0\r\n");
+        (world, from)
+    },
+    ..Flow::DECK
+};
+
+pub(crate) const REGISTER_AUTHENTICATION: Flow = Flow {
+    section: "register-authentication",
+    title: "REGISTER Authentication",
+    text: "The registrar asks who it is; the phone computes the response from the challenge and its password, and \
+           sends the request again with the next CSeq. (The registrar offers SHA-512/256 and SHA-256 before the \
+           MD5 of the slide, and auth-int beside its auth.)",
+    participants: &[("Tin", TIN), ("Registrar", REGISTRAR)],
+    shows: &[
+        ("F1", Field::RequestUri, "orange.com"),
+        ("F1", Field::CSeq, "1 REGISTER"),
+        ("F1", Field::Credentials, "0"),
+        ("F2", Field::Digest, "realm=orange.com qop=auth,auth-int stale=false algorithm=MD5"),
+        ("F3", Field::RequestUri, "orange.com"),
+        ("F3", Field::CSeq, "2 REGISTER"),
+        ("F3", Field::Digest, "username=tin realm=orange.com uri=sip:orange.com"),
+    ],
+    figure: "F1 REGISTER: Tin -> Registrar\n\
+             F2 401 REGISTER: Registrar -> Tin\n\
+             F3 REGISTER: Tin -> Registrar\n\
+             F4 200 REGISTER: Registrar -> Tin",
+    play: || {
+        let mut world = registrar(true);
+        let tin = phone(&mut world, "tin", ORANGE, TIN, None);
+        world.command(tin, Command::Register);
+        world.run_for(Duration::from_secs(5));
+        assert!(world.events(tin).any(|event| matches!(event, Event::Registered { .. })));
+        (world, 0)
+    },
+    ..Flow::DECK
+};
+
+pub(crate) const INVITE_AUTHENTICATION: Flow = Flow {
+    section: "invite-authentication",
+    title: "INVITE Authentication",
+    text: "The proxy asks with 407 in place of 401. The slide leaves out the ACKs, the 100 and the callee behind \
+           the proxy.",
+    participants: &[("Tin", TIN), ("Proxy", PROXY)],
+    shows: &[
+        ("F1", Field::CSeq, "1 INVITE"),
+        ("F1", Field::Credentials, "0"),
+        ("F2", Field::Challenges, "1"),
+        ("F3", Field::CSeq, "1 ACK"),
+        ("F4", Field::CSeq, "2 INVITE"),
+        ("F4", Field::Credentials, "1"),
+    ],
+    figure: "F1 INVITE: Tin -> Proxy\n\
+             F2 407 INVITE: Proxy -> Tin\n\
+             F3 ACK: Tin -> Proxy\n\
+             F4 INVITE: Tin -> Proxy\n\
+             F5 100 INVITE: Proxy -> Tin\n\
+             F6 180 INVITE: Proxy -> Tin\n\
+             F7 200 INVITE: Proxy -> Tin\n\
+             F8 ACK: Tin -> Proxy",
+    afterwards: "Afterwards Rob hangs up.",
+    play: || {
+        let (mut world, tin, robs) = one_proxy(&[ROB], true);
+        let from = world.packets().len();
+        call(&mut world, tin);
+        answer(&mut world, robs[0]);
+        hang_up(&mut world, robs[0]);
+        (world, from)
+    },
+    ..Flow::DECK
+};
+
+pub(crate) const FORKING: Flow = Flow {
+    section: "forking",
+    title: "Forking mode (in parallel)",
+    text: "Rob has two phones, and both ring: one request, two branches, each a transaction of its own. The first to \
+           answer has the call; the other gets CANCEL with the reason that the call was taken elsewhere (RFC 3326), \
+           and stops ringing.",
+    participants: &[("Tin", TIN), ("Proxy", PROXY), ("Rob", ROB), ("Rob at home", ROB_AT_HOME)],
+    shows: &[
+        ("F1", Field::RequestUri, "rob@orange.com"),
+        ("F3", Field::RequestUri, "rob@10.0.0.4"),
+        ("F3", Field::Vias, "2"),
+        ("F4", Field::RequestUri, "rob@10.0.0.5"),
+        ("F4", Field::Vias, "2"),
+        ("F11", Field::Reason, "SIP ;cause=200 ;text=\"Call completed elsewhere\""),
+    ],
+    figure: "F1 INVITE: Tin -> Proxy\n\
+             F2 100 INVITE: Proxy -> Tin\n\
+             F3 INVITE: Proxy -> Rob\n\
+             F4 INVITE: Proxy -> Rob at home\n\
+             F5 180 INVITE: Rob -> Proxy\n\
+             F6 180 INVITE: Rob at home -> Proxy\n\
+             F7 180 INVITE: Proxy -> Tin\n\
+             F8 180 INVITE: Proxy -> Tin\n\
+             F9 200 INVITE: Rob -> Proxy\n\
+             F10 200 INVITE: Proxy -> Tin\n\
+             F11 CANCEL: Proxy -> Rob at home\n\
+             F12 ACK: Tin -> Proxy\n\
+             F13 200 CANCEL: Rob at home -> Proxy\n\
+             F14 487 INVITE: Rob at home -> Proxy\n\
+             F15 ACK: Proxy -> Rob\n\
+             F16 ACK: Proxy -> Rob at home",
+    afterwards: "Afterwards Rob hangs up.",
+    play: || {
+        let (mut world, tin, robs) = one_proxy(&[ROB, ROB_AT_HOME], false);
+        let from = world.packets().len();
+        call(&mut world, tin);
+        answer(&mut world, robs[0]);
+        assert!(world.calls(robs[1]).is_empty(), "the other phone is silent");
+        hang_up(&mut world, robs[0]);
+        (world, from)
+    },
+    ..Flow::DECK
+};
+
+fn registrar(asks: bool) -> World {
+    let mut world = World::new(1);
+    let mut settings = server_settings(ORANGE, REGISTRAR, 1);
+    settings.authenticate = asks;
+    world.add_host("Registrar", settings, None);
+    world.store.add_name(ORANGE, REGISTRAR.ip());
+    for user in ["tin", "bob"] {
+        world.store.add_user(ORANGE, user, PASSWORD);
+    }
+    world
+}
+
+/// Bob's REGISTER as the deck has it, which gets 200.
+fn register(world: &mut World, cseq: u32, contacts: &str) {
+    let request = format!(
+        "REGISTER sip:orange.com SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 10.0.0.3:5060;branch=z9hG4bK{cseq}\r\n\
+         Max-Forwards: 70\r\n\
+         From: <sip:bob@orange.com>;tag=7\r\n\
+         To: <sip:bob@orange.com>\r\n\
+         Call-ID: 64367476413647@orange.com\r\n\
+         CSeq: {cseq} REGISTER\r\n\
+         {contacts}Content-Length: 0\r\n\r\n"
+    );
+    world.send(BOB, REGISTRAR, request.into_bytes());
+    world.run_for(Duration::from_secs(1));
+    let answer = world.packets().last().expect("an answer").bytes.clone();
+    let answer = Message::parse(answer, &Limits::default()).expect("an answer of ours");
+    assert_eq!(answer.status().map(|status| status.code()), Some(200));
+}
+
+/// Tin, whose proxy has Rob's registrations.
+fn one_proxy(phones: &[SocketAddr], asks: bool) -> (World, HostId, Vec<HostId>) {
+    let mut world = World::new(1);
+    let mut settings = server_settings(ORANGE, PROXY, 1);
+    settings.authenticate = asks;
+    world.add_host("Proxy", settings, None);
+    world.store.add_name(ORANGE, PROXY.ip());
+    for user in ["tin", "rob"] {
+        world.store.add_user(ORANGE, user, PASSWORD);
+    }
+    let tin = phone(&mut world, "tin", ORANGE, TIN, Some("sip:orange.com;lr"));
+    let mut robs = Vec::new();
+    for place in phones {
+        let rob = phone(&mut world, "rob", ORANGE, *place, None);
+        world.command(rob, Command::Register);
+        world.run_for(Duration::from_secs(2));
+        robs.push(rob);
+    }
+    (world, tin, robs)
+}
+
+fn phone(world: &mut World, user: &str, domain: &str, address: SocketAddr, proxy: Option<&str>) -> HostId {
+    let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, proxy);
+    world.add_host(user, settings, Some(Habits::NONE))
+}
+
+fn call(world: &mut World, tin: HostId) {
+    world.run_for(Duration::from_secs(1));
+    let to = UriBuf::parse("sip:rob@orange.com").expect("an address");
+    world.command(tin, Command::Call { token: 1, to, play: Play::Silence });
+    world.run_for(Duration::from_secs(2));
+}
+
+fn answer(world: &mut World, rob: HostId) {
+    let call = world.calls(rob)[0];
+    world.command(rob, Command::Answer { call, play: Play::Silence });
+    world.run_for(Duration::from_secs(2));
+}
+
+fn hang_up(world: &mut World, rob: HostId) {
+    let call = world.calls(rob)[0];
+    world.command(rob, Command::Hangup { call });
+    world.run_for(Duration::from_secs(2));
+}
