@@ -125,6 +125,30 @@ fn to_tag(bytes: &Bytes) -> Option<String> {
     tag(Message::parse(bytes.clone(), &Limits::default()).ok()?.to().ok())
 }
 
+/// RFC 3261 §18.1.2: a response without its client transaction changes nothing, whatever it says of a dialog.
+#[test]
+fn a_stray_200_changes_no_dialog() {
+    let mut race = Race::established();
+    let answer = race.world.packets().iter().find(|packet| kind_of(packet) == "200 INVITE").expect("one");
+    let answer = String::from_utf8(answer.bytes.to_vec()).expect("text");
+    let strays = [
+        answer.replace("branch=z9hG4bK", "branch=z9hG4bKstray"),
+        answer.replace("branch=z9hG4bK", "branch=z9hG4bKstray").replace("CSeq: 1 INVITE", "CSeq: 2 BYE"),
+        answer.replace("CSeq: 1 INVITE", "CSeq: 1 BYE"),
+    ];
+    let (packets, notes) = (race.world.packets().len(), race.world.notes().len());
+    for stray in strays {
+        assert_ne!(stray, answer);
+        race.world.send(BOB, ALICE, stray.into_bytes());
+    }
+    race.after(1_000);
+    assert_eq!(race.world.packets().len(), packets + 3, "nothing is sent because of them");
+    assert_eq!(race.world.notes().len(), notes, "nothing is told because of them");
+    race.hang_up(race.alice);
+    let (world, _) = race.rest();
+    assert_eq!(scene::findings(&world.into_history()), [""; 0]);
+}
+
 /// RFC 3261 §8.1.2: a Contact may be a name as well as an address.
 #[test]
 fn ack_re_invite_and_bye_go_to_a_contact_that_is_a_name() {

@@ -117,6 +117,45 @@ fn each_correction_of_the_deck_names_tests_that_exist() {
 }
 
 #[test]
+fn each_box_of_the_map_says_where_it_is_or_why_it_is_not() {
+    let text = std::fs::read_to_string(root().join("docs/map.md")).expect("docs/map.md is there");
+    let rows = rows();
+    let mut findings = Vec::new();
+    let mut boxes = 0;
+    for (number, line) in text.lines().enumerate() {
+        let Some(cells) = line.strip_prefix("| ") else { continue };
+        let cells: Vec<&str> = cells.trim_end_matches('|').split('|').map(str::trim).collect();
+        let [_, _, state, place] = cells[..] else { panic!("docs/map.md:{}: four cells", number + 1) };
+        if state == "state" {
+            continue;
+        }
+        boxes += 1;
+        let waits = state.strip_prefix("here, not yet: ");
+        let wrong = match (state, waits) {
+            (_, Some(id)) => match rows.iter().find(|row| row.id == id) {
+                Some(row) if row.state == "done" => Some("the row is done: say where it is"),
+                Some(_) => None,
+                None => Some("the deck has no such row"),
+            },
+            ("here", None) => match quoted(place) {
+                places if places.is_empty() => Some("say where it is"),
+                places => {
+                    let all = places.iter().all(|place| root().join(place).exists());
+                    (!all).then_some("there is no such file or folder")
+                }
+            },
+            ("by a gateway" | "out of scope", None) => (place.len() < 10).then_some("say why"),
+            _ => Some("write `here`, `here, not yet: D…`, `by a gateway` or `out of scope`"),
+        };
+        findings.extend(wrong.map(|wrong| format!("docs/map.md:{}: {wrong}: {line}", number + 1)));
+    }
+    if boxes < 25 {
+        findings.push(format!("docs/map.md has {boxes} boxes"));
+    }
+    report(&findings);
+}
+
+#[test]
 fn no_source_builds_on_an_rfc_that_was_replaced() {
     let replaced = [
         ("1630", "3986"),
