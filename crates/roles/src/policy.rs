@@ -10,7 +10,7 @@ use crate::proxy::Onward;
 use crate::proxy::forward::{Phone, TOKEN_PARAM};
 use crate::registrar::canonical_aor;
 use crate::route_token::{RouteTokens, STATELESS, is_right};
-use crate::settings::{Domain, Foreign, Methods, Mode, Robot, Settings};
+use crate::settings::{Destination, Domain, Foreign, Methods, Mode, Robot, Settings};
 
 mod edge;
 
@@ -42,12 +42,12 @@ pub(crate) enum Decision {
         /// The robot, as it was when the request came: the settings may change before a password is checked.
         robot: Robot,
     },
-    /// For a user of ours: goes to the contacts of the address-of-record.
-    User {
-        /// The name of the domain.
+    /// For a user or a group of ours.
+    To {
+        /// The name of the domain that was called.
         domain: SmolStr,
-        /// The canonical address-of-record.
-        aor: SmolStr,
+        /// Who.
+        destination: Destination,
         /// How it goes on.
         onward: Onward,
     },
@@ -71,10 +71,10 @@ impl Decision {
         let in_dialog = || is_in(settings.digest.in_dialog) && matches!(request.to_tag(), Ok(Some(_)));
         match self {
             // What we forget at once can't wait for a password: who has the user asks for it.
-            Decision::User { onward, .. } if onward.mode == Mode::Stateless => None,
+            Decision::To { onward, .. } if onward.mode == Mode::Stateless => None,
             Decision::Register { domain, .. } => Some((Side::Server, domain.clone())),
-            Decision::Robot { .. } | Decision::User { .. } if is_in(settings.digest.free) => None,
-            Decision::Robot { domain, .. } | Decision::User { domain, .. } => {
+            Decision::Robot { .. } | Decision::To { .. } if is_in(settings.digest.free) => None,
+            Decision::Robot { domain, .. } | Decision::To { domain, .. } => {
                 let own = callers_domain(settings, request);
                 Some((Side::Proxy, own.unwrap_or_else(|| domain.clone())))
             }
@@ -98,7 +98,7 @@ impl Decision {
     /// Whether the request is forwarded, and nothing of it kept.
     pub(crate) fn is_stateless(&self) -> bool {
         match self {
-            Decision::User { onward, .. } | Decision::Route { onward, .. } => onward.mode == Mode::Stateless,
+            Decision::To { onward, .. } | Decision::Route { onward, .. } => onward.mode == Mode::Stateless,
             _ => false,
         }
     }
@@ -126,10 +126,10 @@ pub(crate) fn decide(
     let own = own_routes(settings, tokens, request, came);
     let is_ack = request.method() == Some(&Method::Ack);
     let mut decision = decide_target(settings, tokens, request, came, &own);
-    if let Decision::User { onward, .. } | Decision::Route { onward, .. } = &mut decision {
+    if let Decision::To { onward, .. } | Decision::Route { onward, .. } = &mut decision {
         onward.credentials = own_credentials(settings, request);
     }
-    let forwards = matches!(decision, Decision::User { .. } | Decision::Route { .. });
+    let forwards = matches!(decision, Decision::To { .. } | Decision::Route { .. });
     if forwards && request.max_forwards().ok().flatten() == Some(0) {
         // RFC 3261 §16.3 step 3; §11: an OPTIONS that ends here may be answered.
         let is_options = request.method() == Some(&Method::Options);
@@ -235,7 +235,15 @@ fn decide_local(
         Some(uri) => canonical_aor(uri, name),
         None => format_smolstr!("sip:{}@{name}", dialtone_wire::uri::escape_user(&user)),
     };
-    Decision::User { domain: name.clone(), aor, onward: onward() }
+    let (domain, mut onward) = (name.clone(), onward());
+    if let Some(group) = settings.group_called(&user, name) {
+        if onward.mode == Mode::Stateless {
+            // Several phones can't ring without a response context.
+            onward.mode = Mode::Transaction;
+        }
+        return Decision::To { domain, destination: Destination::Group(group.name.clone()), onward };
+    }
+    Decision::To { domain, destination: Destination::User(aor), onward }
 }
 
 fn foreign(settings: &Settings, onward: impl Fn() -> Onward) -> Decision {

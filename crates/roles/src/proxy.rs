@@ -15,9 +15,10 @@ use std::ops::Bound;
 use dialtone_transaction::{ClientId, ServerId};
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
-use dialtone_wire::{Message, Method, Status};
+use dialtone_wire::{HeaderName, Message, Method, Status};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::context::{ClientUse, Context, ServerUse};
 use crate::engine::Arrived;
@@ -28,6 +29,7 @@ pub(crate) mod best;
 mod flow_token;
 pub(crate) mod forward;
 mod legs;
+mod recursion;
 mod responses;
 pub(crate) mod stateless;
 mod target;
@@ -63,6 +65,8 @@ struct ResponseContext {
     flow: Flow,
     onward: Onward,
     is_invite: bool,
+    /// How many branches there may be at once (RFC 5393 §5.3.2, Incoming Max-Breadth).
+    breadth: u32,
     tree: Tree,
     branches: SmallVec<[Branch; 2]>,
     /// 100 went back.
@@ -92,6 +96,8 @@ struct Branch {
     leg: LegId,
     /// Its leg went on without it.
     is_left: bool,
+    /// Its part of Max-Breadth.
+    breadth: u32,
     /// The INVITE as it was sent, for its CANCEL.
     sent: bytes::Bytes,
     state: BranchState,
@@ -108,34 +114,18 @@ enum BranchState {
     Done,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum CancelState {
     Unasked,
-    /// To be sent with the first provisional response (RFC 3261 §9.1).
-    Wanted(CancelReason),
+    /// To be sent with the first provisional response (RFC 3261 §9.1), with this Reason (RFC 3326).
+    Wanted(Option<SmolStr>),
     Sent,
 }
 
-/// Why a branch is cancelled: what its Reason header says (RFC 3326).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CancelReason {
-    /// The caller gave up, or Timer C fired.
-    None,
-    /// Another branch was answered.
-    AnsweredElsewhere,
-    /// Another branch was refused for all (6xx).
-    Refused,
-}
-
-impl CancelReason {
-    const fn header(self) -> Option<&'static str> {
-        match self {
-            CancelReason::None => None,
-            CancelReason::AnsweredElsewhere => Some("SIP ;cause=200 ;text=\"Call completed elsewhere\""),
-            CancelReason::Refused => Some("SIP ;cause=603 ;text=\"Declined\""),
-        }
-    }
-}
+/// The Reason (RFC 3326) with which branches are cancelled when another one was answered.
+const ANSWERED_ELSEWHERE: SmolStr = SmolStr::new_static("SIP;cause=200;text=\"Call completed elsewhere\"");
+/// The same when another one was refused for all (6xx).
+const REFUSED_FOR_ALL: SmolStr = SmolStr::new_static("SIP;cause=603;text=\"Declined\"");
 
 const fn is_challenge(status: Status) -> bool {
     matches!(status.code(), 401 | 407)
@@ -211,6 +201,7 @@ impl Proxy {
         let timer_c = cx.now + cx.settings.timer_c;
         let context = ResponseContext {
             server,
+            breadth: forward::max_breadth(&request),
             request,
             flow,
             onward,
@@ -236,12 +227,14 @@ impl Proxy {
     }
 
     /// The caller has cancelled (RFC 3261 §16.10); the CANCEL itself has been answered.
-    pub(crate) fn cancel(&mut self, cx: &mut Context<'_>, id: ContextId) {
+    pub(crate) fn cancel(&mut self, cx: &mut Context<'_>, id: ContextId, cancel: &Message) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         if context.answered || std::mem::replace(&mut context.cancelled, true) {
             return;
         }
-        context.cancel_branches(cx, CancelReason::None);
+        // A phone behind us is to know as much as we do: a proxy before us may have forked.
+        let reason = cancel.value(HeaderName::Reason).and_then(|reason| std::str::from_utf8(reason).ok());
+        context.cancel_branches(cx, reason.map(SmolStr::new));
         self.bound_cancelled(cx, id);
         self.settle(cx, id);
     }
@@ -283,7 +276,7 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         context.server_gone = true;
         context.answered = true;
-        context.cancel_branches(cx, CancelReason::None);
+        context.cancel_branches(cx, None);
         if context.has_open_branch() {
             self.bound_cancelled(cx, id);
         }
@@ -300,12 +293,12 @@ impl Proxy {
 
 impl Branch {
     /// Cancels it if it waits for its final response.
-    fn cancel(&mut self, cx: &mut Context<'_>, reason: CancelReason) {
-        match (self.state, self.cancel) {
+    fn cancel(&mut self, cx: &mut Context<'_>, reason: Option<SmolStr>) {
+        match (self.state, &self.cancel) {
             (BranchState::Calling, CancelState::Unasked) => self.cancel = CancelState::Wanted(reason),
             (BranchState::Proceeding, CancelState::Unasked) => {
                 self.cancel = CancelState::Sent;
-                cx.send_cancel(self.client, &self.sent, reason.header());
+                cx.send_cancel(self.client, &self.sent, reason.as_deref());
             }
             (BranchState::Done, _) | (_, CancelState::Wanted(_) | CancelState::Sent) => {}
         }
@@ -345,7 +338,8 @@ impl ResponseContext {
                 cx.core.clients.insert(client, ClientUse::Proxy(id));
                 let sent = if self.is_invite { bytes } else { bytes::Bytes::new() };
                 let (state, cancel) = (BranchState::Calling, CancelState::Unasked);
-                self.branches.push(Branch { client, leg, is_left: false, sent, state, cancel });
+                let breadth = target.breadth.unwrap_or(1);
+                self.branches.push(Branch { client, leg, is_left: false, breadth, sent, state, cancel });
                 self.sent_more = true;
             }
             Err(_) => {
@@ -356,12 +350,12 @@ impl ResponseContext {
     }
 
     /// Cancels each branch of an INVITE that waits for its final response.
-    fn cancel_branches(&mut self, cx: &mut Context<'_>, reason: CancelReason) {
+    fn cancel_branches(&mut self, cx: &mut Context<'_>, reason: Option<SmolStr>) {
         if !self.is_invite {
             return;
         }
         for branch in &mut self.branches {
-            branch.cancel(cx, reason);
+            branch.cancel(cx, reason.clone());
         }
     }
 
@@ -370,7 +364,7 @@ impl ResponseContext {
     fn give_up_branches(&mut self, cx: &mut Context<'_>) {
         let mut gone = SmallVec::<[LegId; 2]>::new();
         for branch in &mut self.branches {
-            match (branch.state, branch.cancel) {
+            match (branch.state, &branch.cancel) {
                 (BranchState::Proceeding, CancelState::Unasked) => {
                     branch.cancel = CancelState::Sent;
                     cx.send_cancel(branch.client, &branch.sent, None);

@@ -211,11 +211,14 @@ impl std::fmt::Debug for Password {
 pub struct ProxySettings {
     /// How long the devices of one q ring before those of the next lower one do.
     pub stage_ring: Duration,
+    /// Whether a call goes on to the contacts of a 3xx (RFC 3261 §16.7 step 4), as far as the caller could have been
+    /// sent there by the server itself; else the 3xx goes back to the caller.
+    pub recurse: bool,
 }
 
 impl Default for ProxySettings {
     fn default() -> Self {
-        ProxySettings { stage_ring: Duration::from_secs(15) }
+        ProxySettings { stage_ring: Duration::from_secs(15), recurse: true }
     }
 }
 
@@ -345,6 +348,16 @@ impl Settings {
             let ip = host.ip()?;
             self.is_own_address(ip, port).then(|| self.domains.first()).flatten()
         })
+    }
+
+    /// A group by its name.
+    pub fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    /// The group that a user part stands for in one of our domains.
+    pub fn group_called(&self, user: &str, domain: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.domain == domain && group.numbers.iter().any(|own| own == user))
     }
 
     /// Whether a URI leads to this server as a hop: a name of a domain of ours, or an address and port that we listen

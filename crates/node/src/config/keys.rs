@@ -184,6 +184,10 @@ tables! {
         /// How long the phones of a user ring to which he gave a higher `q` than to others, before the others ring. Those
         /// with the same `q` ring together; phones that give none have the highest.
         stage_ring: Duration = ProxySettings::default().stage_ring, ms(SECOND, HOUR), Reload;
+        /// Whether a call that a phone sends elsewhere (3xx) goes on there by itself. To foreign domains it goes only
+        /// where `foreign` lets users of ours call; what is not followed is told to the caller, as all of it is with
+        /// `false`.
+        recurse: bool = ProxySettings::default().recurse, (), Reload;
     }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {

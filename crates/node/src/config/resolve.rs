@@ -196,7 +196,10 @@ impl Config {
             foreign: if facts.open { Foreign::Open } else { self.proxy.foreign.value },
             timers: Timers::new(self.timers.t1.value, self.timers.t2.value, self.timers.t4.value),
             timer_c: self.proxy.timer_c.value,
-            proxy: ProxySettings { stage_ring: self.proxy.stage_ring.value },
+            proxy: ProxySettings {
+                stage_ring: self.proxy.stage_ring.value,
+                recurse: self.proxy.recurse.value,
+            },
             registrar: self.registrar_settings(),
             digest: DigestSettings {
                 nonce_life: self.digest.nonce_life.value,

@@ -14,7 +14,7 @@ use crate::io::{Event, Output, Query, QueryId};
 use crate::policy::Decision;
 use crate::queries::Waiting;
 use crate::registrar::{self, EXTENSIONS, Grant, Granted, Registered, Registration};
-use crate::settings::{Destination, Listener, Robot};
+use crate::settings::{Listener, Robot};
 
 impl Engine {
     /// Hands a request to its role. If it asked for a password, the password was right.
@@ -32,8 +32,8 @@ impl Engine {
                 self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
             }
             Decision::Robot { robot, .. } => self.give_to_ua(now, &arrived, Some(robot)),
-            Decision::User { aor, onward, .. } => {
-                let (destination, onward) = (Destination::User(aor.clone()), onward.clone());
+            Decision::To { destination, onward, .. } => {
+                let (destination, onward) = (destination.clone(), onward.clone());
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, Some(destination));
             }
@@ -78,7 +78,7 @@ impl Engine {
         let Some(from) = from.as_ref().and_then(|from| from.uri.as_sip()) else { return false };
         match self.settings.domain_of(&from.host, from.port) {
             Some(own) => own.name == *domain && from.user_unescaped().as_ref() == Some(user),
-            None => matches!(arrived.decision, Decision::User { .. } | Decision::Robot { .. }),
+            None => matches!(arrived.decision, Decision::To { .. } | Decision::Robot { .. }),
         }
     }
 

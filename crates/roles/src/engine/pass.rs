@@ -14,13 +14,14 @@ use crate::policy::Decision;
 use crate::proxy::{Passing, Target, stateless};
 use crate::queries::Waiting;
 use crate::registrar;
+use crate::settings::Destination;
 use crate::steer::shard_of_aor;
 
 impl Engine {
     /// Forwards a request of a [stateless](Decision::is_stateless) decision. It has no transaction.
     pub(super) fn pass(&mut self, now: Instant, came: Flow, request: Message, decision: Decision) {
         let (aor, onward) = match decision {
-            Decision::User { aor, onward, .. } => (Some(aor), onward),
+            Decision::To { destination: Destination::User(aor), onward, .. } => (Some(aor), onward),
             Decision::Route { onward, .. } => (None, onward),
             _ => return,
         };

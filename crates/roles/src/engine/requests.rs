@@ -91,7 +91,7 @@ impl Engine {
             }
             return;
         }
-        if let Decision::User { onward, .. } = &mut decision {
+        if let Decision::To { onward, .. } = &mut decision {
             // §16.3 step 4; RFC 5393 §4.2: bindings that lead back to us would multiply with each round.
             let trace = self.trace(&request);
             if forward::is_loop(&request, trace) {
@@ -216,7 +216,7 @@ impl Engine {
         match self.core.servers.get(&invite).map(|record| record.used_by) {
             Some(ServerUse::Proxy(context)) => {
                 let (proxy, mut cx) = self.proxy_and_context(now);
-                proxy.cancel(&mut cx, context);
+                proxy.cancel(&mut cx, context, &cancel);
             }
             Some(ServerUse::Ua) => {
                 let (ua, mut cx) = self.ua_and_context(now);

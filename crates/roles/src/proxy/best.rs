@@ -24,9 +24,10 @@ impl Best {
     }
 
     /// 6xx first, then the lowest class; within 4xx those first that say how to mend the request. 503 is the
-    /// last of 5xx. Of equals the first to come stays.
+    /// last of 5xx. What a phone says tells more than what we say in its place; of equals the first to come stays.
     pub(crate) fn is_better_than(&self, other: &Best) -> bool {
-        rank(self.status()) < rank(other.status())
+        let order = |best: &Best| (rank(best.status()), matches!(best, Best::Own(_)));
+        order(self) < order(other)
     }
 }
 

@@ -8,7 +8,7 @@ use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::uri::{SipUri, UriBuf};
 use dialtone_wire::{Edits, HeaderName, Message};
 use smallvec::SmallVec;
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
 use crate::proxy::Target;
@@ -119,6 +119,16 @@ pub(crate) fn loosened(request: &Message, is_own: impl FnOnce(&SipUri<'_>) -> bo
     Some(out)
 }
 
+/// How many branches a request may have at once where it does not say so, and at most (RFC 5393 §5.3.3).
+const MAX_BREADTH: u32 = 60;
+const MAX_BREADTH_TEXT: SmolStr = SmolStr::new_static("60");
+
+/// The Max-Breadth of a request. One that can't be read counts as none.
+pub(crate) fn max_breadth(request: &Message) -> u32 {
+    let value = request.value(HeaderName::MaxBreadth).and_then(|value| std::str::from_utf8(value).ok());
+    value.and_then(|value| value.trim().parse().ok()).map_or(MAX_BREADTH, |value: u32| value.min(MAX_BREADTH))
+}
+
 /// Writes the request for one target.
 pub(crate) fn build(
     request: &Message,
@@ -135,6 +145,8 @@ pub(crate) fn build(
     let uri = target.uri.as_deref();
     let strict_router = target.routes.is_empty().then(|| onward.strict_router(request)).flatten();
     let last_route = strict_router.map(|_| format!("<{}>", uri.unwrap_or(request.uri_text())));
+    let breadth = target.breadth.unwrap_or_else(|| max_breadth(request));
+    let breadth_text = if breadth == MAX_BREADTH { MAX_BREADTH_TEXT } else { format_smolstr!("{breadth}") };
     let mut edits = Edits::new();
     edits.push_via(&via).set_source(came.remote).set_max_forwards(hops).pop_routes(onward.own_routes);
     if let Some(uri) = uri {
@@ -146,6 +158,9 @@ pub(crate) fn build(
     }
     for value in record_routes.iter().flatten() {
         edits.push_record_route(value);
+    }
+    if request.value(HeaderName::MaxBreadth) != Some(breadth_text.as_bytes()) {
+        edits.remove(HeaderName::MaxBreadth).append("Max-Breadth", &breadth_text);
     }
     for route in &target.routes {
         edits.push_route(route);

@@ -8,14 +8,14 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::best::Best;
-use super::tree::{Cause, LegId, LegState, Stage};
-use super::{BranchState, CancelReason, ContextId, Proxy, ResponseContext, Target};
+use super::tree::{Cause, Leg, LegId, LegState, Outcome, Stage, Turn};
+use super::{BranchState, ContextId, Proxy, ResponseContext, Target};
 use crate::binding::Binding;
 use crate::context::{Context, Hop, hop_of};
 use crate::io::{Found, Notice, Output, Query};
 use crate::queries::Waiting;
 use crate::registrar;
-use crate::settings::{Destination, Strategy};
+use crate::settings::{Destination, Group, Member, Strategy};
 use crate::steer::shard_of_aor;
 
 impl Proxy {
@@ -131,7 +131,7 @@ impl ResponseContext {
         }
         if leg.stage_until.is_some_and(|until| until <= cx.now) {
             leg.stage_until = None;
-            self.leave_branches(cx, at, CancelReason::None);
+            self.leave_branches(cx, at, None);
             return true;
         }
         if self.is_open(at) {
@@ -140,22 +140,56 @@ impl ResponseContext {
         let leg = self.tree.leg_mut(at);
         if is_stopped {
             leg.state = LegState::Done;
+        } else if let Some(turn) = leg.turns.pop_front() {
+            self.begin_turn(cx, at, turn);
         } else if let Some(stage) = leg.stages.pop_front() {
-            let is_last = leg.stages.is_empty();
-            leg.stage_until = (!is_last).then(|| cx.now + cx.settings.proxy.stage_ring);
-            for target in stage {
-                self.add_branch(cx, id, at, &target);
-            }
-        } else if let Some(member) = leg.members.pop_front() {
-            let limits = &cx.settings.limits;
-            let member_leg = self.tree.add(member.destination, Some(at), Cause::Member, cx.now, limits);
-            if let Some(member_leg) = member_leg {
-                self.tree.leg_mut(member_leg).ring = member.ring;
-            }
+            return self.begin_stage(cx, id, at, stage);
         } else {
             self.conclude(cx, at);
         }
         true
+    }
+
+    /// Sends the request to targets at once, as many of them as Max-Breadth allows (RFC 5393 §5.3.3): the others wait
+    /// until branches have ended. `false` when it allows none now.
+    fn begin_stage(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId, mut stage: Stage) -> bool {
+        let free = self.breadth_left();
+        let is_limited = usize::try_from(free).is_ok_and(|free| free < stage.len());
+        if free == 0 && self.has_open_branch() {
+            self.tree.leg_mut(at).stages.push_front(stage);
+            return false;
+        }
+        if free == 0 {
+            self.note(at, Best::own(Status::of(440)));
+            return true;
+        }
+        if is_limited {
+            let rest = stage.drain(usize::try_from(free).unwrap_or(1)..).collect();
+            self.tree.leg_mut(at).stages.push_front(rest);
+        }
+        let shares = u32::try_from(stage.len() + self.tree.unsent_beside(at)).unwrap_or(u32::MAX);
+        // A phone that nobody waits for any more keeps its part until it says so: something is left for the next one.
+        let kept_back = u32::from(self.may_be_followed(cx, at));
+        let breadth = (free / shares.saturating_mul(1 + kept_back)).max(1);
+        let leg = self.tree.leg_mut(at);
+        leg.is_sent = true;
+        leg.stage_until = (!leg.stages.is_empty()).then(|| cx.now + cx.settings.proxy.stage_ring);
+        for target in stage {
+            self.add_branch(cx, id, at, &Target { breadth: Some(breadth), ..target });
+        }
+        true
+    }
+
+    /// Whether the phones of a leg may be given up for others that ring after them.
+    fn may_be_followed(&self, cx: &Context<'_>, at: LegId) -> bool {
+        let waits = |leg: &Leg| leg.ring.is_some() || !leg.stages.is_empty() || !leg.turns.is_empty();
+        self.tree.iter().any(waits) || self.next_after(cx, at, Outcome::NoAnswer).is_some()
+    }
+
+    /// What is left of Max-Breadth: the branches that have no final response have the rest.
+    fn breadth_left(&self) -> u32 {
+        let open = self.branches.iter().filter(|branch| branch.state != BranchState::Done);
+        self.breadth.saturating_sub(open.map(|branch| branch.breadth).sum())
     }
 
     /// Whether a leg waits for something.
@@ -184,7 +218,7 @@ impl ResponseContext {
                 self.look_up(cx, id, at, aor);
             }
             Some(Destination::Group(name)) => {
-                let group = cx.settings.groups.iter().find(|group| group.name == *name);
+                let group = cx.settings.group(name);
                 match group.filter(|_| self.is_invite) {
                     None => self.note(at, Best::own(Status::of(480))),
                     Some(group) => self.ring_group(cx, at, group),
@@ -195,18 +229,26 @@ impl ResponseContext {
     }
 
     /// The members of a group: each is a leg of its own.
-    fn ring_group(&mut self, cx: &Context<'_>, at: LegId, group: &crate::settings::Group) {
+    fn ring_group(&mut self, cx: &Context<'_>, at: LegId, group: &Group) {
+        let cause = Cause::Member;
         match group.strategy {
-            Strategy::InTurn => self.tree.leg_mut(at).members.extend(group.members.iter().cloned()),
+            Strategy::InTurn => {
+                let turn = |member: &Member| Turn { cause, members: SmallVec::from_iter([member.clone()]) };
+                self.tree.leg_mut(at).turns = group.members.iter().map(turn).collect();
+            }
             Strategy::All => {
-                for member in &group.members {
-                    let begins = cx.now + member.delay;
-                    let destination = member.destination.clone();
-                    let limits = &cx.settings.limits;
-                    if let Some(leg) = self.tree.add(destination, Some(at), Cause::Member, begins, limits) {
-                        self.tree.leg_mut(leg).ring = member.ring;
-                    }
-                }
+                self.begin_turn(cx, at, Turn { cause, members: group.members.iter().cloned().collect() });
+            }
+        }
+    }
+
+    /// Begins legs below another one.
+    pub(super) fn begin_turn(&mut self, cx: &Context<'_>, parent: LegId, turn: Turn) {
+        for Member { destination, delay, ring } in turn.members {
+            let begins = cx.now + delay;
+            let leg = self.tree.add(destination, Some(parent), turn.cause, begins, &cx.settings.limits);
+            if let Some(leg) = leg {
+                self.tree.leg_mut(leg).ring = ring;
             }
         }
     }
@@ -253,7 +295,8 @@ impl ResponseContext {
             && let Some(Destination::User(aor)) = &leg.destination
             && let Some((user, domain)) = aor.strip_prefix("sip:").and_then(|rest| rest.rsplit_once('@'))
         {
-            // Does the user exist at all?
+            // Does the user exist at all? Behind the domain may stand which of his devices is meant (RFC 5627).
+            let domain = domain.split(';').next().unwrap_or_default();
             let query = Query::Credential { domain: SmolStr::new(domain), user: unescape(user) };
             if cx.ask(query, Waiting::Exists { context: id, leg: at }).is_some() {
                 self.tree.leg_mut(at).waiting += 1;
@@ -278,7 +321,7 @@ impl ResponseContext {
 
     /// The ring time of a leg is over: what rings there is cancelled, and nobody waits for it.
     fn ring_out(&mut self, cx: &mut Context<'_>, at: LegId) {
-        self.leave(cx, at, CancelReason::None);
+        self.leave(cx, at, None);
         let leg = self.tree.leg_mut(at);
         leg.ring_until = None;
         leg.rang_out = true;
@@ -286,12 +329,12 @@ impl ResponseContext {
     }
 
     /// Cancels all branches of a leg and of those below it, and goes on without them.
-    fn leave(&mut self, cx: &mut Context<'_>, top: LegId, reason: CancelReason) {
+    pub(super) fn leave(&mut self, cx: &mut Context<'_>, top: LegId, reason: Option<SmolStr>) {
         for at in self.tree.ids() {
             if self.tree.is_within(at, top) {
                 let leg = self.tree.leg_mut(at);
                 leg.stages.clear();
-                leg.members.clear();
+                leg.turns.clear();
                 leg.waiting = 0;
                 if at != top {
                     leg.state = LegState::Done;
@@ -302,15 +345,33 @@ impl ResponseContext {
     }
 
     /// Cancels the branches of a leg and of those below it.
-    fn leave_branches(&mut self, cx: &mut Context<'_>, top: LegId, reason: CancelReason) {
+    fn leave_branches(&mut self, cx: &mut Context<'_>, top: LegId, reason: Option<SmolStr>) {
         for branch in &mut self.branches {
             if branch.state != BranchState::Done && self.tree.is_within(branch.leg, top) {
                 branch.is_left = true;
                 if self.is_invite {
-                    branch.cancel(cx, reason);
+                    branch.cancel(cx, reason.clone());
                 }
             }
         }
+    }
+
+    /// Where the call goes when a leg has this outcome. What a member of a group wants for calls that he does not
+    /// take is for calls to himself: his voice mail must not answer for the group.
+    fn next_after(&self, cx: &Context<'_>, at: LegId, outcome: Outcome) -> Option<Destination> {
+        let leg = self.tree.leg(at);
+        match (&leg.destination, leg.cause) {
+            _ if !self.is_invite => None,
+            (Some(Destination::Group(name)), _) => cx.settings.group(name)?.otherwise.clone(),
+            (_, Cause::Member) => None,
+            (_, Cause::Request | Cause::Redirect | Cause::Forward(..)) => leg.services.next(Some(outcome)),
+        }
+    }
+
+    /// Whether a 6xx to a leg is for this leg only, since its user has said where the call goes then.
+    pub(super) fn survives(&self, cx: &Context<'_>, at: LegId) -> bool {
+        let leg = self.tree.leg(at);
+        leg.parent.is_none() && self.next_after(cx, at, leg.outcome()).is_some()
     }
 
     /// A leg has come to its end without an answer: the call goes where its services say, else its parent goes on.
@@ -318,8 +379,7 @@ impl ResponseContext {
         let leg = self.tree.leg_mut(at);
         leg.state = LegState::Done;
         let (outcome, parent, status) = (leg.outcome(), leg.parent, leg.status);
-        if self.is_invite
-            && let Some(next) = leg.services.next(Some(outcome))
+        if let Some(next) = self.next_after(cx, at, outcome)
             && self.forward(cx, at, next, Some(outcome))
         {
             return;
@@ -330,13 +390,7 @@ impl ResponseContext {
     }
 
     /// Adds the leg that the services of another one name; `false` when it may not be tried.
-    fn forward(
-        &mut self,
-        cx: &Context<'_>,
-        from: LegId,
-        to: Destination,
-        outcome: Option<super::Outcome>,
-    ) -> bool {
+    fn forward(&mut self, cx: &Context<'_>, from: LegId, to: Destination, outcome: Option<Outcome>) -> bool {
         let parent = self.tree.leg(from).parent;
         let cause = Cause::Forward(from, outcome);
         self.tree.add(to, parent, cause, cx.now, &cx.settings.limits).is_some()

@@ -4,7 +4,8 @@ use dialtone_transaction::ClientId;
 use dialtone_wire::{Edits, HeaderName, Message, Status, Writer};
 
 use super::{
-    Best, Branch, BranchState, CancelReason, CancelState, ContextId, Proxy, ResponseContext, is_challenge,
+    ANSWERED_ELSEWHERE, Best, Branch, BranchState, CancelState, ContextId, Proxy, REFUSED_FOR_ALL,
+    ResponseContext, is_challenge,
 };
 use crate::context::Context;
 
@@ -43,7 +44,7 @@ impl Proxy {
                 context.send_back(cx, status, &response);
             }
             if context.has_open_branch() {
-                context.cancel_branches(cx, CancelReason::AnsweredElsewhere);
+                context.cancel_branches(cx, Some(ANSWERED_ELSEWHERE));
                 self.bound_cancelled(cx, id);
             }
             return self.settle(cx, id);
@@ -52,15 +53,30 @@ impl Proxy {
             // What our own CANCEL brought about says nothing about the user.
             return self.settle(cx, id);
         }
-        context.note(leg, Best::Received(Box::new(response)));
+        if status.class() == 3
+            && let Some(rest) = context.recurse(cx, leg, &response)
+        {
+            if let Some(rest) = rest {
+                context.note(leg, Best::Received(Box::new(rest)));
+            }
+            return self.settle(cx, id);
+        }
         if status.class() == 6 && !context.answered {
+            context.tree.leg_mut(leg).note(status);
+            if context.survives(cx, leg) {
+                context.leave(cx, leg, Some(REFUSED_FOR_ALL));
+                return self.settle(cx, id);
+            }
             // §16.7 step 5: nobody else is asked.
             context.refused = true;
+            context.note(leg, Best::Received(Box::new(response)));
             if context.has_open_branch() {
-                context.cancel_branches(cx, CancelReason::Refused);
+                context.cancel_branches(cx, Some(REFUSED_FOR_ALL));
                 self.bound_cancelled(cx, id);
             }
+            return self.settle(cx, id);
         }
+        context.note(leg, Best::Received(Box::new(response)));
         self.settle(cx, id);
     }
 
@@ -94,6 +110,12 @@ impl Proxy {
         if std::mem::replace(&mut context.answered, true) {
             return;
         }
+        let is_late =
+            !context.is_invite && context.best.as_ref().is_some_and(|best| best.status().code() == 408);
+        if is_late {
+            // RFC 4320 §4.2: the client has given up by now, and a 408 would only blame us. Its transaction ends by itself.
+            return self.remove(id);
+        }
         match context.best.take() {
             // §16.7 step 6: a 503 is about that one server; our caller would shun us for it.
             Some(best) if best.status().code() == 503 => context.answer(cx, Status::of(500)),
@@ -117,13 +139,14 @@ impl ResponseContext {
             if status.code() > 100 {
                 self.tree.leg_mut(branch.leg).rang = true;
             }
-            if let CancelState::Wanted(reason) = branch.cancel {
+            if let CancelState::Wanted(reason) = &branch.cancel {
+                let reason = reason.clone();
                 branch.cancel = CancelState::Sent;
-                cx.send_cancel(client, &branch.sent, reason.header());
+                cx.send_cancel(client, &branch.sent, reason.as_deref());
             }
         }
-        // §16.7 step 5: 100 is for one hop only.
-        if status.code() > 100 && !self.answered {
+        // §16.7 step 5: 100 is for one hop only. RFC 4320 §4.1: other requests than INVITE get no other one.
+        if status.code() > 100 && self.is_invite && !self.answered {
             self.send_back(cx, status, response);
         }
     }

@@ -19,6 +19,8 @@ pub(crate) struct Target {
     pub(crate) lines: Vec<(SmolStr, SmolStr)>,
     /// Headers of the request that are taken away.
     pub(crate) without: Vec<HeaderName>,
+    /// Its part of Max-Breadth (RFC 5393 §5.3.3); `None` leaves what the request has, if that is not too much.
+    pub(crate) breadth: Option<u32>,
     /// Preference in thousandths: 0 to 1000.
     pub(crate) q_milli: u16,
 }

@@ -30,6 +30,13 @@ pub(super) type Stage = SmallVec<[Target; 1]>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LegId(u16);
 
+/// Legs that are tried at once: at least one.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) cause: Cause,
+    pub(super) members: SmallVec<[Member; 1]>,
+}
+
 /// One destination that is being tried.
 #[derive(Debug)]
 pub(crate) struct Leg {
@@ -51,8 +58,10 @@ pub(crate) struct Leg {
     pub(super) waiting: u16,
     /// Targets that are tried when those before them have failed.
     pub(super) stages: VecDeque<Stage>,
-    /// Members of a group that ring one after the other, and have not begun.
-    pub(super) members: VecDeque<Member>,
+    /// Legs below this one that are tried when those before them have failed.
+    pub(super) turns: VecDeque<Turn>,
+    /// The request was sent to targets of it.
+    pub(super) is_sent: bool,
     /// A device rings or has rung.
     pub(super) rang: bool,
     /// The ring time is over.
@@ -69,6 +78,8 @@ pub(crate) enum Cause {
     Request,
     /// It is a member of its parent.
     Member,
+    /// A 3xx to a branch of its parent named it (RFC 3261 §16.7 step 4).
+    Redirect,
     /// The services of the user of this leg named it: before a device rang (`None`), or with this outcome.
     Forward(LegId, Option<Outcome>),
 }
@@ -113,7 +124,8 @@ impl Leg {
             stage_until: None,
             waiting: 0,
             stages: VecDeque::new(),
-            members: VecDeque::new(),
+            turns: VecDeque::new(),
+            is_sent: false,
             rang: false,
             rang_out: false,
             status: None,
@@ -145,7 +157,7 @@ impl Leg {
             Some(600..) => Outcome::Declined,
             _ if self.rang_out => Outcome::NoAnswer,
             Some(408 | 480) if self.rang => Outcome::NoAnswer,
-            None | Some(404 | 408 | 410 | 480 | 503) => Outcome::NotReachable,
+            None | Some(404 | 408 | 410 | 430 | 480 | 503) => Outcome::NotReachable,
             Some(300..400) => Outcome::Redirected,
             Some(code) => Outcome::Refused(Status::of(code)),
         }
@@ -207,7 +219,7 @@ impl Tree {
         let key = destination.key();
         let from = match cause {
             Cause::Forward(leg, _) => Some(leg),
-            Cause::Request | Cause::Member => parent,
+            Cause::Request | Cause::Member | Cause::Redirect => parent,
         };
         let depth = from.map_or(0, |from| self.leg(from).depth.saturating_add(1));
         let id = u16::try_from(self.legs.len()).ok()?;
@@ -220,8 +232,25 @@ impl Tree {
         Some(LegId(id))
     }
 
+    /// How many other legs may still send the request: they want a part of Max-Breadth.
+    pub(super) fn unsent_beside(&self, leg: LegId) -> usize {
+        let at = usize::from(leg.0);
+        let unsent = |(other, leg): &(usize, &Leg)| {
+            *other != at
+                && !leg.is_done()
+                && !leg.is_sent
+                && !matches!(leg.destination, Some(Destination::Group(_)))
+        };
+        self.legs.iter().enumerate().filter(unsent).count()
+    }
+
     pub(super) fn has_open_child(&self, parent: LegId) -> bool {
         self.legs.iter().any(|leg| leg.parent == Some(parent) && !leg.is_done())
+    }
+
+    /// Whether a destination has not been tried yet.
+    pub(super) fn is_new(&self, destination: &Destination) -> bool {
+        !self.tried.contains(&destination.key())
     }
 
     /// Whether a leg is this one or below it.

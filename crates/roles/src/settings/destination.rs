@@ -40,10 +40,16 @@ impl Destination {
 pub struct Group {
     /// Its name, which no other group has.
     pub name: SmolStr,
+    /// The name of the domain of ours that it is called in.
+    pub domain: SmolStr,
+    /// The user parts by which it is called there.
+    pub numbers: Vec<SmolStr>,
     /// Who rings.
     pub members: Vec<Member>,
     /// In which order.
     pub strategy: Strategy,
+    /// Where the call goes when nobody has answered.
+    pub otherwise: Option<Destination>,
 }
 
 /// One of a [`Group`].

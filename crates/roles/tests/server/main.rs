@@ -1,7 +1,9 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
 mod draining;
+mod forking;
 mod forwarding;
+mod groups;
 mod guessing;
 mod hostile;
 mod journal;

@@ -5,7 +5,7 @@ use dialtone_wire::{HeaderName, Message};
 use crate::peers::{Request, Server, authorized_invite, invite, register, register_bob, settings};
 
 /// The response of a phone to a request that was forwarded to it.
-fn response(request: &Message, status: &str, tag: &str, extra: &str) -> String {
+pub(crate) fn response(request: &Message, status: &str, tag: &str, extra: &str) -> String {
     let mut text = format!("SIP/2.0 {status}\r\n");
     for name in [HeaderName::Via, HeaderName::RecordRoute] {
         for value in request.values(name) {
@@ -63,7 +63,7 @@ fn a_phone_that_rings_on_after_another_was_answered_is_forgotten() {
     let (_, cancel) = cancel.expect("a CANCEL");
     assert_eq!(cancel.method().unwrap().as_str(), "CANCEL");
     // RFC 3326 §2.
-    let reason = &b"SIP ;cause=200 ;text=\"Call completed elsewhere\""[..];
+    let reason = &b"SIP;cause=200;text=\"Call completed elsewhere\""[..];
     assert_eq!(cancel.value(HeaderName::Reason), Some(reason));
     // The phone takes no notice of the CANCEL and the first one repeats its answer.
     for _ in 0..4 {

@@ -1,0 +1,143 @@
+//! Ring groups: every phone of every member.
+
+use std::time::Duration;
+
+use dialtone_roles::Settings;
+use dialtone_roles::settings::{Destination, Group, Member, Strategy};
+
+use crate::forking::Room;
+use crate::peers::settings;
+
+fn user(name: &str) -> Destination {
+    Destination::User(format!("sip:{name}@sip.test").into())
+}
+
+fn member(destination: Destination, delay: u64, ring: Option<u64>) -> Member {
+    Member { destination, delay: Duration::from_secs(delay), ring: ring.map(Duration::from_secs) }
+}
+
+fn group(name: &str, strategy: Strategy, members: Vec<Member>) -> Group {
+    Group {
+        name: name.into(),
+        domain: "sip.test".into(),
+        numbers: vec![name.into()],
+        members,
+        strategy,
+        otherwise: None,
+    }
+}
+
+fn room(groups: Vec<Group>) -> Room {
+    Room::new(Settings { groups, ..settings() })
+}
+
+fn all(names: &[&str]) -> Vec<Member> {
+    names.iter().map(|name| member(user(name), 0, None)).collect()
+}
+
+#[test]
+fn every_phone_of_every_member_rings_and_an_unregistered_member_stops_nothing() {
+    let mut room = room(vec![group("sales", Strategy::All, all(&["bob", "nobody", "carol"]))]);
+    room.phone(3, "bob", "").phone(4, "bob", "").phone(5, "carol", "");
+    assert_eq!(room.call("sales", ""), "4:INVITE 3:INVITE 5:INVITE");
+    room.ring(&[3, 4, 5]);
+    assert_eq!(room.answer(3, "486 Busy Here"), "");
+    assert_eq!(room.answer(5, "200 OK"), "a:200 4:CANCEL");
+    assert_eq!(room.hush(&[4]), "");
+    room.at_rest();
+}
+
+#[test]
+fn a_group_without_any_phone_is_480() {
+    let mut room = room(vec![group("sales", Strategy::All, all(&["bob", "carol"]))]);
+    assert_eq!(room.call("sales", ""), "a:480");
+    room.at_rest();
+}
+
+#[test]
+fn members_in_turn_ring_for_their_time_each() {
+    let members = vec![
+        member(user("bob"), 0, Some(10)),
+        member(user("nobody"), 0, Some(10)),
+        member(user("carol"), 0, Some(20)),
+    ];
+    let mut room = room(vec![group("sales", Strategy::InTurn, members)]);
+    room.phone(3, "bob", "").phone(4, "carol", "");
+    assert_eq!(room.call("sales", ""), "3:INVITE");
+    room.ring(&[3]);
+    assert_eq!(room.pass(9), "");
+    assert_eq!(room.pass(1), "3:CANCEL 4:INVITE");
+    assert_eq!(room.hush(&[3]), "");
+    room.ring(&[4]);
+    assert_eq!(room.pass(20), "4:CANCEL");
+    assert_eq!(room.hush(&[4]), "a:480");
+    room.at_rest();
+}
+
+#[test]
+fn a_member_with_a_delay_rings_later_and_not_at_all_once_somebody_has_answered() {
+    for answered in [false, true] {
+        let members = vec![member(user("bob"), 0, None), member(user("carol"), 5, None)];
+        let mut room = room(vec![group("sales", Strategy::All, members)]);
+        room.phone(3, "bob", "").phone(4, "carol", "");
+        assert_eq!(room.call("sales", ""), "3:INVITE");
+        room.ring(&[3]);
+        assert_eq!(room.pass(4), "");
+        if answered {
+            assert_eq!(room.answer(3, "200 OK"), "a:200");
+            assert_eq!(room.pass(4), "");
+        } else {
+            assert_eq!(room.pass(1), "4:INVITE");
+            assert_eq!(room.answer(4, "200 OK"), "a:200 3:CANCEL");
+            assert_eq!(room.hush(&[3]), "");
+        }
+        room.at_rest();
+    }
+}
+
+#[test]
+fn groups_in_groups_ring_and_a_group_in_itself_does_no_harm() {
+    let sales = member(Destination::Group("sales".into()), 0, None);
+    let night = member(Destination::Group("night".into()), 0, Some(10));
+    let mut members = all(&["bob"]);
+    members.push(night);
+    let groups = vec![
+        group("sales", Strategy::All, members),
+        group(
+            "night",
+            Strategy::InTurn,
+            vec![sales, member(user("bob"), 0, None), member(user("carol"), 0, None)],
+        ),
+    ];
+    let mut room = room(groups);
+    room.phone(3, "bob", "").phone(4, "carol", "");
+    assert_eq!(room.call("sales", ""), "3:INVITE 4:INVITE", "bob rings once");
+    room.ring(&[3, 4]);
+    assert_eq!(room.pass(10), "4:CANCEL", "the time of the inner group");
+    assert_eq!(room.hush(&[4]), "");
+    assert_eq!(room.answer(3, "486 Busy Here"), "a:486");
+    room.at_rest();
+}
+
+#[test]
+fn a_call_that_nobody_takes_goes_where_the_group_says() {
+    let otherwise = Some(user("dave"));
+    let mut room = room(vec![Group { otherwise, ..group("sales", Strategy::All, all(&["bob"])) }]);
+    room.phone(3, "bob", "").phone(5, "dave", "");
+    assert_eq!(room.call("sales", ""), "3:INVITE");
+    assert_eq!(room.answer(3, "486 Busy Here"), "5:INVITE");
+    assert_eq!(room.answer(5, "200 OK"), "a:200");
+    room.at_rest();
+}
+
+#[test]
+fn the_members_that_are_tried_have_a_limit() {
+    let names: Vec<String> = (0..100).map(|number| format!("user{number}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut settings = settings();
+    settings.groups = vec![group("sales", Strategy::All, all(&names))];
+    settings.limits.legs = 3;
+    let mut room = Room::new(settings);
+    room.phone(3, "user0", "").phone(4, "user1", "").phone(5, "user2", "");
+    assert_eq!(room.call("sales", ""), "3:INVITE 4:INVITE", "the group is one of the three");
+}
