@@ -123,9 +123,9 @@ enum CancelState {
 }
 
 /// The Reason (RFC 3326) with which branches are cancelled when another one was answered.
-const ANSWERED_ELSEWHERE: SmolStr = SmolStr::new_static("SIP;cause=200;text=\"Call completed elsewhere\"");
+const ANSWERED_ELSEWHERE: SmolStr = SmolStr::new_static("SIP ;cause=200 ;text=\"Call completed elsewhere\"");
 /// The same when another one was refused for all (6xx).
-const REFUSED_FOR_ALL: SmolStr = SmolStr::new_static("SIP;cause=603;text=\"Declined\"");
+const REFUSED_FOR_ALL: SmolStr = SmolStr::new_static("SIP ;cause=603 ;text=\"Declined\"");
 
 const fn is_challenge(status: Status) -> bool {
     matches!(status.code(), 401 | 407)

@@ -189,7 +189,7 @@ fn the_first_answer_silences_the_other_phones_with_the_reason() {
         room.server.receive(&address(3), &text)
     };
     let cancel = sent.iter().find(|(to, _)| *to == address(4)).expect("a CANCEL");
-    assert_eq!(text_of(&cancel.1, HeaderName::Reason), "SIP;cause=200;text=\"Call completed elsewhere\"");
+    assert_eq!(text_of(&cancel.1, HeaderName::Reason), "SIP ;cause=200 ;text=\"Call completed elsewhere\"");
     assert_eq!(room.hush(&[4]), "");
     room.at_rest();
 }

@@ -63,7 +63,7 @@ fn a_phone_that_rings_on_after_another_was_answered_is_forgotten() {
     let (_, cancel) = cancel.expect("a CANCEL");
     assert_eq!(cancel.method().unwrap().as_str(), "CANCEL");
     // RFC 3326 §2.
-    let reason = &b"SIP;cause=200;text=\"Call completed elsewhere\""[..];
+    let reason = &b"SIP ;cause=200 ;text=\"Call completed elsewhere\""[..];
     assert_eq!(cancel.value(HeaderName::Reason), Some(reason));
     // The phone takes no notice of the CANCEL and the first one repeats its answer.
     for _ in 0..4 {
