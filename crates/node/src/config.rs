@@ -12,6 +12,7 @@
 //! ```
 
 mod address;
+mod dial_plan;
 mod keys;
 mod nearest;
 mod problem;
@@ -27,12 +28,13 @@ mod tests;
 
 pub use crate::listen::ListenAddress;
 pub use address::{HostName, HttpListen, UserName};
+pub use dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
 pub use keys::{
-    Change, Config, Control, Digest, DomainEntry, Http, KeyInfo, Limits, Log, Proxy, Registrar, Robots,
-    Server, Store, TableInfo, Timers, changes, changes_needing_restart, tables,
+    AliasEntry, Change, Config, Control, DialPlan, Digest, DomainEntry, Http, KeyInfo, Limits, Log, Proxy,
+    Registrar, Robots, RuleEntry, Server, Store, TableInfo, Timers, changes, changes_needing_restart, tables,
 };
 pub use problem::{Place, Problem, Remedy, What};
 pub use read::{FILE_BYTES_MAX, PROBLEMS_MAX};
 pub use resolve::{Facts, Resolved, StoreSettings};
 pub use text::{defaults, manual};
-pub use value::{AskedMethod, FilePath, LogFormat, LogLevel, Setting, Size};
+pub use value::{AskedMethod, FilePath, LogFormat, LogLevel, Required, Setting, Size};

@@ -327,6 +327,9 @@ fn log_event(shard: u16, event: Event) {
         Event::Incoming { .. } => tracing::info!(shard, "a robot is called"),
         Event::Answered { .. } => tracing::info!(shard, "a robot answered"),
         Event::Ended { reason, .. } => tracing::info!(shard, ?reason, "a robot's call ended"),
+        Event::RuleAnswered { rule, status } => {
+            tracing::debug!(shard, %rule, status = status.code(), "a rule of the dial plan answered");
+        }
         other => tracing::debug!(shard, event = ?other),
     }
 }

@@ -62,6 +62,10 @@ numbers! {
         blocked,
         /// Requests for domains that are not ours.
         foreign,
+        /// Requests that a rule of the dial plan refused.
+        ruled_out,
+        /// Requests that were answered with a redirection (3xx).
+        redirected,
         /// Requests for users that do not exist or have no binding.
         not_found,
         /// REGISTER requests that were granted.

@@ -278,6 +278,13 @@ pub enum Event {
         /// Whether the password is wrong, so that trying again makes no sense.
         wrong_password: bool,
     },
+    /// A rule of the dial plan has answered a request: refused it or sent it elsewhere.
+    RuleAnswered {
+        /// The name of the rule.
+        rule: SmolStr,
+        /// The answer.
+        status: Status,
+    },
     /// Our own registration was taken away.
     Unregistered,
     /// A call that [`Command::Call`] asked for exists.

@@ -22,6 +22,7 @@ mod queries;
 mod random;
 mod records;
 mod registrar;
+mod reply;
 mod route_token;
 mod services;
 pub mod settings;

@@ -5,12 +5,16 @@ use dialtone_wire::uri::{SipUri, Uri};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
+mod planned;
+
 use crate::auth::{Side, own_credentials};
+use crate::dial_plan::Called;
 use crate::proxy::Onward;
 use crate::proxy::forward::{Phone, TOKEN_PARAM};
 use crate::registrar::canonical_aor;
+use crate::reply::Reply;
 use crate::route_token::{RouteTokens, STATELESS, is_right};
-use crate::settings::{Destination, Domain, Foreign, Methods, Mode, Robot, Settings};
+use crate::settings::{Destination, Foreign, Methods, Mode, Robot, Settings};
 
 mod edge;
 
@@ -41,6 +45,15 @@ pub(crate) enum Decision {
         domain: SmolStr,
         /// The robot, as it was when the request came: the settings may change before a password is checked.
         robot: Robot,
+        /// Whether anybody may call it.
+        unasked: bool,
+    },
+    /// Answered by us, as the dial plan says.
+    Reply {
+        /// The answer.
+        reply: Reply,
+        /// Whether it is only for those who have shown a password.
+        asks: bool,
     },
     /// For a user or a group of ours.
     To {
@@ -74,7 +87,11 @@ impl Decision {
             Decision::To { onward, .. } if onward.mode == Mode::Stateless => None,
             Decision::Register { domain, .. } => Some((Side::Server, domain.clone())),
             Decision::Robot { .. } | Decision::To { .. } if is_in(settings.digest.free) => None,
-            Decision::Robot { domain, .. } | Decision::To { domain, .. } => {
+            Decision::Robot { unasked: true, .. } => None,
+            Decision::To { onward, .. } if onward.unasked => None,
+            Decision::Robot { domain, .. }
+            | Decision::To { domain, .. }
+            | Decision::Reply { reply: Reply { domain, .. }, asks: true } => {
                 let own = callers_domain(settings, request);
                 Some((Side::Proxy, own.unwrap_or_else(|| domain.clone())))
             }
@@ -86,6 +103,7 @@ impl Decision {
             Decision::Route { .. } if in_dialog() => Some((Side::Proxy, callers_domain(settings, request)?)),
             Decision::Ua if in_dialog() => Some((Side::Server, callers_domain(settings, request)?)),
             Decision::Route { .. }
+            | Decision::Reply { .. }
             | Decision::Ua
             | Decision::Refuse(_)
             | Decision::BadExtension
@@ -112,20 +130,22 @@ fn callers_domain(settings: &Settings, request: &Message) -> Option<SmolStr> {
     domain.next_hops.is_empty().then(|| domain.name.clone())
 }
 
-/// Decides about a request that came on a flow. `is_our_dialog` says whether it belongs to a dialog of our user agent.
+/// Decides about a request that came on a flow. `is_our_dialog` says whether it belongs to a dialog of our user agent,
+/// `unix_s` is the time, for the hours of the dial plan.
 pub(crate) fn decide(
     settings: &Settings,
     tokens: &RouteTokens,
     request: &Message,
     came: &Flow,
     is_our_dialog: bool,
+    unix_s: u64,
 ) -> Decision {
     if is_our_dialog || settings.domains.is_empty() {
         return Decision::Ua;
     }
     let own = own_routes(settings, tokens, request, came);
     let is_ack = request.method() == Some(&Method::Ack);
-    let mut decision = decide_target(settings, tokens, request, came, &own);
+    let mut decision = decide_target(settings, tokens, request, came, &own, unix_s);
     if let Decision::To { onward, .. } | Decision::Route { onward, .. } = &mut decision {
         onward.credentials = own_credentials(settings, request);
     }
@@ -148,6 +168,7 @@ fn decide_target(
     request: &Message,
     came: &Flow,
     own: &OwnRoutes,
+    unix_s: u64,
 ) -> Decision {
     if let Some((flow, mode, token)) = &own.flow {
         // RFC 5626 §5.3: only we can have written that, and it leads to that phone and nowhere else.
@@ -164,7 +185,7 @@ fn decide_target(
         return if in_dialog {
             Decision::Route { onward: onward(), authenticate: false }
         } else {
-            foreign(settings, onward)
+            relay(settings, onward)
         };
     }
     let (user, domain, uri) = match request.uri() {
@@ -175,7 +196,10 @@ fn decide_target(
         Ok(Uri::Sip(uri)) => match settings.domain_of(&uri.host, uri.port) {
             Some(domain) => (uri.user_unescaped(), domain, Some(uri)),
             None if request.method() == Some(&Method::Register) => return Decision::Refuse(Status::of(404)),
-            None => return foreign(settings, onward),
+            None => {
+                let (user, host) = (uri.user_unescaped().unwrap_or_default(), planned::host_text(&uri.host));
+                return foreign(settings, tokens, request, &user, &host, unix_s, onward);
+            }
         },
         // A number is dialled as a user of our first domain; a local one needs its context (RFC 3966 §5.1.5).
         Ok(Uri::Tel(tel)) if tel.is_complete() => match settings.domains.first() {
@@ -190,41 +214,58 @@ fn decide_target(
     if !domain.next_hops.is_empty() {
         return edge::decide(tokens, request, came, user.is_some(), domain, uri.as_ref(), onward());
     }
-    decide_local(settings, tokens, request, user, domain, uri.as_ref(), onward)
-}
-
-/// For a domain of ours.
-fn decide_local(
-    settings: &Settings,
-    tokens: &RouteTokens,
-    request: &Message,
-    user: Option<SmolStr>,
-    domain: &Domain,
-    uri: Option<&SipUri<'_>>,
-    onward: impl Fn() -> Onward,
-) -> Decision {
     if request.method() == Some(&Method::Register) {
-        // RFC 3261 §10.2: "this address-of-record MUST be a SIP URI or SIPS URI".
-        if request.to().is_ok_and(|to| to.uri.as_sip().is_none()) {
-            return Decision::Refuse(Status::of(400));
-        }
-        // RFC 3261 §10.3 step 5: the address-of-record must be of this domain.
-        let to = request.to().ok().and_then(|to| {
-            let uri = *to.uri.as_sip()?;
-            uri.user?;
-            Some((uri, settings.domain_of(&uri.host, uri.port)?))
-        });
-        return match to {
-            Some((uri, own)) => {
-                Decision::Register { domain: own.name.clone(), aor: canonical_aor(&uri, &own.name) }
-            }
-            None => Decision::Refuse(Status::of(404)),
-        };
+        return register(settings, request);
     }
     let Some(user) = user else { return Decision::ServerItself };
-    let name = &domain.name;
+    // A dialog goes on where it has begun, whatever the plan says by now.
+    if in_dialog || settings.dial_plan.is_empty() {
+        return local_user(settings, tokens, user, &domain.name, uri.as_ref(), onward());
+    }
+    // What a rule leads elsewhere may need a tree of branches, which nobody forgets at once.
+    let mode = if domain.mode == Mode::Stateless { Mode::Call } else { domain.mode };
+    let elsewhere = || own.onward(tokens, request, mode);
+    match planned::consult(settings, request, &user, Called::Own(domain), unix_s, elsewhere) {
+        planned::Consulted::Decided(decision) => *decision,
+        planned::Consulted::User { user: to, domain: of, unasked, nobody } => {
+            // The parameters of the Request-URI are about the user that was called.
+            let uri = uri.as_ref().filter(|_| to == user && of == domain.name);
+            local_user(settings, tokens, to, &of, uri, Onward { unasked, nobody, ..onward() })
+        }
+    }
+}
+
+/// A REGISTER for a domain of ours.
+fn register(settings: &Settings, request: &Message) -> Decision {
+    // RFC 3261 §10.2: "this address-of-record MUST be a SIP URI or SIPS URI".
+    if request.to().is_ok_and(|to| to.uri.as_sip().is_none()) {
+        return Decision::Refuse(Status::of(400));
+    }
+    // RFC 3261 §10.3 step 5: the address-of-record must be of this domain.
+    let to = request.to().ok().and_then(|to| {
+        let uri = *to.uri.as_sip()?;
+        uri.user?;
+        Some((uri, settings.domain_of(&uri.host, uri.port)?))
+    });
+    match to {
+        Some((uri, own)) => {
+            Decision::Register { domain: own.name.clone(), aor: canonical_aor(&uri, &own.name) }
+        }
+        None => Decision::Refuse(Status::of(404)),
+    }
+}
+
+/// For a user of a domain of ours, or for a robot.
+fn local_user(
+    settings: &Settings,
+    tokens: &RouteTokens,
+    user: SmolStr,
+    name: &SmolStr,
+    uri: Option<&SipUri<'_>>,
+    onward: Onward,
+) -> Decision {
     if let Some(robot) = settings.robots.iter().find(|robot| robot.user == user) {
-        return Decision::Robot { domain: name.clone(), robot: robot.clone() };
+        return Decision::Robot { domain: name.clone(), robot: robot.clone(), unasked: onward.unasked };
     }
     let aor = match uri {
         // RFC 5627 §6.1: it leads to one device.
@@ -235,7 +276,7 @@ fn decide_local(
         Some(uri) => canonical_aor(uri, name),
         None => format_smolstr!("sip:{}@{name}", dialtone_wire::uri::escape_user(&user)),
     };
-    let (domain, mut onward) = (name.clone(), onward());
+    let (domain, mut onward) = (name.clone(), onward);
     if let Some(group) = settings.group_called(&user, name) {
         if onward.mode == Mode::Stateless {
             // Several phones can't ring without a response context.
@@ -246,7 +287,27 @@ fn decide_local(
     Decision::To { domain, destination: Destination::User(aor), onward }
 }
 
-fn foreign(settings: &Settings, onward: impl Fn() -> Onward) -> Decision {
+/// For a domain that is not ours.
+fn foreign(
+    settings: &Settings,
+    tokens: &RouteTokens,
+    request: &Message,
+    user: &str,
+    host: &str,
+    unix_s: u64,
+    onward: impl Fn() -> Onward,
+) -> Decision {
+    match planned::consult(settings, request, user, Called::Foreign(host), unix_s, &onward) {
+        planned::Consulted::Decided(decision) => *decision,
+        planned::Consulted::User { user, domain, unasked, nobody } => {
+            local_user(settings, tokens, user, &domain, None, Onward { unasked, nobody, ..onward() })
+        }
+    }
+}
+
+/// Along a route that the request brings with it, past us to another server: as to a foreign domain, since the rules
+/// speak of where a call goes and not of ways.
+fn relay(settings: &Settings, onward: impl Fn() -> Onward) -> Decision {
     match settings.foreign {
         Foreign::Refuse => Decision::Refuse(Status::of(403)),
         Foreign::Authenticated => Decision::Route { onward: onward(), authenticate: true },

@@ -78,7 +78,7 @@ impl Scalar for HostName {
         quoted(&self.0)
     }
 
-    fn example() -> String {
+    fn example((): &()) -> String {
         quoted("example.com")
     }
 }
@@ -112,6 +112,10 @@ impl Scalar for UserName {
 
     fn write(&self) -> String {
         quoted(&self.0)
+    }
+
+    fn example((): &()) -> String {
+        quoted("info")
     }
 }
 

@@ -3,6 +3,9 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use dialtone_roles::settings::dial_plan::{
+    Ambiguous, CallerPattern, Days, DomainPattern, Hours, Pattern, Zone,
+};
 use dialtone_roles::settings::{
     DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings,
 };
@@ -10,9 +13,10 @@ use dialtone_roles::settings::{
 use crate::listen::ListenAddress;
 
 use super::address::{HostName, HttpListen, NextHop, UserName};
+use super::dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
 use super::route::RouteUri;
 use super::table::{Table, tables};
-use super::value::{AskedMethod, FilePath, LogFormat, LogLevel, Setting, Size};
+use super::value::{AskedMethod, FilePath, LogFormat, LogLevel, Required, Setting, Size};
 
 /// What a running server does with a changed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +77,10 @@ impl TableInfo {
 
 /// Entries of `[[domain]]`.
 pub(super) const DOMAINS_MAX: usize = 256;
+/// Entries of `[[rule]]`.
+const RULES_MAX: usize = 1_000;
+/// Entries of `[[alias]]`.
+const ALIASES_MAX: usize = 10_000;
 
 const fn ms(least: u64, most: u64) -> RangeInclusive<Duration> {
     Duration::from_millis(least)..=Duration::from_millis(most)
@@ -189,6 +197,23 @@ tables! {
         /// `false`.
         recurse: bool = ProxySettings::default().recurse, (), Reload;
     }
+    /// What dialled numbers mean. Where they lead say the rules, `[[rule]]`, and `[[alias]]`: see
+    /// [the dial plan](dial-plan.md).
+    "dial_plan", dial_plan: DialPlan {
+        /// The time zone of rules that name none.
+        zone: Zone = Zone::UTC, (), Reload;
+        /// The country code. With it, numbers are brought into international form before they are compared with
+        /// patterns that begin with `+`.
+        country: Option<CountryCode> = None, (), Reload;
+        /// What is dialled before a number of the own country.
+        national: Prefix = Prefix("0".into()), (), Reload;
+        /// What is dialled before a country code.
+        international: Prefix = Prefix("00".into()), (), Reload;
+        /// The answer for a user that nobody knows. `604` says that no other server knows him either.
+        unknown_user: UnknownUser = UnknownUser::NotFound, (), Reload;
+        /// The answer for a name that is an alias of several users; with contacts, it tells who they are.
+        ambiguous: Ambiguous = Ambiguous::Bare, (), Reload;
+    }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {
         /// T1, the estimate of the round-trip time: the first retransmission comes after it, giving up after 64 of it.
@@ -286,6 +311,48 @@ tables! {
         /// there, REGISTER too, and it is that server which asks for passwords. Of several one is taken by a hash of
         /// the Call-ID.
         next_hop: Vec<NextHop> = Vec::new(), (), Reload;
+    }
+    /// A rule of the dial plan. They are tried in the order of the file, and the first one whose conditions all hold
+    /// counts. See [the dial plan](dial-plan.md).
+    "rule", rule: RuleEntry, at most RULES_MAX {
+        /// Its name, for the log and refusals. It must be there.
+        name: Required<Option<Label>> = Required::default(), (), Reload;
+        /// The called number or name: `x` is a digit, `[2-9]` one of some, `*` at the end whatever follows. Without it
+        /// any.
+        number: OneOrMore<Pattern> = OneOrMore::default(), (), Reload;
+        /// The called domain. Without it any of this server; a foreign one is reached only by a rule that names it.
+        domain: OneOrMore<DomainPattern> = OneOrMore::default(), (), Reload;
+        /// Who calls. Without it any user of this server, who shows his password; for `refuse` anyone.
+        from: OneOrMore<CallerPattern> = OneOrMore::default(), (), Reload;
+        /// The days on which it counts. Without it all.
+        days: OneOrMore<Days> = OneOrMore::default(), (), Reload;
+        /// The hours in which it counts; those that run over midnight belong to the day on which they begin. Without it
+        /// all.
+        hours: OneOrMore<Hours> = OneOrMore::default(), (), Reload;
+        /// The time zone of `days` and `hours`. Without it `dial_plan.zone`.
+        zone: Option<Zone> = None, (), Reload;
+        /// How many characters are taken from the front of the number.
+        strip: u64 = 0, 0..=64, Reload;
+        /// What is put in front of the number then.
+        prepend: Option<Prefix> = None, (), Reload;
+        /// Where it goes; `{number}` in a user or URI stands for the number. It must be there.
+        to: Required<Option<To>> = Required::default(), (), Reload;
+        /// Where `redirect` sends the caller, with `q` from 0 to 1: he tries the greatest first.
+        contacts: OneOrMore<ContactValue> = OneOrMore::default(), (), Reload;
+        /// The code of `redirect` (300, 301, 302, 305 or 380; without it 302) or `refuse` (400 to 699; without it 403).
+        code: Option<u64> = None, 300..=699, Reload;
+        /// Why `refuse` refuses, in words for the caller.
+        reason: Option<Words> = None, (), Reload;
+    }
+    /// Other names of a user. One that stands for several users is ambiguous: `dial_plan.ambiguous` says what is
+    /// answered then.
+    "alias", alias: AliasEntry, at most ALIASES_MAX {
+        /// The names. They must be there.
+        name: Required<OneOrMore<UserName>> = Required::default(), (), Reload;
+        /// The user. He must be there.
+        user: Required<OneOrMore<UserAt>> = Required::default(), (), Reload;
+        /// The domain in which the names count. Without it each of this server.
+        domain: Option<HostName> = None, (), Reload;
     }
 }
 

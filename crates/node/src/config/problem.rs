@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use dialtone_roles::settings::dial_plan::PatternError;
+
 /// A place in a file: line and column, both counted from 1, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -107,6 +109,14 @@ pub enum What {
     OpenToAll,
     /// Foreign domains are for whoever has authenticated, and nobody is asked to.
     NobodyAuthenticates,
+    /// The text is no pattern of a number.
+    Pattern(Box<str>, PatternError),
+    /// The key says nothing where `to` is not this.
+    OnlyWith(&'static str),
+    /// A code that does not go with this `to`.
+    Code(Box<str>, &'static str),
+    /// Something of this kind is named that is not there.
+    NoSuch(&'static str, Box<str>),
     /// The path of a Unix socket is longer than the system takes.
     PathTooLong(usize),
     /// More problems than are listed; this many were left out.
@@ -142,6 +152,10 @@ impl fmt::Display for What {
             What::NobodyAuthenticates => {
                 f.write_str("`authenticated` lets nobody through while `digest.required` is false")
             }
+            What::Pattern(came, error) => write!(f, "`{came}` is no pattern of a number: {error}"),
+            What::OnlyWith(to) => write!(f, "says something only with `to = \"{to}\"`"),
+            What::Code(code, to) => write!(f, "{code} is no code for `to = \"{to}\"`"),
+            What::NoSuch(kind, name) => write!(f, "`{name}` is no {kind}"),
             What::PathTooLong(length) => write!(f, "the path of this socket is {length} bytes long"),
             What::More(count) => write!(f, "{count} more problems are not listed"),
         }
@@ -176,6 +190,10 @@ pub enum Remedy {
     Example(&'static str),
     /// Write the header of this table with two brackets, since it may stand several times.
     Header(&'static str),
+    /// Take it away.
+    Remove,
+    /// Add an entry of this table, or name one that is there.
+    AddTable(&'static str),
     /// No less than this.
     AtLeast(Box<str>),
     /// No more than this.
@@ -230,6 +248,8 @@ impl fmt::Display for Remedy {
             }
             Remedy::Example(example) => write!(f, "write for example {example}"),
             Remedy::Header(table) => write!(f, "write for example `[[{table}]]` with two brackets"),
+            Remedy::Remove => f.write_str("remove it"),
+            Remedy::AddTable(table) => write!(f, "name one that is there, or add it as `[[{table}]]`"),
             Remedy::AtLeast(least) => write!(f, "write {least} or more"),
             Remedy::AtMost(most) => write!(f, "write {most} or less"),
             Remedy::AtMostEntries(most) => write!(f, "keep {most} entries or fewer"),

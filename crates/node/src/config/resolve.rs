@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_roles::Settings;
+use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
     DigestSettings, Domain, Foreign, GuessSettings, Limits, Listener, NextHops, ProxySettings,
     RegistrarSettings, Robot, RobotKind, Secret, Timers,
@@ -60,6 +61,8 @@ pub struct Resolved {
     pub authenticate: bool,
     /// What happens to requests for other domains.
     pub foreign: Foreign,
+    /// Where calls go.
+    pub dial_plan: DialPlan,
     /// Timers of transactions.
     pub timers: Timers,
     /// Timer C.
@@ -115,6 +118,7 @@ impl Resolved {
             robots: self.robots.clone(),
             authenticate: self.authenticate,
             foreign: self.foreign,
+            dial_plan: self.dial_plan.clone(),
             timers: self.timers,
             timer_c: self.timer_c,
             proxy: self.proxy,
@@ -180,6 +184,7 @@ impl Config {
         check.whole_seconds();
         check.doors();
         let control = check.control();
+        let dial_plan = check.dial_plan(&domains);
         let problems = check.problems;
         if !problems.is_empty() {
             return Err(problems);
@@ -193,6 +198,7 @@ impl Config {
             domains,
             robots: self.robots.echo.value.iter().map(robot).collect(),
             authenticate: self.digest.required.value && !facts.open,
+            dial_plan,
             foreign: if facts.open { Foreign::Open } else { self.proxy.foreign.value },
             timers: Timers::new(self.timers.t1.value, self.timers.t2.value, self.timers.t4.value),
             timer_c: self.proxy.timer_c.value,
@@ -274,14 +280,14 @@ fn count(setting: &Setting<u64>) -> usize {
 }
 
 /// The checks of one resolving.
-struct Check<'a> {
-    config: &'a Config,
-    facts: &'a Facts<'a>,
+pub(super) struct Check<'a> {
+    pub(super) config: &'a Config,
+    pub(super) facts: &'a Facts<'a>,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    fn problem(&mut self, place: Option<Place>, key: &str, what: What, remedy: Remedy) {
+    pub(super) fn problem(&mut self, place: Option<Place>, key: &str, what: What, remedy: Remedy) {
         let Place { line, column } = place.unwrap_or(Place { line: 0, column: 0 });
         let file = Arc::clone(&self.config.file);
         self.problems.push(Problem { file, line, column, key: key.to_owned(), what, remedy });

@@ -53,7 +53,7 @@ pub(super) fn key_info<T: Value>(
 ) -> KeyInfo {
     let (path, name) = path;
     let (kind, default) = (T::kind(), default.write());
-    let (limits, example) = (T::limits(bounds), T::example());
+    let (limits, example) = (T::limits(bounds), T::example(bounds));
     KeyInfo { name, path, doc: paragraph(doc), kind, default, example, optional: T::OPTIONAL, limits, change }
 }
 

@@ -48,7 +48,7 @@ pub(super) trait Value: Clone + PartialEq + Sized {
     /// Whether there may be no value: then it is written as `""`.
     const OPTIONAL: bool = false;
     /// A right value as TOML, where the type has one that helps more than a default.
-    fn example() -> String {
+    fn example(_: &Self::Bounds) -> String {
         String::new()
     }
     /// Reads the value; faults are added to the list, and then there is none.
@@ -72,7 +72,7 @@ pub(super) trait Scalar: Clone + PartialEq + Sized {
         String::new()
     }
     /// A right value as TOML, for a key without a default.
-    fn example() -> String {
+    fn example(_: &Self::Bounds) -> String {
         String::new()
     }
 }
@@ -96,8 +96,8 @@ impl<T: Scalar> Value for T {
         <T as Scalar>::limits(bounds)
     }
 
-    fn example() -> String {
-        <T as Scalar>::example()
+    fn example(bounds: &T::Bounds) -> String {
+        <T as Scalar>::example(bounds)
     }
 }
 
@@ -122,8 +122,36 @@ impl<T: Scalar> Value for Option<T> {
         <T as Scalar>::limits(bounds)
     }
 
-    fn example() -> String {
-        <T as Scalar>::example()
+    fn example(bounds: &T::Bounds) -> String {
+        <T as Scalar>::example(bounds)
+    }
+}
+
+/// A key that must be there, though its type has a value for its absence.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Required<T>(pub T);
+
+impl<T: Value> Value for Required<T> {
+    type Bounds = T::Bounds;
+
+    fn read(value: &Spanned<DeValue<'_>>, bounds: &T::Bounds, faults: &mut Faults) -> Option<Required<T>> {
+        T::read(value, bounds, faults).map(Required)
+    }
+
+    fn write(&self) -> String {
+        self.0.write()
+    }
+
+    fn kind() -> String {
+        T::kind()
+    }
+
+    fn limits(bounds: &T::Bounds) -> String {
+        T::limits(bounds)
+    }
+
+    fn example(bounds: &T::Bounds) -> String {
+        T::example(bounds)
     }
 }
 
@@ -258,6 +286,10 @@ impl Scalar for u64 {
 
     fn write(&self) -> String {
         self.to_string()
+    }
+
+    fn example(bounds: &Self::Bounds) -> String {
+        bounds.start().to_string()
     }
 
     fn limits(bounds: &Self::Bounds) -> String {
@@ -439,7 +471,7 @@ pub(super) trait Choice {
 
 macro_rules! choice {
     ($Type:ty, $kind:literal, $first:literal => $first_value:path $(, $word:literal => $value:path)*) => {
-        impl Choice for $Type {
+        impl $crate::config::value::Choice for $Type {
             const WORDS: &'static [&'static str] = &[$first $(, $word)*];
 
             fn word(&self) -> &'static str {
@@ -452,31 +484,42 @@ macro_rules! choice {
             }
         }
 
-        impl Scalar for $Type {
+        impl $crate::config::value::Scalar for $Type {
             type Bounds = ();
             const KIND: &'static str = $kind;
 
-            fn parse(value: &DeValue<'_>, (): &()) -> Result<$Type, Fault> {
+            fn parse(
+                value: &toml::de::DeValue<'_>,
+                (): &(),
+            ) -> Result<$Type, $crate::config::value::Fault> {
+                use $crate::config::problem::{Remedy, What};
+                use $crate::config::value::Choice;
                 let what = match value.as_str() {
                     Some($first) => return Ok($first_value),
                     $(Some($word) => return Ok($value),)*
-                    Some(other) => What::Malformed { expected: $kind, came: shortened(other) },
+                    Some(other) => What::Malformed {
+                        expected: $kind,
+                        came: $crate::config::value::shortened(other),
+                    },
                     None => What::WrongType { expected: $kind, came: value.type_str() },
                 };
                 Err((what, Remedy::OneOf(Self::WORDS)))
             }
 
             fn write(&self) -> String {
-                quoted(self.word())
+                $crate::config::value::quoted($crate::config::value::Choice::word(self))
             }
 
             fn limits((): &()) -> String {
-                let words: Vec<String> = Self::WORDS.iter().map(|word| quoted(word)).collect();
+                let words = <$Type as $crate::config::value::Choice>::WORDS.iter();
+                let words: Vec<String> = words.map(|word| $crate::config::value::quoted(word)).collect();
                 words.join(", ")
             }
         }
     };
 }
+
+pub(super) use choice;
 
 choice!(LogFormat, "a log format", "text" => LogFormat::Text, "json" => LogFormat::Json);
 choice!(

@@ -37,6 +37,13 @@ impl Engine {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, Some(destination));
             }
+            Decision::Reply { reply, .. } => {
+                let reply = reply.clone();
+                self.count_reply(&reply);
+                self.respond(now, arrived.server, &arrived.request, reply.status, |writer| {
+                    reply.write(writer, true);
+                });
+            }
             Decision::Route { onward, .. } => {
                 let onward = onward.clone();
                 let (proxy, mut cx) = self.proxy_and_context(now);
@@ -145,7 +152,7 @@ impl Engine {
 
     fn grant(&mut self, now: Instant, arrived: &Arrived, granted: &Granted) {
         self.core.counters.registrations += 1;
-        let date = date::format(self.settings.unix_start_s + now.as_nanos() / 1_000_000_000);
+        let date = date::format(self.unix_s(now));
         let settings = self.settings.clone();
         let request = &arrived.request;
         let service_route = match &arrived.decision {

@@ -14,8 +14,10 @@ use super::stateless::response_flow;
 use super::{Arrived, Engine};
 use crate::auth::{Presented, credentials_for};
 use crate::context::{ServerRecord, ServerUse};
+use crate::io::{Event, Output};
 use crate::policy::{Decision, decide};
 use crate::proxy::forward;
+use crate::reply::Reply;
 
 /// When to try again after a 503, in seconds.
 const RETRY_AFTER_S: u32 = 10;
@@ -84,7 +86,8 @@ impl Engine {
     fn request(&mut self, now: Instant, flow: Flow, request: Message) {
         self.core.counters.requests += 1;
         let is_our_dialog = self.ua.owns_dialog(&request);
-        let mut decision = decide(&self.settings, &self.tokens, &request, &flow, is_our_dialog);
+        let unix_s = self.unix_s(now);
+        let mut decision = decide(&self.settings, &self.tokens, &request, &flow, is_our_dialog, unix_s);
         if decision.is_stateless() {
             if !self.core.transactions.absorb_repetition(now, &request) {
                 self.pass(now, flow, request, decision);
@@ -101,8 +104,11 @@ impl Engine {
         }
         // A copy of a request that has a transaction is the transaction's, here and below, whatever a reload or the
         // time have changed since.
-        let refuses =
-            matches!(decision, Decision::Refuse(_) | Decision::BadExtension | Decision::ServerItself);
+        let refuses = match &decision {
+            Decision::Refuse(_) | Decision::BadExtension | Decision::ServerItself => true,
+            Decision::Reply { asks, .. } => !(*asks && self.settings.authenticate),
+            _ => false,
+        };
         if refuses && self.core.transactions.absorb_repetition(now, &request) {
             return;
         }
@@ -112,6 +118,14 @@ impl Engine {
                 // A REGISTER for a domain of others is 404, any other request for one 403.
                 self.core.counters.foreign += u64::from(matches!(status.code(), 403 | 404));
                 return self.respond_stateless(&request, flow, status, |_| ());
+            }
+            Decision::Reply { reply, .. } if refuses => {
+                let reply = reply.clone();
+                self.count_reply(&reply);
+                let names_rule = !self.settings.authenticate;
+                return self.respond_stateless(&request, flow, reply.status, |writer| {
+                    reply.write(writer, names_rule);
+                });
             }
             Decision::BadExtension => {
                 return self.refuse_extensions(&request, flow, HeaderName::ProxyRequire);
@@ -172,6 +186,25 @@ impl Engine {
         });
     }
 
+    /// The time in seconds of Unix time.
+    pub(super) fn unix_s(&self, now: Instant) -> u64 {
+        self.settings.unix_start_s + now.as_nanos() / 1_000_000_000
+    }
+
+    /// Counts what the dial plan answers, and tells the log of a rule that does.
+    pub(super) fn count_reply(&mut self, reply: &Reply) {
+        let counters = &mut self.core.counters;
+        match (&reply.rule, reply.status.class()) {
+            (_, 3) => counters.redirected += 1,
+            (Some(_), _) => counters.ruled_out += 1,
+            (None, _) => counters.foreign += u64::from(reply.status.code() == 403),
+        }
+        if let Some(rule) = &reply.rule {
+            let event = Event::RuleAnswered { rule: rule.clone(), status: reply.status };
+            self.core.outputs.push_back(Output::Event(event));
+        }
+    }
+
     /// Begins a server transaction; `None` when the request repeats one, or is refused because there are too many.
     fn begin(&mut self, now: Instant, flow: Flow, request: &Message) -> Option<ServerId> {
         let via = request.via().ok()?;
@@ -200,7 +233,7 @@ impl Engine {
         let invite = self.core.transactions.find_cancelled(&cancel);
         let Some(invite) = invite else {
             // §16.10: what we forwarded without state is cancelled by whoever has the transaction.
-            let decision = decide(&self.settings, &self.tokens, &cancel, &flow, false);
+            let decision = decide(&self.settings, &self.tokens, &cancel, &flow, false, self.unix_s(now));
             if decision.is_stateless() {
                 return self.pass(now, flow, cancel, decision);
             }
@@ -262,7 +295,7 @@ impl Engine {
         if ua.handle_ack(&mut cx, &ack) {
             return;
         }
-        match decide(&self.settings, &self.tokens, &ack, &flow, false) {
+        match decide(&self.settings, &self.tokens, &ack, &flow, false, self.unix_s(now)) {
             decision if decision.is_stateless() => self.pass(now, flow, ack, decision),
             Decision::Route { onward, authenticate: false } => {
                 let mut cx = self.context(now);

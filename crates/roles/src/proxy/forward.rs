@@ -6,7 +6,7 @@ use bytes::Bytes;
 use dialtone_wire::headers::{NameAddr, TypedHeader as _, Via};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::uri::{SipUri, UriBuf};
-use dialtone_wire::{Edits, HeaderName, Message};
+use dialtone_wire::{Edits, HeaderName, Message, Status};
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -42,6 +42,10 @@ pub(crate) struct Onward {
     pub(crate) path: Option<Box<str>>,
     /// The flow to the phone, for our Record-Route: that by which the request came, or by which it goes.
     pub(crate) phone: Option<Phone>,
+    /// The dial plan asks its sender for no password.
+    pub(crate) unasked: bool,
+    /// What is answered where the user does not exist, if it is not 404.
+    pub(crate) nobody: Option<Status>,
 }
 
 /// The flow to a phone of which we are the first hop, as the user part of our Record-Route on its side.

@@ -38,7 +38,8 @@ impl Proxy {
         if !context.answer_is_there(leg) {
             return;
         }
-        context.note(leg, Best::own(Status::of(if exists { 480 } else { 404 })));
+        let nobody = context.onward.nobody.unwrap_or(Status::of(404));
+        context.note(leg, Best::own(if exists { Status::of(480) } else { nobody }));
         self.settle(cx, id);
     }
 

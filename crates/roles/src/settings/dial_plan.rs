@@ -24,8 +24,29 @@ pub struct DialPlan {
     pub aliases: Aliases,
     /// Whether a number of nobody here is refused with 604 instead of 404: no other server need be asked.
     pub nobody_anywhere: bool,
-    /// Whether a 485 names the users that an ambiguous alias may mean.
-    pub tell_ambiguous: bool,
+    /// What is answered where a name means several users.
+    pub ambiguous: Ambiguous,
+}
+
+impl DialPlan {
+    /// Whether it says nothing that is not so without it.
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.aliases.is_empty() && !self.nobody_anywhere
+    }
+}
+
+/// What is answered where a name means several users (RFC 3261 §21.4.23, which leaves the choice to whoever runs the
+/// server, since the names of others are private).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ambiguous {
+    /// 485 and no more.
+    #[default]
+    Bare,
+    /// 485 with the users as Contacts.
+    WithContacts,
+    /// 404, as if nobody had the name.
+    NotFound,
 }
 
 /// One rule: all of its conditions must hold. A condition without an entry always holds, but where it says otherwise.
@@ -175,7 +196,7 @@ pub fn thousandths(q: &str) -> Option<u16> {
 }
 
 /// How dialled numbers become international ones, with which patterns that begin with `+` are compared.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Numbering {
     /// The country code, `49`; empty: only a number that begins with `+` is international.
     pub country: SmolStr,
@@ -183,6 +204,16 @@ pub struct Numbering {
     pub national: SmolStr,
     /// What is dialled before a country code, `00`.
     pub international: SmolStr,
+}
+
+impl Default for Numbering {
+    fn default() -> Numbering {
+        Numbering {
+            country: SmolStr::default(),
+            national: SmolStr::new_static("0"),
+            international: SmolStr::new_static("00"),
+        }
+    }
 }
 
 impl Numbering {

@@ -8,6 +8,7 @@ mod guessing;
 mod hostile;
 mod journal;
 mod peers;
+mod planned;
 mod proxying;
 mod stateless;
 
