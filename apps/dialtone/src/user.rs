@@ -47,9 +47,9 @@ enum Action {
         #[command(flatten)]
         target: Target,
     },
-    /// Removes a user: nobody registers or calls with that name from now on.
+    /// Removes a user: nobody registers or calls with that name from now on, and its phones are forgotten.
     Remove {
-        /// The user's name.
+        /// The user's name, or NAME@DOMAIN.
         name: String,
         /// The domain; by default the first one of the server.
         #[arg(long, value_name = "NAME")]
@@ -62,7 +62,7 @@ enum Action {
 /// A user and its password.
 #[derive(Debug, Args)]
 struct Named {
-    /// The user's name: what stands before the @ of the address.
+    /// The user's name: what stands before the @ of the address. NAME@DOMAIN names a user of that domain.
     name: String,
     /// The password; others may see it in the list of processes.
     #[arg(long, value_name = "PW", conflicts_with = "password_file")]
@@ -120,8 +120,8 @@ impl Named {
         };
         let made = given.is_none();
         let password = given.map_or_else(dialtone_node::password, Into::into);
-        let domain = self.domain.as_deref().map(Into::into);
-        let user = NamedUser { name: self.name.as_str().into(), domain, password: password.clone() };
+        let user = NamedUser::new(&self.name, self.domain.as_deref(), &password);
+        let name = user.name.clone();
         let mut control = Control::connect_or_open(&self.target.data, put == Put::New)?;
         let done = control.put_users(&[user], put)?;
         let domain = done.first().map(|(_, domain)| domain.as_str()).unwrap_or_default();
@@ -129,11 +129,11 @@ impl Named {
             let shown = made.then_some(password.as_str());
             say(&format!(
                 "{}\n",
-                json!({"schema": 1, "ok": true, "users": [user_json(&self.name, domain, shown)]})
+                json!({"schema": 1, "ok": true, "users": [user_json(&name, domain, shown)]})
             ));
         } else {
             let done = if put == Put::New { "is a user" } else { "has a new password" };
-            say(&format!("{}@{domain} {done}\n", self.name));
+            say(&format!("{name}@{domain} {done}\n"));
             if made {
                 say(&format!("\n  Password    {password}\n\nIt is shown this once and kept nowhere.\n"));
             }
@@ -194,6 +194,8 @@ fn list(target: &Target) -> Result<Exit, Fault> {
 }
 
 fn remove(name: &str, domain: Option<&str>, target: &Target) -> Result<Exit, Fault> {
+    let NamedUser { name, domain, .. } = NamedUser::new(name, domain, "");
+    let (name, domain) = (name.as_str(), domain.as_deref());
     let domain = Control::connect_or_open(&target.data, false)?.remove_user(name, domain)?;
     if target.json {
         say(&format!("{}\n", json!({"schema": 1, "ok": true, "users": [user_json(name, &domain, None)]})));

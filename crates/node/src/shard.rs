@@ -81,6 +81,8 @@ pub(crate) enum Word {
     Command(Command),
     /// The users have changed.
     Users(Arc<Users>),
+    /// The user of this address-of-record is gone.
+    Forget(SmolStr),
     /// The settings have changed.
     Configure(Arc<Settings>),
     /// Tell how much is unfinished, for one who waits for the end.
@@ -276,6 +278,7 @@ impl Shard {
             Word::Restore(bindings) => self.feed(now, Input::Restore(bindings)),
             Word::Command(command) => self.feed(now, Input::Command(command)),
             Word::Users(users) => self.users = users,
+            Word::Forget(aor) => self.feed(now, Input::Forget(aor)),
             Word::Configure(settings) => {
                 self.settings = settings.clone();
                 self.feed(now, Input::Configure(settings));

@@ -70,6 +70,27 @@ pub struct NamedUser {
     pub password: SmolStr,
 }
 
+impl NamedUser {
+    /// A user whose domain may stand behind an @ of its name: `alice@second.example`.
+    pub fn new(name: &str, domain: Option<&str>, password: &str) -> NamedUser {
+        let (name, domain) = split(name, domain);
+        NamedUser { name, domain, password: password.into() }
+    }
+}
+
+/// A user's name and its domain, where the domain may stand behind an @ of the name. With two domains that differ the
+/// name stays as it is, and is no legal one.
+pub(crate) fn split(name: &str, domain: Option<&str>) -> (SmolStr, Option<SmolStr>) {
+    let of_name = name.rsplit_once('@');
+    let is_said_twice = |of_name: &str| {
+        domain.is_none_or(|domain| domain.trim_end_matches('.').eq_ignore_ascii_case(of_name))
+    };
+    match of_name.filter(|(_, of_name)| is_said_twice(of_name)) {
+        Some((name, of_name)) => (name.into(), Some(of_name.into())),
+        None => (name.into(), domain.map(SmolStr::new)),
+    }
+}
+
 impl std::fmt::Debug for NamedUser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NamedUser").field("name", &self.name).finish_non_exhaustive()
@@ -137,8 +158,7 @@ impl Subscribers {
         Ok(credentials.iter().map(|credential| SmolStr::new(credential.domain())).collect())
     }
 
-    /// Removes a user and gives the domain that it was in. No shard lets it in from now on; its bindings end in their
-    /// time.
+    /// Removes a user and gives the domain that it was in. No shard lets it in from now on, and its bindings are gone.
     pub(crate) fn remove(&self, name: &SmolStr, domain: Option<&SmolStr>) -> Result<SmolStr, UserError> {
         let mut guard = self.store();
         let store = guard.as_mut().ok_or(UserError::Ending)?;
@@ -149,6 +169,11 @@ impl Subscribers {
             return Err(UserError::Missing(name.clone()));
         }
         self.tell(store.as_ref())?;
+        let aor = aor(name, &domain);
+        for shard in &self.shards {
+            // Only its owner has it. A shard that is gone has nothing.
+            let _ = shard.send_patiently(Word::Forget(aor.clone()));
+        }
         Ok(domain)
     }
 
@@ -181,6 +206,11 @@ impl Subscribers {
     fn store(&self) -> MutexGuard<'_, Option<Box<dyn Store>>> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The canonical address-of-record of a user.
+pub(crate) fn aor(name: &str, domain: &str) -> SmolStr {
+    smol_str::format_smolstr!("sip:{}@{domain}", dialtone_wire::uri::escape_user(name))
 }
 
 /// Whether somebody may be called that and have that password. A name has the characters that RFC 3261 §25.1 lets stand

@@ -219,6 +219,7 @@ impl Engine {
                 ua.command(&mut cx, command);
             }
             Input::Restore(bindings) => self.restore(now, bindings),
+            Input::Forget(aor) => self.forget(now, &aor),
             Input::Configure(settings) => {
                 self.core.transactions.set_timers(settings.timers);
                 self.core.transactions.set_limits(transaction_limits(&settings));

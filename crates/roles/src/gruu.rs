@@ -173,7 +173,7 @@ impl GruuKeys {
 
 impl Gruu {
     /// What the location service finds the device by: for a device of an address-of-record that and its instance, else
-    /// the number of its series.
+    /// the number of its series and the domain that the address-of-record must be of.
     pub(crate) fn key(&self, aor: &str) -> SmolStr {
         let mut key = SmolStrBuilder::new();
         match self {
@@ -185,6 +185,7 @@ impl Gruu {
             Gruu::Temporary(series) => {
                 key.push_str(SERIES);
                 key.push_str(&crate::random::word(*series));
+                key.push_str(aor.find('@').map_or("", |at| &aor[at..]));
             }
         }
         key.finish()
@@ -198,14 +199,15 @@ pub(crate) enum Key<'a> {
     User(&'a str),
     /// One of them.
     Device { aor: &'a str, instance: &'a str },
-    /// The device of a series of temporary GRUUs.
-    Series(u64),
+    /// The device of a series of temporary GRUUs, with the @ and the domain of its address-of-record.
+    Series { series: u64, domain: &'a str },
 }
 
 impl<'a> Key<'a> {
     pub(crate) fn read(key: &'a str) -> Key<'a> {
         if let Some(series) = key.strip_prefix(SERIES) {
-            return Key::Series(u64::from_str_radix(series, 16).unwrap_or(0));
+            let (series, domain) = series.split_at(series.find('@').unwrap_or(series.len()));
+            return Key::Series { series: u64::from_str_radix(series, 16).unwrap_or(0), domain };
         }
         // A user part may have any of these characters but the @.
         let host = key.find('@').unwrap_or(0);
@@ -222,7 +224,7 @@ impl<'a> Key<'a> {
             Key::Device { instance, .. } => {
                 binding.instance().is_some_and(|own| is_same_instance(own, instance))
             }
-            Key::Series(series) => series != 0 && binding.gruu() == series,
+            Key::Series { series, .. } => series != 0 && binding.gruu() == series,
         }
     }
 }
@@ -300,9 +302,9 @@ mod tests {
         assert_eq!(read("sip:a@b;gr=urn:uuid:1"), Some(Some(sip("sip:a@b;gr=urn:uuid:1"))));
         assert_eq!(read("sip:a@b;gr=x%3By"), Some(Some(sip("sip:a@b;gr=x;y"))));
         let user = keys.temporary(7, b"c", b"1");
-        let series = Gruu::Temporary(7).key("");
+        let series = Gruu::Temporary(7).key("sip:a@b");
         assert_eq!(read(&format!("sip:{user}@b;gr")), Some(Some(series.clone())));
-        assert_eq!(Key::read(&series), Key::Series(7));
+        assert_eq!(Key::read(&series), Key::Series { series: 7, domain: "@b" });
         assert_eq!(Key::read("sip:a@b"), Key::User("sip:a@b"));
         assert_eq!(Key::read("sip:a;gr=1@b"), Key::User("sip:a;gr=1@b"));
         let device = Key::Device { aor: "sip:a@b", instance: "urn:uuid:1" };

@@ -43,6 +43,9 @@ pub enum Input {
     /// Bindings of this shard from an earlier life, at most some thousand at a time. Addresses-of-record that have
     /// bindings already keep those: they are newer.
     Restore(Vec<(SmolStr, Vec<Binding>)>),
+    /// The user of this canonical address-of-record is gone, and his bindings go with him. Shards that do not own it
+    /// pass it over.
+    Forget(SmolStr),
     /// New settings; they hold from now on, timers that run keep their value. The secret and the number of shards
     /// must be those of before, and the rules of digest stay what they were at the start: these need a restart.
     Configure(Arc<Settings>),

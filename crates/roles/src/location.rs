@@ -47,7 +47,9 @@ impl Location {
         let key = Key::read(key);
         let aor = match key {
             Key::User(aor) | Key::Device { aor, .. } => Some(aor),
-            Key::Series(series) => self.by_gruu.get(&series).map(SmolStr::as_str),
+            Key::Series { series, domain } => {
+                self.by_gruu.get(&series).map(SmolStr::as_str).filter(|aor| aor.ends_with(domain))
+            }
         };
         let all = aor.into_iter().flat_map(move |aor| self.of(now, aor));
         all.filter(move |binding| key.takes(binding))

@@ -31,7 +31,7 @@ pub fn steer(settings: &Settings, bytes: &[u8]) -> u16 {
 pub fn shard_of_aor(settings: &Settings, key: &str) -> u16 {
     match Key::read(key) {
         Key::User(aor) | Key::Device { aor, .. } => shard_of(settings, aor.as_bytes()),
-        Key::Series(series) => shard_of_half(settings, (series >> 32) as u32),
+        Key::Series { series, .. } => shard_of_half(settings, (series >> 32) as u32),
     }
 }
 

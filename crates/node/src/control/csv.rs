@@ -74,7 +74,7 @@ fn user(fields: &[String]) -> Result<FileUser, CsvFault> {
     let field = |index: usize| fields.get(index).filter(|field| !field.is_empty());
     let made = field(1).is_none();
     let password = field(1).map_or_else(crate::random::password, SmolStr::new);
-    let user = NamedUser { name: SmolStr::new(&fields[0]), domain: field(2).map(SmolStr::new), password };
+    let user = NamedUser::new(&fields[0], field(2).map(String::as_str), &password);
     check(&user.name, &user.password).map_err(CsvFault::User)?;
     Ok(FileUser { user, made })
 }
@@ -120,6 +120,15 @@ fn fields(line: &str) -> Result<Vec<String>, CsvFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_have_its_domain_behind_it() {
+        let users = read_users("alice@second.test,secret1\nbob,secret2,second.test\n").unwrap();
+        let named: Vec<_> =
+            users.iter().map(|user| (user.user.name.as_str(), user.user.domain.as_deref())).collect();
+        assert_eq!(named, [("alice", Some("second.test")), ("bob", Some("second.test"))]);
+        assert!(read_users("alice@second.test,secret1,first.test\n").is_err(), "two domains");
+    }
 
     #[test]
     fn users_are_read_with_and_without_password_and_domain() {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
 use super::shards;
-use crate::subscribers::{NamedUser, Put, Subscribers, UserError};
+use crate::subscribers::{NamedUser, Put, Subscribers, UserError, split};
 use crate::{clock, utc};
 
 /// Users in one request at most.
@@ -103,9 +103,9 @@ impl Handler {
             Some("user.put") => self.put_users(request)?,
             Some("user.remove") => {
                 let name = text(request, "name")?.ok_or_else(|| Refused::bad("expected `name`"))?;
-                let domain = text(request, "domain")?.map(SmolStr::new);
-                let domain = self.subscribers.remove(&SmolStr::new(name), domain.as_ref())?;
-                json!({"user": {"name": name, "domain": domain.as_str()}})
+                let (name, domain) = split(name, text(request, "domain")?);
+                let domain = self.subscribers.remove(&name, domain.as_ref())?;
+                json!({"user": {"name": name.as_str(), "domain": domain.as_str()}})
             }
             Some("user.list") => self.list_users(text(request, "after")?)?,
             Some("reload") => {
@@ -224,8 +224,7 @@ impl Handler {
             let name = text(user, "name")?.ok_or_else(|| Refused::bad("expected `name` of each user"))?;
             let password = text(user, "password")?;
             let password = password.ok_or_else(|| Refused::bad("expected `password` of each user"))?;
-            let domain = text(user, "domain")?.map(SmolStr::new);
-            Ok(NamedUser { name: name.into(), domain, password: password.into() })
+            Ok(NamedUser::new(name, text(user, "domain")?, password))
         });
         let users = users.collect::<Result<Vec<NamedUser>, Refused>>()?;
         let domains = self.subscribers.put(&users, put)?;

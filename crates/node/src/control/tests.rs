@@ -104,6 +104,13 @@ fn a_running_server_takes_users_of_its_own_domains_only() {
     let mut control = Control::connect(&data).expect("it runs");
     assert_eq!(code(control.put_users(&[user("carol", Some("b.test"))], Put::New)), "no-such-domain");
     control.put_users(&[user("carol", Some("SIP.test."))], Put::New).expect("that is its domain");
+    // The domain may stand behind the name.
+    let named = |name: &str, domain| NamedUser::new(name, domain, "secret");
+    assert_eq!(code(control.put_users(&[named("dan@b.test", None)], Put::New)), "no-such-domain");
+    assert_eq!(code(control.put_users(&[named("dan@sip.test", Some("b.test"))], Put::New)), "bad-request");
+    let done = control.put_users(&[named("dan@sip.test", Some("sip.TEST"))], Put::New).expect("said twice");
+    assert_eq!(done, [("dan".to_owned(), "sip.test".to_owned())]);
+    assert_eq!(control.remove_user("dan@sip.test", None).expect("he was there"), "sip.test");
     server.stop();
 }
 

@@ -10,6 +10,7 @@ use super::folder::Folder;
 use super::journal::JournalStore;
 use super::{Store, StoreError};
 use crate::clock;
+use crate::subscribers::aor;
 
 /// The tables of version 1.
 pub(super) const VERSION_1: &str = "
@@ -134,9 +135,7 @@ impl Store for SqliteStore {
     }
 
     fn remove_user(&mut self, domain: &str, user: &str) -> Result<bool, StoreError> {
-        let sql = "DELETE FROM users WHERE domain = ?1 AND name = ?2";
-        let removed = self.connection.execute(sql, params![domain, user]);
-        Ok(removed.map_err(|error| damaged(error, &self.path))? > 0)
+        remove_user(&mut self.connection, domain, user).map_err(|error| damaged(error, &self.path))
     }
 
     fn secret(&self) -> Result<[u8; 32], StoreError> {
@@ -146,6 +145,16 @@ impl Store for SqliteStore {
     fn journal(&self) -> Result<Option<JournalStore>, StoreError> {
         SqliteStore::journal(self).map(Some)
     }
+}
+
+/// Removes a user with his bindings: nobody shall be reached by an address that is no user's any more.
+fn remove_user(connection: &mut Connection, domain: &str, user: &str) -> rusqlite::Result<bool> {
+    let transaction = connection.transaction()?;
+    let sql = "DELETE FROM users WHERE domain = ?1 AND name = ?2";
+    let removed = transaction.execute(sql, params![domain, user])? > 0;
+    transaction.execute("DELETE FROM bindings WHERE aor = ?1", [aor(user, domain).as_str()])?;
+    transaction.commit()?;
+    Ok(removed)
 }
 
 fn put_user(connection: &mut Connection, credential: &StoredCredential) -> rusqlite::Result<bool> {

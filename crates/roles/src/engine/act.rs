@@ -3,6 +3,7 @@
 use dialtone_transaction::ServerId;
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
+use dialtone_wire::uri::SipUri;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::SmolStr;
 
@@ -14,7 +15,7 @@ use crate::io::{Event, Output, Query, QueryId};
 use crate::policy::Decision;
 use crate::queries::Waiting;
 use crate::registrar::{self, EXTENSIONS, Grant, Granted, Registered, Registration};
-use crate::settings::{Listener, Robot};
+use crate::settings::{Listener, Robot, Settings};
 
 impl Engine {
     /// Hands a request to its role. If it asked for a password, the password was right.
@@ -102,9 +103,14 @@ impl Engine {
                 }
             });
         }
-        // Step 4: nobody registers another user.
-        if caller.as_ref().is_some_and(|caller| !is_to(request, &caller.user)) {
-            return self.respond(now, server, request, Status::of(403), |_| ());
+        // Step 4.
+        if !may_register(&self.settings, request, name, caller.as_ref()) {
+            return self.respond(now, server, request, Status::of(403), |writer| {
+                writer.header(
+                    HeaderName::Warning,
+                    format_args!("399 {name} \"only its user registers this address\""),
+                );
+            });
         }
         let settings = self.settings.clone();
         let random =
@@ -229,6 +235,18 @@ impl Engine {
         self.core.outputs.push_back(Output::Query(QueryId::UNANSWERED, query));
     }
 
+    /// Removes all bindings of an address-of-record.
+    pub(super) fn forget(&mut self, now: Instant, aor: &SmolStr) {
+        if self.core.location.of(now, aor).next().is_none() {
+            return;
+        }
+        self.core.location.replace(aor, Vec::new());
+        if self.settings.journal {
+            self.journal_unanswered(aor, Vec::new());
+        }
+        self.bindings_changed(aor.clone(), 0);
+    }
+
     /// Takes in bindings of an earlier life.
     pub(super) fn restore(&mut self, now: Instant, bindings: Vec<(SmolStr, Vec<Binding>)>) {
         for (aor, mut bindings) in bindings {
@@ -257,8 +275,29 @@ impl Engine {
     }
 }
 
-/// Whether To names this user.
-fn is_to(request: &Message, user: &SmolStr) -> bool {
-    let to = request.to().ok();
-    to.and_then(|to| to.uri.as_sip()?.user_unescaped()).as_ref() == Some(user)
+/// Whether whoever sends a REGISTER may change the bindings of the address in To, which is of this domain (RFC 3261
+/// §10.3 step 4): its user, or one who registers for all others (§10.2, third-party registration). From says who is
+/// responsible, and the password must be his; a registrant may also say that it is the user.
+fn may_register(settings: &Settings, request: &Message, domain: &str, caller: Option<&Caller>) -> bool {
+    let (Ok(to), Ok(from)) = (request.to(), request.from()) else { return false };
+    let user_of = |uri: &SipUri<'_>| {
+        let own = settings.domain_of(&uri.host, uri.port)?;
+        (own.name == domain).then(|| uri.user_unescaped()).flatten()
+    };
+    let Some(user) = to.uri.as_sip().and_then(user_of) else { return false };
+    let responsible = match from.uri_text == to.uri_text {
+        true => Some(user.clone()),
+        false => from.uri.as_sip().and_then(user_of),
+    };
+    // Where nobody is asked for a password, From is all that is known of him; phones without any write what they like.
+    let Some(responsible) = responsible else { return caller.is_none() };
+    let is_registrant = |user: &SmolStr| {
+        settings.domains.iter().any(|own| own.name == domain && own.registrants.contains(user))
+    };
+    match caller {
+        Some(caller) if caller.domain != domain => false,
+        Some(caller) if is_registrant(&caller.user) => responsible == caller.user || responsible == user,
+        Some(caller) => caller.user == user && responsible == user,
+        None => responsible == user || is_registrant(&responsible),
+    }
 }

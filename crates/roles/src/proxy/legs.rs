@@ -12,6 +12,7 @@ use super::tree::{Cause, Leg, LegId, LegState, Outcome, Stage, Turn};
 use super::{BranchState, ContextId, Proxy, ResponseContext, Target};
 use crate::binding::Binding;
 use crate::context::{Context, Hop, hop_of};
+use crate::gruu::Key;
 use crate::io::{Found, Notice, Output, Query};
 use crate::queries::Waiting;
 use crate::registrar;
@@ -293,11 +294,15 @@ impl ResponseContext {
         cx.core.counters.not_found += 1;
         let leg = self.tree.leg(at);
         if leg.cause == Cause::Request
-            && let Some(Destination::User(aor)) = &leg.destination
-            && let Some((user, domain)) = aor.strip_prefix("sip:").and_then(|rest| rest.rsplit_once('@'))
+            && let Some(Destination::User(key)) = &leg.destination
         {
-            // Does the user exist at all? Behind the domain may stand which of his devices is meant (RFC 5627).
-            let domain = domain.split(';').next().unwrap_or_default();
+            let (Key::User(aor) | Key::Device { aor, .. }) = Key::read(key) else {
+                // RFC 5627 §6.1: a temporary GRUU ends with its registration.
+                return self.note(at, Best::own(Status::of(404)));
+            };
+            let (user, domain) =
+                aor.strip_prefix("sip:").and_then(|rest| rest.split_once('@')).unwrap_or_default();
+            // Does the user exist at all?
             let query = Query::Credential { domain: SmolStr::new(domain), user: unescape(user) };
             if cx.ask(query, Waiting::Exists { context: id, leg: at }).is_some() {
                 self.tree.leg_mut(at).waiting += 1;

@@ -43,8 +43,11 @@ impl Target {
             matches!(sip.host, dialtone_wire::uri::Host::Name(name) if name.to_ascii_lowercase().ends_with(".invalid"))
         });
         let by_flow = binding.behind_nat || dead_name || binding.flow.connection.is_some();
+        let routes = binding.path().to_vec();
         Target {
-            flow: by_flow.then_some(binding.flow),
+            // RFC 3327 §5.4: its path leads there; the REGISTER came over the last hop of it.
+            flow: (by_flow && routes.is_empty()).then_some(binding.flow),
+            routes,
             q_milli: binding.q_milli,
             ..Target::uri(binding.contact.as_str())
         }

@@ -1,5 +1,6 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
+mod domains;
 mod draining;
 mod forking;
 mod forwarding;
@@ -10,6 +11,7 @@ mod journal;
 mod peers;
 mod planned;
 mod proxying;
+mod registering;
 mod stateless;
 
 use dialtone_wire::HeaderName;

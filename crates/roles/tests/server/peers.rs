@@ -74,7 +74,10 @@ impl Server {
         for (id, domain, user) in queries {
             let known = ["alice", "bob", "carol"].contains(&user.as_str());
             let stored = known.then(|| {
-                Arc::new(StoredCredential::from_password(&user, &domain, &domain, &format!("{user}-pw")))
+                // Equal user parts of two domains are two people.
+                let password =
+                    if domain == "second.test" { format!("{user}@second") } else { format!("{user}-pw") };
+                Arc::new(StoredCredential::from_password(&user, &domain, &domain, &password))
             });
             let answer = Answer::Credential(stored);
             if self.holds_answers {

@@ -148,6 +148,21 @@ fn what_a_phone_says_of_its_contact_comes_back_and_data_without_it_is_brought_fo
 }
 
 #[test]
+fn the_bindings_of_a_user_go_with_him() {
+    use crate::store::Store as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (mut store, mut journal) = open(folder.path());
+    let now = moment("b", 1_000_000, 50_000);
+    let one = [binding("sip:a@b", 90_000)];
+    let words =
+        [word("sip:alice@a.test", &one), word("sip:alice@b.test", &one), word("sip:bob@a.test", &one)];
+    journal.write(&now, &words).expect("written");
+    store.remove_user("a.test", "alice").expect("she goes");
+    let left: Vec<SmolStr> = journal.load(&now).expect("read").into_iter().map(|(aor, _)| aor).collect();
+    assert_eq!(left, ["sip:alice@b.test", "sip:bob@a.test"]);
+}
+
+#[test]
 fn older_data_is_brought_forward_with_its_users() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(DATABASE_NAME);

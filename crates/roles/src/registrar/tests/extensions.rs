@@ -154,7 +154,7 @@ fn found(fixture: &Fixture, gruu: &str) -> Option<usize> {
     let uri = uri.uri();
     let read = GruuKeys::new(&Secret([1; 32])).read(uri.as_sip().unwrap()).unwrap()?;
     let key = read.key(AOR);
-    assert!(matches!(Key::read(&key), Key::Device { .. } | Key::Series(_)));
+    assert!(matches!(Key::read(&key), Key::Device { .. } | Key::Series { .. }));
     Some(fixture.location.found(fixture.now, &key).count())
 }
 
