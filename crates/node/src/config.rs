@@ -13,6 +13,7 @@
 
 mod address;
 mod dial_plan;
+mod group;
 mod keys;
 mod nearest;
 mod problem;
@@ -29,9 +30,11 @@ mod tests;
 pub use crate::listen::ListenAddress;
 pub use address::{HostName, HttpListen, UserName};
 pub use dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
+pub use group::{Callee, MemberEntry};
 pub use keys::{
-    AliasEntry, Change, Config, Control, DialPlan, Digest, DomainEntry, Http, KeyInfo, Limits, Log, Proxy,
-    Registrar, Robots, RuleEntry, Server, Store, TableInfo, Timers, changes, changes_needing_restart, tables,
+    AliasEntry, Change, Config, Control, DialPlan, Digest, DomainEntry, GroupEntry, Http, KeyInfo, Limits,
+    Log, Proxy, Registrar, Robots, RuleEntry, Server, Store, TableInfo, Timers, changes,
+    changes_needing_restart, tables,
 };
 pub use problem::{Place, Problem, Remedy, What};
 pub use read::{FILE_BYTES_MAX, PROBLEMS_MAX};

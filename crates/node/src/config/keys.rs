@@ -7,13 +7,14 @@ use dialtone_roles::settings::dial_plan::{
     Ambiguous, CallerPattern, Days, DomainPattern, Hours, Pattern, Zone,
 };
 use dialtone_roles::settings::{
-    DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings,
+    DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings, Strategy,
 };
 
 use crate::listen::ListenAddress;
 
 use super::address::{HostName, HttpListen, NextHop, UserName};
 use super::dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
+use super::group::{Callee, MemberEntry};
 use super::route::RouteUri;
 use super::table::{Table, tables};
 use super::value::{AskedMethod, FilePath, LogFormat, LogLevel, Required, Setting, Size};
@@ -81,6 +82,9 @@ pub(super) const DOMAINS_MAX: usize = 256;
 const RULES_MAX: usize = 1_000;
 /// Entries of `[[alias]]`.
 const ALIASES_MAX: usize = 10_000;
+
+/// Entries of `[[group]]`.
+pub(super) const GROUPS_MAX: usize = 1_000;
 
 const fn ms(least: u64, most: u64) -> RangeInclusive<Duration> {
     Duration::from_millis(least)..=Duration::from_millis(most)
@@ -353,6 +357,26 @@ tables! {
         user: Required<OneOrMore<UserAt>> = Required::default(), (), Reload;
         /// The domain in which the names count. Without it each of this server.
         domain: Option<HostName> = None, (), Reload;
+    }
+    /// A ring group: one name or number at which several phones ring. All phones of each member ring, and a member
+    /// without any stops nothing. The forwards that a member has for calls he does not take are for calls to himself:
+    /// they don't count here.
+    "group", group: GroupEntry, at most GROUPS_MAX {
+        /// Its name, which no other group has: whoever calls it in the domain, calls the group. It must be there.
+        name: Required<Option<UserName>> = Required::default(), (), Reload;
+        /// The domain in which it is called. Without it the first one.
+        domain: Option<HostName> = None, (), Reload;
+        /// Other names and numbers at which it is called.
+        numbers: Vec<UserName> = Vec::new(), (), Reload;
+        /// Who rings: users, other groups as `group:NAME`, SIP URIs as `uri:sip:…`. In a table, `ring` is how long, in
+        /// place of that of the group, and `delay` how long after the others. They must be there.
+        members: Required<OneOrMore<MemberEntry>> = Required::default(), (), Reload;
+        /// All at once, or one after the other.
+        strategy: Strategy = Strategy::All, (), Reload;
+        /// How long each member rings.
+        ring: Duration = Duration::from_secs(30), ms(SECOND, DAY), Reload;
+        /// Where the call goes when nobody has answered. Without it the caller is told.
+        otherwise: Option<Callee> = None, (), Reload;
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
-    DigestSettings, Domain, Foreign, GuessSettings, Limits, Listener, NextHops, ProxySettings,
+    DigestSettings, Domain, Foreign, Group, GuessSettings, Limits, Listener, NextHops, ProxySettings,
     RegistrarSettings, Robot, RobotKind, Secret, Timers,
 };
 
@@ -57,6 +57,8 @@ pub struct Resolved {
     pub domains: Vec<Domain>,
     /// The users that the server plays.
     pub robots: Vec<Robot>,
+    /// The ring groups.
+    pub groups: Vec<Group>,
     /// Whether requests need digest authentication.
     pub authenticate: bool,
     /// What happens to requests for other domains.
@@ -116,6 +118,7 @@ impl Resolved {
             listeners,
             domains: self.domains.clone(),
             robots: self.robots.clone(),
+            groups: self.groups.clone(),
             authenticate: self.authenticate,
             foreign: self.foreign,
             dial_plan: self.dial_plan.clone(),
@@ -180,6 +183,7 @@ impl Config {
         let mut check = Check { config: self, facts, problems: Vec::new() };
         let listen = check.listen();
         let domains = check.domains();
+        let groups = check.groups(&domains);
         check.orders();
         check.whole_seconds();
         check.doors();
@@ -197,6 +201,7 @@ impl Config {
             drain: self.server.drain.value,
             domains,
             robots: self.robots.echo.value.iter().map(robot).collect(),
+            groups,
             authenticate: self.digest.required.value && !facts.open,
             dial_plan,
             foreign: if facts.open { Foreign::Open } else { self.proxy.foreign.value },
@@ -350,6 +355,14 @@ impl Check<'_> {
         } else {
             of_file
         }
+    }
+
+    fn groups(&mut self, domains: &[Domain]) -> Vec<Group> {
+        let (groups, problems) = super::group::groups(self.config, domains);
+        for (place, key, what, remedy) in problems {
+            self.problem(place, key, what, remedy);
+        }
+        groups
     }
 
     /// Values of which one must not be larger than another.

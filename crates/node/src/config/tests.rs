@@ -18,7 +18,7 @@ fn facts() -> Facts<'static> {
     }
 }
 
-fn resolved(text: &str) -> Resolved {
+pub(super) fn resolved(text: &str) -> Resolved {
     match Config::read_and_resolve(text, "t.toml", &facts()) {
         Ok((_, resolved)) => resolved,
         Err(problems) => panic!("{problems:#?}"),
@@ -37,7 +37,7 @@ fn problems(text: impl AsRef<[u8]>, facts: &Facts<'_>) -> Vec<String> {
 }
 
 #[track_caller]
-fn check(text: &str, expected: &[&str]) {
+pub(super) fn check(text: &str, expected: &[&str]) {
     assert_eq!(problems(text, &facts()), expected, "\n{text}");
 }
 
