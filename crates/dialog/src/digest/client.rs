@@ -3,8 +3,9 @@
 use std::fmt;
 
 use dialtone_wire::auth::{Algorithm, Challenge, DigestChallenge, DigestCredentials, NonceCount, Qop};
+use dialtone_wire::uri::Uri;
 use smallvec::SmallVec;
-use smol_str::{SmolStr, format_smolstr};
+use smol_str::{SmolStr, StrExt as _, format_smolstr};
 use thiserror::Error;
 
 use super::credential::{Ha1, HashFunction};
@@ -105,6 +106,8 @@ pub enum ClientError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempt {
     tried: SmallVec<[(Side, SmolStr, Tried); 2]>,
+    /// The host of the Request-URI.
+    host: SmolStr,
 }
 
 /// How far a realm's authentication has come for one request.
@@ -121,6 +124,9 @@ enum Tried {
 /// A challenge that is being answered, and the state that RFC 3261 §22 and RFC 7616 §3.4 make a client keep.
 struct Session {
     side: Side,
+    /// The host that asked with 401: where its credentials go unasked. Whoever else got them could try passwords on
+    /// them at leisure (RFC 7616 §5.11). Empty until the first request with them.
+    host: SmolStr,
     challenge: DigestChallenge,
     algorithm: Algorithm,
     qop: Option<Qop>,
@@ -179,6 +185,7 @@ impl DigestClient {
             }
             self.remember(Session {
                 side: *side,
+                host: attempt.host.clone(),
                 challenge: challenge.clone(),
                 algorithm,
                 qop,
@@ -197,7 +204,8 @@ impl DigestClient {
     }
 
     /// The credentials to put into a request, one header line each: those asked for, and those of challenges that
-    /// were answered earlier (RFC 3261 §22.2, §22.3), each with its next nonce count. Not for ACK, which repeats the
+    /// were answered earlier (RFC 3261 §22.2, §22.3), each with its next nonce count; where a 401 asked, only for
+    /// requests to the same host. Not for ACK, which repeats the
     /// credentials of its INVITE, nor for CANCEL (RFC 3261 §22.1).
     pub fn authorize(
         &mut self,
@@ -206,9 +214,15 @@ impl DigestClient {
     ) -> Vec<(Side, DigestCredentials)> {
         // A nonce whose counts are used up is of no use; the server will give a new one.
         self.sessions.retain(|session| session.count < u32::MAX);
+        let host = host_of(request.uri);
+        attempt.host = host.clone();
         self.sessions
             .iter_mut()
+            .filter(|session| session.side == Side::Proxy || session.host.is_empty() || session.host == host)
             .map(|session| {
+                if session.host.is_empty() {
+                    session.host = host.clone();
+                }
                 attempt.note_sent(session.side, &session.challenge.realm);
                 (session.side, session.credentials(request))
             })
@@ -237,6 +251,14 @@ impl DigestClient {
 
     fn forget(&mut self, (side, realm): &(Side, SmolStr)) {
         self.sessions.retain(|session| session.side != *side || session.challenge.realm != *realm);
+    }
+}
+
+/// The host of a Request-URI, for comparison; all of what is no SIP URI.
+fn host_of(uri: &str) -> SmolStr {
+    match Uri::parse(uri) {
+        Ok(Uri::Sip(sip)) => format_smolstr!("{}", sip.host).to_lowercase_smolstr(),
+        _ => SmolStr::new(uri),
     }
 }
 

@@ -468,6 +468,29 @@ fn a_nonce_from_before_is_used_unasked_and_counted_on() {
 }
 
 #[test]
+fn credentials_that_a_401_asked_for_go_to_that_host_alone() {
+    let server = server(ServerSettings::default());
+    let challenges = server.challenges(at(0), "orange.com", b"", false, 1);
+    let challenges: Vec<_> =
+        challenges.into_iter().map(|challenge| (Side::UserAgent, Challenge::Digest(challenge))).collect();
+    let mut phone = Phone::new();
+    let register = OutgoingRequest { method: "REGISTER", uri: "sip:orange.com", body: b"" };
+    assert!(phone.client.authorize(&mut phone.attempt, &register).is_empty());
+    phone.answer_all(&challenges).expect("answered");
+    assert_eq!(phone.client.authorize(&mut phone.attempt, &register).len(), 1);
+    for (uri, expected) in [
+        ("sip:rob@ORANGE.com:5060;transport=tcp", 1),
+        ("sip:rob@10.0.0.4", 0),
+        ("sip:orange.com@10.0.0.4", 0),
+        ("sip:rob@my.orange.com", 0),
+        ("tel:+33", 0),
+    ] {
+        let request = OutgoingRequest { method: "BYE", uri, body: b"" };
+        assert_eq!(phone.client.authorize(&mut Attempt::default(), &request).len(), expected, "{uri}");
+    }
+}
+
+#[test]
 fn several_realms_on_both_sides_are_answered_in_one_request() {
     let server = server(ServerSettings::default());
     let of = |side, realm: &str| {
