@@ -86,6 +86,7 @@ const FLOWS: &[Flow] = &[
     sessions::DIRECT,
     sessions::TWO_PROXIES,
     sessions::TWO_CHALLENGES,
+    sessions::PROXY_FAILURE,
     unsuccessful::NO_ANSWER,
     unsuccessful::BUSY,
     unsuccessful::NO_RESPONSE,
@@ -181,6 +182,11 @@ fn rfc_3665_3_2_session_establishment_through_two_proxies() {
 #[test]
 fn rfc_3665_3_3_session_with_multiple_proxy_authentication() {
     check("3.3");
+}
+
+#[test]
+fn rfc_3665_3_4_successful_session_with_proxy_failure() {
+    check("3.4");
 }
 
 #[test]

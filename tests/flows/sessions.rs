@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dialtone_sim::roles::io::{Command, Event, Play};
 use dialtone_sim::roles::settings::{Foreign, Settings};
-use dialtone_sim::{Habits, HostId, World, phone_settings, server_settings};
+use dialtone_sim::{Habits, HostId, Mute, World, phone_settings, server_settings};
 use dialtone_wire::uri::UriBuf;
 
 use crate::fields::Field;
@@ -21,6 +21,9 @@ const SAME_CREDENTIALS: &str =
     "RFC 3261 §13.2.2.4: \"The ACK MUST contain the same credentials as the INVITE\"";
 const PROXIES_ADD_NONE: &str = "the RFC's proxy adds a Contact to the ACK that its sender did not put there";
 pub(crate) const ACK_HAS_ROUTE: &str = "RFC 3261 §17.1.1.3: the ACK of a refusal has the Route of its INVITE";
+
+const BACKUP_IN_ROUTE: &str =
+    "our phone names the proxy that it is set up with; the RFC's finds it in its target";
 
 pub(crate) const DIRECT: Flow = Flow {
     section: "3.1",
@@ -93,23 +96,66 @@ pub(crate) const TWO_CHALLENGES: Flow = Flow {
     ..Flow::RFC_3665
 };
 
+pub(crate) const PROXY_FAILURE: Flow = Flow {
+    section: "3.4",
+    title: "Successful Session with Proxy Failure",
+    text: "Proxy 1 is silent. Alice's phone repeats its INVITE until Timer B ends it, and begins anew by way of the \
+           backup proxy that it is set up with.",
+    participants: ALL,
+    differences: &[
+        ("F8", Field::Route, BACKUP_IN_ROUTE),
+        ("F10", Field::Route, BACKUP_IN_ROUTE),
+        ("F11", Field::Route, BACKUP_IN_ROUTE),
+        ("F18", Field::Credentials, SAME_CREDENTIALS),
+    ],
+    play: || {
+        let mut world = World::new(3665);
+        world.add_agent("Proxy 1", PROXY_1, Box::new(Mute));
+        second_proxy(&mut world, true);
+        world.store.add_user(BILOXI, "alice", PASSWORD);
+        let mut settings =
+            phone_settings("sip:alice@atlanta.example.com", PASSWORD, ALICE, Some(PROXY_OF_ALICE));
+        let account = settings.account.as_mut().expect("a phone has an account");
+        account.backup_proxy = UriBuf::parse("sip:ss2.biloxi.example.com;lr").ok();
+        let alice = world.add_host("alice", settings, Some(Habits::NONE));
+        let bob = phone(&mut world, "bob", BILOXI, BOB, None);
+        world.command(bob, Command::Register);
+        world.run_for(Duration::from_secs(2));
+        let from = world.packets().len();
+        call(&mut world, alice);
+        world.run_for(Duration::from_secs(32));
+        answer_and_hang_up(&mut world, alice, bob);
+        (world, from)
+    },
+    ..Flow::RFC_3665
+};
+
 /// Both proxies; the second asks who it is that calls, or not.
 pub(crate) fn proxies(second_asks: bool) -> World {
     let mut world = World::new(3665);
     let mut first = proxy(ATLANTA, "ss1.atlanta.example.com", PROXY_1);
     first.foreign = Foreign::Authenticated;
     world.add_host("Proxy 1", first, None);
+    second_proxy(&mut world, second_asks);
+    world.store.add_name(ATLANTA, PROXY_1.ip());
+    world.store.add_user(ATLANTA, "alice", PASSWORD);
+    world
+}
+
+/// Bob's proxy, and the names that everybody knows.
+fn second_proxy(world: &mut World, asks: bool) {
     let mut second = proxy(BILOXI, "ss2.biloxi.example.com", PROXY_2);
-    second.authenticate = second_asks;
+    second.authenticate = asks;
     world.add_host("Proxy 2", second, None);
-    for (name, address) in [(ATLANTA, PROXY_1), (BILOXI, PROXY_2)] {
+    for (name, address) in [
+        (BILOXI, PROXY_2),
+        ("ss1.atlanta.example.com", PROXY_1),
+        ("ss2.biloxi.example.com", PROXY_2),
+        ("client.biloxi.example.com", BOB),
+    ] {
         world.store.add_name(name, address.ip());
     }
-    world.store.add_name("ss1.atlanta.example.com", PROXY_1.ip());
-    world.store.add_name("client.biloxi.example.com", BOB.ip());
-    world.store.add_user(ATLANTA, "alice", PASSWORD);
     world.store.add_user(BILOXI, "bob", PASSWORD);
-    world
 }
 
 fn proxy(domain: &str, alias: &str, address: SocketAddr) -> Settings {

@@ -28,6 +28,9 @@ pub(crate) struct Who {
     /// The server that all requests go to first.
     #[arg(long, value_name = "SIP-URI|ADDRESS:PORT")]
     proxy: Option<String>,
+    /// The server that takes the place of --proxy when that does not answer.
+    #[arg(long, value_name = "SIP-URI|ADDRESS:PORT", requires = "proxy")]
+    backup_proxy: Option<String>,
 }
 
 /// Codecs in the order of a command line.
@@ -103,6 +106,7 @@ impl Who {
             password: self.password()?.map(|password| Password(password.as_str().into())),
             domain: self.domain.as_deref().map(Into::into),
             proxy: self.proxy.as_deref().map(parse_proxy).transpose()?,
+            backup_proxy: self.backup_proxy.as_deref().map(parse_proxy).transpose()?,
         })
     }
 

@@ -50,6 +50,8 @@ pub struct Identity {
     pub domain: Option<SmolStr>,
     /// Where all requests go first.
     pub proxy: Option<UriBuf>,
+    /// What takes its place when it does not answer.
+    pub backup_proxy: Option<UriBuf>,
 }
 
 /// What a phone plays into its calls.
@@ -171,6 +173,7 @@ impl Identity {
             auth_user: user.unwrap_or_else(|| SmolStr::new_static("anonymous")),
             password: self.password.clone().unwrap_or(Password(SmolStr::default())),
             proxy: self.proxy.clone(),
+            backup_proxy: self.backup_proxy.clone(),
             expires_s: EXPIRES_S,
         })
     }

@@ -156,6 +156,8 @@ pub struct Account {
     pub password: Password,
     /// Where all requests go first; `None` sends them where their URI says.
     pub proxy: Option<UriBuf>,
+    /// What takes its place when it does not answer.
+    pub backup_proxy: Option<UriBuf>,
     /// The registration time asked for, in seconds.
     pub expires_s: u32,
 }

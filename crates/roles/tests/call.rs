@@ -50,6 +50,7 @@ fn phone(user: &str, address: &'static str) -> Settings {
             auth_user: user.into(),
             password: Password(format!("{user}-pw").into()),
             proxy: Some(UriBuf::parse(&format!("sip:{SERVER};lr")).unwrap()),
+            backup_proxy: None,
             expires_s: 600,
         }),
         ..Settings::new(Secret([1; 32]))

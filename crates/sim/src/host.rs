@@ -98,6 +98,7 @@ pub fn phone_settings(aor: &str, password: &str, address: SocketAddr, proxy: Opt
         auth_user: user,
         password: Password(SmolStr::new(password)),
         proxy: proxy.map(|proxy| UriBuf::parse(proxy).expect("the simulation writes right addresses")),
+        backup_proxy: None,
         expires_s: 600,
     };
     Settings { listeners: vec![listener(address)], account: Some(account), ..bare_settings() }

@@ -143,6 +143,7 @@ fn account(name: &str, password: Password, server: SocketAddr) -> Account {
         auth_user: name.into(),
         password,
         proxy: Some(UriBuf::for_address(None, server)),
+        backup_proxy: None,
         expires_s: EXPIRES_S,
     }
 }

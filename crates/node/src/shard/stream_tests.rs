@@ -414,6 +414,7 @@ fn phones_of_ours_register_with_passwords_and_call_each_other_over_tcp() {
                 auth_user: name.into(),
                 password: Password(user.password.clone()),
                 proxy: Some(UriBuf::parse(&proxy).expect("a URI")),
+                backup_proxy: None,
                 expires_s: 600,
             },
             ip: "127.0.0.1".parse().expect("an address"),

@@ -7,6 +7,7 @@ use dialtone_dialog::Dialog;
 use dialtone_transaction::ServerId;
 use dialtone_wire::Message;
 use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use super::desk::Desk;
@@ -89,6 +90,8 @@ pub(super) struct Calling {
     pub(super) early: Vec<Dialog>,
     /// The tag of the branch whose answer came in a provisional response and is in use.
     pub(super) answered_by: Option<SmolStr>,
+    /// Whom we call, as long as a backup proxy is left to be tried.
+    pub(super) again: Option<UriBuf>,
 }
 
 /// An INVITE of the peer that waits.

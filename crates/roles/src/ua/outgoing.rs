@@ -34,7 +34,7 @@ impl Ua {
         if full {
             return self.end(cx, handle, EndReason::Overload);
         }
-        self.with_call(cx, handle, |call, desk, cx| call.invite(desk, cx, to));
+        self.with_call(cx, handle, |call, desk, cx| call.begin(desk, cx, to));
     }
 
     /// A response to the INVITE of a call, or to one whose call is over.
@@ -135,13 +135,14 @@ impl Ua {
         failure: Failure,
     ) {
         self.desk.abandon_record(request);
-        self.with_call(cx, handle, |call, _, _| match &call.stage {
+        self.with_call(cx, handle, |call, desk, cx| match &mut call.stage {
             Stage::Cancelling { invite, reason } if *invite == request => Step::End(*reason),
-            Stage::Calling(calling) if calling.invite == request => Step::End(match failure {
-                Failure::TimedOut => EndReason::NoResponse,
-                Failure::Transport | Failure::Unresolvable => EndReason::TransportFailed,
-                Failure::Overload => EndReason::Overload,
-            }),
+            Stage::Calling(calling) if calling.invite == request => match (failure, calling.again.take()) {
+                (Failure::Overload, _) => Step::End(EndReason::Overload),
+                (_, Some(to)) => call.try_backup(desk, cx, to),
+                (Failure::TimedOut, None) => Step::End(EndReason::NoResponse),
+                (Failure::Transport | Failure::Unresolvable, None) => Step::End(EndReason::TransportFailed),
+            },
             Stage::Calling(_)
             | Stage::Cancelling { .. }
             | Stage::Ringing(_)
@@ -160,9 +161,29 @@ impl Call {
         }
     }
 
-    /// Sends the INVITE (RFC 3261 §13.2.1).
-    fn invite(&mut self, desk: &mut Desk, cx: &mut Context<'_>, to: UriBuf) -> Step {
+    /// Sends the first INVITE, by way of the account's proxy.
+    fn begin(&mut self, desk: &mut Desk, cx: &mut Context<'_>, to: UriBuf) -> Step {
+        let has_backup = cx.settings.account.as_ref().is_some_and(|account| account.backup_proxy.is_some());
+        let again = has_backup.then(|| to.clone());
         let draft = out_of_dialog(cx, Method::Invite, to.clone(), &format_smolstr!("<{to}>"));
+        self.invite(desk, cx, draft, again)
+    }
+
+    /// Begins anew by way of the backup proxy (RFC 3261 §8.1.2, RFC 3665 §3.4): another Call-ID, since the first proxy
+    /// may have forwarded the INVITE all the same.
+    fn try_backup(&mut self, desk: &mut Desk, cx: &mut Context<'_>, to: UriBuf) -> Step {
+        let backup = cx.settings.account.as_ref().and_then(|account| account.backup_proxy.clone());
+        let draft = out_of_dialog(cx, Method::Invite, to.clone(), &format_smolstr!("<{to}>"));
+        let draft = match backup.as_ref().and_then(preloaded) {
+            Some(routes) => draft.with_routes(&routes),
+            None => draft,
+        };
+        self.release(cx);
+        self.invite(desk, cx, draft, None)
+    }
+
+    /// Sends an INVITE (RFC 3261 §13.2.1).
+    fn invite(&mut self, desk: &mut Desk, cx: &mut Context<'_>, draft: Draft, again: Option<UriBuf>) -> Step {
         let draft = draft.header(HeaderName::Allow, ALLOW).header(HeaderName::Accept, SDP);
         // RFC 3261 §13.2.1; §20.37: "If empty, it means that no extensions are supported."
         let draft = draft.header(HeaderName::Supported, "");
@@ -182,7 +203,7 @@ impl Call {
                 // RFC 3261 §16.6 step 11: a proxy gives up after Timer C; we give it the time to say so.
                 let over = cx.now + cx.settings.timer_c + cx.settings.timers.transaction_timeout();
                 desk.deadlines.start(Wake::Unanswered(self.handle), over);
-                self.stage = Stage::Calling(Calling { invite, early: Vec::new(), answered_by: None });
+                self.stage = Stage::Calling(Calling { invite, early: Vec::new(), answered_by: None, again });
                 Step::Stay
             }
             Err(error) => Step::End(end_reason(error)),
@@ -333,6 +354,12 @@ impl Call {
         };
         // RFC 3261 §13.2.2.3: the early dialogs end with the INVITE.
         calling.early.drain(..).for_each(|dialog| desk.forget_dialog(&dialog));
+        // RFC 3261 §21.5.4: "A client … receiving a 503 … SHOULD attempt to forward the request to an alternate server."
+        if status.code() == 503
+            && let Some(to) = calling.again.take()
+        {
+            return self.try_backup(desk, cx, to);
+        }
         let Some(sent) = sent.filter(|_| is_challenge(status)) else {
             return Step::End(EndReason::Refused(status));
         };

@@ -139,7 +139,12 @@ impl Ua {
         )
         .header(HeaderName::Expires, &expires_s.to_smolstr())
         .header(HeaderName::UserAgent, &cx.settings.product);
-        if let Some(routes) = account.proxy.as_ref().and_then(preloaded) {
+        // One after the other, as long as neither takes it.
+        let proxy = match account.backup_proxy.as_ref().filter(|_| self.registration.failures % 2 == 1) {
+            Some(backup) => Some(backup),
+            None => account.proxy.as_ref(),
+        };
+        if let Some(routes) = proxy.and_then(preloaded) {
             draft = draft.with_routes(&routes);
         }
         match self.desk.send(cx, draft, Some(own_user(cx.settings)), Purpose::Register) {

@@ -39,6 +39,7 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
             auth_user: SmolStr::new(user),
             password: Password(SmolStr::new("secret")),
             proxy: None,
+            backup_proxy: None,
             expires_s: 3600,
         }),
         timer_c: Duration::from_secs(185),

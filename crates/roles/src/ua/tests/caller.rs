@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dialtone_wire::{HeaderName, Message};
 
-use super::bench::{Bench, header, sdp};
+use super::bench::{Bench, brief, header, sdp};
 use crate::io::Command;
 
 const CONTACT: &str = "Contact: <sip:bob@192.0.2.9>";
@@ -379,5 +379,36 @@ fn the_account_s_proxy_gets_every_request_first() {
     while let Some(transmit) = bench.transmits.front() {
         assert_eq!(transmit.flow.remote.port(), 5070);
         assert_eq!(header(&bench.take(), HeaderName::Route), "<sip:192.0.2.9:5070;lr>");
+    }
+}
+
+#[test]
+fn the_backup_proxy_is_tried_when_the_first_refuses_or_is_silent() {
+    for is_silent in [true, false] {
+        let mut settings = super::bench::settings("alice", "192.0.2.1:5060");
+        let account = settings.account.as_mut().unwrap();
+        account.proxy = Some(super::bench::uri("sip:192.0.2.9:5070"));
+        account.backup_proxy = Some(super::bench::uri("sip:192.0.2.9:5071"));
+        let mut bench = Bench::new(settings);
+        let (call, first) = bench.call_bob();
+        assert_eq!(header(&first, HeaderName::Route), "<sip:192.0.2.9:5070;lr>");
+        if is_silent {
+            bench.wait(Duration::from_millis(32_100));
+            // After 0.5, 1.5, 3.5, 7.5, 15.5 and 31.5 seconds.
+            (0..6).for_each(|_| assert_eq!(bench.take().bytes(), first.bytes()));
+        } else {
+            bench.respond(&first, 503, "a", "", "");
+            assert_eq!(brief(&bench.take()), "ACK");
+        }
+        let second = bench.take();
+        assert_eq!(header(&second, HeaderName::Route), "<sip:192.0.2.9:5071;lr>");
+        assert_ne!(header(&second, HeaderName::CallId), header(&first, HeaderName::CallId));
+        assert!(bench.ended().is_none(), "the call goes on");
+        // There is no third.
+        bench.respond(&second, 503, "b", "", "");
+        assert_eq!(bench.take_all(), "ACK");
+        assert_eq!(bench.ended().as_deref(), Some("Refused(503 Service Unavailable)"));
+        bench.command(Command::Hangup { call });
+        bench.assert_at_rest();
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dialtone_wire::HeaderName;
 
-use super::bench::{Bench, header, uri};
+use super::bench::{Bench, header, settings, uri};
 use crate::io::Command;
 
 const CHALLENGE: &str = "WWW-Authenticate: Digest realm=\"example.com\", nonce=\"n1\", qop=\"auth\"";
@@ -129,6 +129,25 @@ fn a_server_that_does_not_answer_is_tried_again() {
     bench.transmits.clear();
     bench.wait(Duration::from_secs(30));
     assert_eq!(bench.take().cseq().unwrap().number, 2);
+}
+
+#[test]
+fn the_backup_proxy_is_registered_with_when_the_first_is_silent() {
+    let mut settings = settings("alice", "192.0.2.1:5060");
+    let account = settings.account.as_mut().unwrap();
+    account.proxy = Some(uri("sip:192.0.2.9:5070"));
+    account.backup_proxy = Some(uri("sip:192.0.2.9:5071"));
+    let mut bench = Bench::new(settings);
+    bench.command(Command::Register);
+    bench.wait(Duration::from_secs(90));
+    let mut routes = Vec::new();
+    while !bench.transmits.is_empty() {
+        routes.push(header(&bench.take(), HeaderName::Route));
+    }
+    routes.dedup();
+    assert_eq!(routes, ["<sip:192.0.2.9:5070;lr>", "<sip:192.0.2.9:5071;lr>"]);
+    bench.command(Command::Unregister);
+    bench.assert_at_rest();
 }
 
 #[test]
