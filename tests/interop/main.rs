@@ -22,6 +22,7 @@ mod manage;
 mod phone;
 mod phones;
 mod process;
+mod refusals;
 mod serve;
 mod serving;
 mod sipp;

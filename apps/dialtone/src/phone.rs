@@ -32,6 +32,9 @@ pub(crate) struct Phone {
     /// Answers nobody: it declines (603).
     #[arg(long, conflicts_with = "answer_after")]
     decline: bool,
+    /// Answers nobody: it refuses with this status, 400 to 699 (600: busy everywhere, 606: not acceptable …).
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["answer_after", "busy", "decline"], value_parser = refusal)]
+    refuse: Option<Reply>,
     /// Sends back what it hears.
     #[arg(long, conflicts_with_all = ["play", "tone"])]
     echo: bool,
@@ -63,9 +66,10 @@ impl Phone {
             true => Sound::Echo,
             false => softphone::sound_of(self.play.as_deref(), self.tone)?,
         };
-        let reply = match (self.busy, self.decline) {
-            (true, _) => Reply::Busy,
-            (_, true) => Reply::Decline,
+        let reply = match (self.refuse, self.busy, self.decline) {
+            (Some(reply), ..) => reply,
+            (_, true, _) => Reply::Busy,
+            (.., true) => Reply::Decline,
             _ => Reply::Answer(self.answer_after),
         };
         let identity = self.who.identity(Some(&self.user))?;
@@ -81,6 +85,11 @@ impl Phone {
             AnswerEnd::WrongPassword => Exit::WrongPassword,
         }))
     }
+}
+
+/// A status that refuses a call.
+fn refusal(text: &str) -> Result<Reply, String> {
+    text.parse().ok().and_then(Reply::refusal).ok_or_else(|| "expected a status from 400 to 699".to_owned())
 }
 
 fn event_json(event: &AnswerEvent) -> Value {

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_dialog::digest::{
-    DigestServer, NonceSettings, NonceUse, NonceVerdict, PresentedRequest, ServerSettings, StoredCredential,
-    Verdict,
+    DigestServer, MalformedReason, NonceSettings, NonceUse, NonceVerdict, PresentedRequest, ServerSettings,
+    StoredCredential, Verdict,
 };
 use dialtone_wire::auth::{Algorithm, Credentials, DigestChallenge, DigestCredentials, Qop};
 use dialtone_wire::time::Instant;
@@ -323,12 +323,28 @@ impl Authenticator {
                 self.challenge(cx, &presented, false);
             }
             Verdict::NotForUs => self.challenge(cx, &presented, false),
-            Verdict::Malformed(_) => {
-                let arrived = &presented.arrived;
-                cx.respond_and_forget(arrived.server, &arrived.request, Status::of(400), |_| ());
+            Verdict::Malformed(reason) => {
+                let Presented { arrived, side, domain, .. } = &*presented;
+                cx.respond_and_forget(arrived.server, &arrived.request, Status::of(400), |writer| {
+                    let (header, fault) = (side.credentials(), fault_of(reason));
+                    writer.header(HeaderName::Warning, format_args!("399 {domain} \"{header}: {fault}\""));
+                });
             }
         }
         Checked::Settled
+    }
+}
+
+/// What is wrong with credentials, in words.
+const fn fault_of(reason: MalformedReason) -> &'static str {
+    match reason {
+        MalformedReason::Response => {
+            "expected a response of as many hexadecimal digits as its algorithm makes"
+        }
+        MalformedReason::Qop => "expected a qop that was offered",
+        MalformedReason::NoCnonce => "expected a cnonce beside the qop",
+        MalformedReason::NonceCount => "expected an nc above zero beside the qop",
+        _ => "malformed",
     }
 }
 

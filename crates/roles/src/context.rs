@@ -40,6 +40,8 @@ pub(crate) struct UaRequest(pub(crate) u64);
 pub(crate) enum Failure {
     /// Timer B or F.
     TimedOut,
+    /// The response can't be read.
+    BadResponse,
     /// It could not be sent.
     Transport,
     /// Its host has no address.

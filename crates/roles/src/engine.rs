@@ -381,6 +381,7 @@ impl Engine {
                 let context = *context;
                 let status = match failure {
                     Failure::TimedOut => Status::of(408),
+                    Failure::BadResponse => Status::of(502),
                     // RFC 3261 §16.9: a transport error is as good as a 503.
                     Failure::Transport | Failure::Unresolvable | Failure::Overload => Status::of(503),
                 };

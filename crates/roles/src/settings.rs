@@ -263,6 +263,8 @@ impl Default for RegistrarSettings {
 pub struct Limits {
     /// Of one message.
     pub message: dialtone_wire::Limits,
+    /// Bytes of a body that we read ourselves: a session description.
+    pub body_bytes: usize,
     /// Server transactions.
     pub server_transactions: usize,
     /// Client transactions.
@@ -293,6 +295,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             message: dialtone_wire::Limits::default(),
+            body_bytes: 16 * 1024,
             server_transactions: 100_000,
             client_transactions: 100_000,
             kept_bytes: 256 * 1024 * 1024,

@@ -44,6 +44,7 @@ pub(crate) fn to_tag(response: &Bytes) -> Option<String> {
 
 /// What we sent or took in before has passed the limits already.
 fn parse(bytes: &Bytes) -> Option<Message> {
-    let limits = Limits { message_bytes: usize::MAX, headers: usize::MAX, vias: usize::MAX };
+    let limits =
+        Limits { message_bytes: usize::MAX, headers: usize::MAX, vias: usize::MAX, uri_bytes: usize::MAX };
     Message::parse(bytes.clone(), &limits).ok()
 }

@@ -29,6 +29,12 @@ pub enum ParseError {
         /// The limit.
         limit: usize,
     },
+    /// The Request-URI is longer than [`Limits::uri_bytes`](crate::Limits::uri_bytes) (answered with 414).
+    #[error("the Request-URI is longer than {limit} bytes")]
+    UriTooLong {
+        /// The limit.
+        limit: usize,
+    },
     /// The first line is neither `METHOD URI SIP/2.0` nor `SIP/2.0 code reason`.
     #[error("the start line is neither `METHOD URI SIP/2.0` nor `SIP/2.0 CODE REASON`")]
     StartLine,

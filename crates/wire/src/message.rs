@@ -25,11 +25,13 @@ pub struct Limits {
     pub headers: usize,
     /// Via values: the depth of the chain of proxies.
     pub vias: usize,
+    /// Bytes of a Request-URI.
+    pub uri_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { message_bytes: 65_535, headers: 256, vias: 70 }
+        Limits { message_bytes: 65_535, headers: 256, vias: 70, uri_bytes: 2_048 }
     }
 }
 

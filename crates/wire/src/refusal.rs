@@ -24,11 +24,11 @@ pub struct Refusal {
     pub destination: SocketAddr,
 }
 
-/// The most bytes of a malformed message that are looked at, and that an answer copies: never more than came in.
+/// The most bytes of the header of a malformed message that are looked at, and that an answer copies: never more than came in.
 const BYTES_MAX: usize = 8 * 1024;
 
-/// Writes the response to a malformed request: 505 for an unknown version, 513 for one that is too large, 483 for
-/// too many Vias, 400 with the fault as its reason phrase for all else.
+/// Writes the response to a malformed request: 505 for an unknown version, 513 for one that is too large, 414 for one
+/// with too long a Request-URI, 483 for too many Vias, 400 with the fault as its reason phrase for all else.
 ///
 /// `None` when it is no request, an ACK, or has no Via and CSeq by which its sender would know the answer.
 /// From, To and Call-ID are copied where they stand (RFC 4475 §3.3.1: a request without them is answered too).
@@ -37,6 +37,7 @@ pub fn refuse(bytes: &[u8], error: ParseError, source: SocketAddr, to_tag: &str)
         ParseError::Version => Status::of(505),
         ParseError::TooLong { .. } | ParseError::TooManyHeaders { .. } => Status::of(513),
         ParseError::TooManyVias { .. } => Status::of(483),
+        ParseError::UriTooLong { .. } => Status::of(414),
         _ => Status::of(400),
     };
     write(bytes, status, &error, source, to_tag)
@@ -60,7 +61,9 @@ fn write(
     source: SocketAddr,
     to_tag: &str,
 ) -> Option<Refusal> {
-    let bytes = &bytes[..bytes.len().min(BYTES_MAX)];
+    // The start line counts apart: it may be long, and nothing of it is copied.
+    let start_line = memchr::memchr(b'\n', bytes).unwrap_or(0);
+    let bytes = &bytes[..bytes.len().min(start_line + BYTES_MAX)];
     let mut lines = unfolded_lines(bytes);
     let start = trim(lines.by_ref().find(|line| !trim(line).is_empty())?);
     let method_end = start.iter().position(|byte| *byte == b' ')?;
@@ -227,6 +230,10 @@ mod tests {
         check(&format!("INVITE sip:a@b SIP/7.0\r\n{HEADERS}\r\n"), Some(505));
         check(&format!("INVITE sip:a@b SIP/2.0\r\n{HEADERS}l: 99\r\n\r\n"), Some(400));
         check(&format!("INVITE sip:a@b SIP/2.0\r\n{HEADERS}nonsense\r\n\r\n"), Some(400));
+        for length in [3_000, 30_000] {
+            let user = "x".repeat(length);
+            check(&format!("INVITE sip:{user}@b SIP/2.0\r\n{HEADERS}\r\n"), Some(414));
+        }
         check(&format!("ACK  sip:a@b SIP/2.0\r\n{HEADERS}\r\n"), None);
         check("INVITE  sip:a@b SIP/2.0\r\n\r\n", None);
         check("garbage", None);

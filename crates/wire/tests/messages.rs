@@ -12,7 +12,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
-const LIMITS: Limits = Limits { message_bytes: 65_535, headers: 256, vias: 70 };
+const LIMITS: Limits = Limits { message_bytes: 65_535, headers: 256, vias: 70, uri_bytes: 2_048 };
 
 fn parse(bytes: impl AsRef<[u8]>) -> Message {
     let bytes = bytes.as_ref();

@@ -235,6 +235,10 @@ tables! {
         headers: u64 = count(roles().message.headers), 32..=10_000, Reload;
         /// Via values of one message: how many proxies it may have come through.
         vias: u64 = count(roles().message.vias), 2..=255, Reload;
+        /// Bytes of a Request-URI: a request with a longer one gets 414.
+        uri_bytes: Size = Size(count(roles().message.uri_bytes)), Size(128)..=Size(64 * KIB), Reload;
+        /// Bytes of the bodies that the server itself reads, those of calls to robots: a longer one gets 413.
+        body_bytes: Size = Size(count(roles().body_bytes)), Size(KIB)..=Size(MIB), Reload;
         /// Server transactions.
         server_transactions: u64 = count(roles().server_transactions), 100..=100_000_000, Reload;
         /// Client transactions.

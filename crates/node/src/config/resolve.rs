@@ -261,8 +261,10 @@ impl Config {
         limits.message.message_bytes = usize::try_from(own.message_bytes.value.0).unwrap_or(usize::MAX);
         limits.message.headers = count(&own.headers);
         limits.message.vias = count(&own.vias);
+        limits.message.uri_bytes = usize::try_from(own.uri_bytes.value.0).unwrap_or(usize::MAX);
         Limits {
             message: limits.message,
+            body_bytes: usize::try_from(own.body_bytes.value.0).unwrap_or(usize::MAX),
             server_transactions: count(&own.server_transactions),
             client_transactions: count(&own.client_transactions),
             kept_bytes: usize::try_from(own.kept_bytes.value.0).unwrap_or(usize::MAX),

@@ -147,6 +147,8 @@ fn each_value_arrives_where_it_belongs() {
         message_bytes = "4KiB"
         headers = 100
         vias = 20
+        uri_bytes = 300
+        body_bytes = "2KiB"
         server_transactions = 201
         client_transactions = 202
         kept_bytes = 1_073_741_824
@@ -223,6 +225,8 @@ fn rest_of_the_values(resolved: &Resolved) {
         limits.message.message_bytes,
         limits.message.headers,
         limits.message.vias,
+        limits.message.uri_bytes,
+        limits.body_bytes,
         limits.server_transactions,
         limits.client_transactions,
         limits.kept_bytes,
@@ -233,7 +237,7 @@ fn rest_of_the_values(resolved: &Resolved) {
         limits.bindings,
         limits.leases_ready.into(),
     ];
-    assert_eq!(numbers, [4096, 100, 20, 201, 202, 1 << 30, 203, 204, 5, 6, 256, 7]);
+    assert_eq!(numbers, [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 256, 7]);
     assert_eq!(limits.query_time, std::time::Duration::from_millis(1500));
     assert_eq!(settings.robots.iter().map(|robot| robot.user.as_str()).collect::<Vec<_>>(), ["echo", "600"]);
 }

@@ -28,6 +28,15 @@ pub enum Reply {
     Busy,
     /// 603 Decline.
     Decline,
+    /// Another refusal; see [`Reply::refusal`].
+    Refuse(Status),
+}
+
+impl Reply {
+    /// A refusal with a status from 400 to 699.
+    pub fn refusal(code: u16) -> Option<Reply> {
+        Status::new(code).filter(|status| status.class() >= 4).map(Reply::Refuse)
+    }
 }
 
 /// What a phone is started with.
@@ -219,6 +228,7 @@ impl Desk<'_> {
             Reply::Answer(after) => call.answer_at = Some(clock::now() + after),
             Reply::Busy => self.command(Command::Decline { call: handle, status: Status::of(486) }),
             Reply::Decline => self.command(Command::Decline { call: handle, status: Status::of(603) }),
+            Reply::Refuse(status) => self.command(Command::Decline { call: handle, status }),
         }
         self.calls.insert(handle, call);
     }

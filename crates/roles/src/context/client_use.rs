@@ -77,7 +77,8 @@ impl UaClient {
 
 /// The CANCEL for an INVITE as it was sent (RFC 3261 §9.1), with its branch.
 pub(crate) fn cancel_of(invite: &Bytes, reason: Option<&str>) -> Option<(SmolStr, Bytes)> {
-    let limits = Limits { message_bytes: usize::MAX, headers: usize::MAX, vias: usize::MAX };
+    let limits =
+        Limits { message_bytes: usize::MAX, headers: usize::MAX, vias: usize::MAX, uri_bytes: usize::MAX };
     let invite = Message::parse(invite.clone(), &limits).ok()?;
     let branch = SmolStr::new(invite.via().ok()?.branch()?);
     let mut writer = Writer::request(&Method::Cancel, invite.uri_text());

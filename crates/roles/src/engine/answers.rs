@@ -67,7 +67,9 @@ impl Engine {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 let flow = first_address(&cx, &answer, transport, port);
                 let address = flow.map(|flow| (transport, flow.remote));
-                proxy.resolved(&mut cx, context, leg, &target, address);
+                // RFC 3261 §21.5.5: DNS did not answer in time. A name without an address is as good as a 503 (§16.9).
+                let failed = if matches!(answer, Answer::Addresses(_)) { 503 } else { 504 };
+                proxy.resolved(&mut cx, context, leg, &target, address.ok_or(Status::of(failed)));
             }
         }
     }

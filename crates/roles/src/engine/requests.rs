@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialtone_transaction::{Received, ServerId};
+use dialtone_transaction::{Matched, Received, ServerId};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::SipUri;
@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use super::stateless::response_flow;
 use super::{Arrived, Engine};
 use crate::auth::{Presented, credentials_for};
-use crate::context::{ServerRecord, ServerUse};
+use crate::context::{Failure, ServerRecord, ServerUse};
 use crate::io::{Event, Output};
 use crate::policy::{Decision, decide};
 use crate::proxy::forward;
@@ -40,7 +40,7 @@ impl Engine {
         if let Err(screened) = message.screen() {
             if !message.is_request() {
                 self.core.counters.stray_responses += 1;
-                return;
+                return self.bad_response(now, &message);
             }
             let tag = self.stateless_tag(&message);
             let refusal = refusal::refuse_screened(&message, &screened, flow.remote, &tag);
@@ -56,6 +56,18 @@ impl Engine {
             Some(Method::Ack) => self.ack(now, flow, message),
             Some(Method::Cancel) => self.cancel(now, flow, message),
             Some(_) => self.request(now, flow, message),
+        }
+    }
+
+    /// A response that can be matched and goes no further: its addresses can't be read. A refusal ends its transaction
+    /// all the same, which acknowledges it, and counts as 502 (RFC 3261 §21.5.3); all else is passed over.
+    fn bad_response(&mut self, now: Instant, response: &Message) {
+        let is_refusal = response.status().is_some_and(|status| status.class() > 2);
+        if !is_refusal || response.check().is_err() {
+            return;
+        }
+        if let Some(Matched::PassUp(client)) = self.core.transactions.receive_response(now, response) {
+            self.client_failed(now, client, Failure::BadResponse);
         }
     }
 

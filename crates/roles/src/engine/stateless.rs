@@ -13,7 +13,10 @@ use super::Engine;
 use crate::auth::Side;
 use crate::context::Context;
 
-/// Methods that the server as a whole takes.
+/// Methods that can be sent to the server itself, as to no user: what a 405 or 501 of it lists.
+const ALLOW_ITSELF: &str = "OPTIONS, REGISTER";
+
+/// Methods that the server as a whole takes, its robots included.
 pub(crate) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER";
 
 /// What the answer to OPTIONS says of the server as a whole, beside [`ALLOW`] (RFC 3261 §11.2).
@@ -98,11 +101,22 @@ impl Engine {
             }),
             Some(Method::Other(_)) => {
                 self.respond_stateless(request, flow, Status::of(501), |writer| {
-                    writer.text(HeaderName::Allow, ALLOW);
+                    writer.text(HeaderName::Allow, ALLOW_ITSELF);
                 });
             }
+            // RFC 3261 §12.2.2, §15.1.2, RFC 6665 §4.1.3: what belongs into a dialog, and there is none.
+            Some(Method::Bye | Method::Notify) => {
+                self.respond_stateless(request, flow, Status::of(481), |_| ())
+            }
+            _ if matches!(request.to_tag(), Ok(Some(_))) => {
+                self.respond_stateless(request, flow, Status::of(481), |_| ());
+            }
+            // RFC 6665 §4.2.1.1, RFC 3903 §6 step 2: we know no event package. Allow-Events would have to name one.
+            Some(Method::Subscribe | Method::Publish) => {
+                self.respond_stateless(request, flow, Status::of(489), |_| ());
+            }
             _ => self.respond_stateless(request, flow, Status::of(405), |writer| {
-                writer.text(HeaderName::Allow, ALLOW);
+                writer.text(HeaderName::Allow, ALLOW_ITSELF);
             }),
         }
     }

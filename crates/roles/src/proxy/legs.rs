@@ -44,24 +44,25 @@ impl Proxy {
         self.settle(cx, id);
     }
 
-    /// The address of a target's host name is known; `None` when it has none.
+    /// The address of a target's host name is known, or why it is not.
     pub(crate) fn resolved(
         &mut self,
         cx: &mut Context<'_>,
         id: ContextId,
         leg: LegId,
         target: &Target,
-        address: Option<(dialtone_wire::net::Transport, std::net::SocketAddr)>,
+        address: Result<(dialtone_wire::net::Transport, std::net::SocketAddr), Status>,
     ) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         if !context.answer_is_there(leg) {
             return;
         }
-        let flow =
-            address.and_then(|(transport, remote)| cx.flow_to(transport, remote, context.onward.local));
+        let flow = address.and_then(|(transport, remote)| {
+            cx.flow_to(transport, remote, context.onward.local).ok_or(Status::of(503))
+        });
         match flow {
-            Some(flow) => context.send(cx, id, leg, target, flow),
-            None => context.note(leg, Best::own(Status::of(503))),
+            Ok(flow) => context.send(cx, id, leg, target, flow),
+            Err(status) => context.note(leg, Best::own(status)),
         }
         self.settle(cx, id);
     }

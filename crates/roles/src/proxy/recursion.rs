@@ -100,6 +100,7 @@ fn with_contacts(response: &Message, contacts: &[&str]) -> Option<Message> {
     }
     let mut out = Vec::new();
     edits.write(response, &mut out);
-    let limits = Limits { message_bytes: usize::MAX, headers: usize::MAX, vias: usize::MAX };
+    let limits =
+        Limits { message_bytes: usize::MAX, headers: usize::MAX, vias: usize::MAX, uri_bytes: usize::MAX };
     Message::parse(out.into(), &limits).ok()
 }

@@ -157,7 +157,7 @@ impl Leg {
             Some(600..) => Outcome::Declined,
             _ if self.rang_out => Outcome::NoAnswer,
             Some(408 | 480) if self.rang => Outcome::NoAnswer,
-            None | Some(404 | 408 | 410 | 430 | 480 | 503) => Outcome::NotReachable,
+            None | Some(404 | 408 | 410 | 430 | 480 | 502..=504) => Outcome::NotReachable,
             Some(300..400) => Outcome::Redirected,
             Some(code) => Outcome::Refused(Status::of(code)),
         }

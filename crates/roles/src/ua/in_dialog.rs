@@ -9,7 +9,7 @@ use super::Ua;
 use super::call::{Call, Reoffer, Stage, Step, Unacked};
 use super::desk::{Desk, NotRetried, Purpose, Sent, end_reason, is_challenge};
 use super::incoming::answer_headers;
-use super::refusal::{Refusal, SDP, check_method, check_require, description_of};
+use super::refusal::{Refusal, SDP, check_accept, check_method, check_require, check_size, description_of};
 use crate::context::{Context, SendError, UaRequest};
 use crate::io::{CallHandle, EndReason, Event};
 
@@ -164,7 +164,8 @@ impl Call {
         if ours || talk.unacked.as_ref().is_some_and(|unacked| unacked.offers) || talk.hung_up {
             return incoming.refuse(cx, &Refusal::new(491));
         }
-        let offer = match description_of(incoming.request) {
+        let checked = check_size(cx.settings, incoming.request).and_then(|()| check_accept(incoming.request));
+        let offer = match checked.and_then(|()| description_of(incoming.request)) {
             Ok(offer) => offer,
             Err(refusal) => return incoming.refuse(cx, &refusal),
         };

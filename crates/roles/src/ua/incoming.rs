@@ -14,7 +14,7 @@ use super::Ua;
 use super::call::{Call, Ringing, Stage, Step, Talk, Unacked};
 use super::deadlines::Wake;
 use super::desk::{Desk, own_user};
-use super::refusal::{ALLOW, Refusal, SDP, check_require, description_of};
+use super::refusal::{ALLOW, Refusal, SDP, check_accept, check_require, check_size, description_of};
 use super::session::Session;
 use crate::context::Context;
 use crate::io::{EndReason, Event, Play};
@@ -86,6 +86,8 @@ impl Ua {
     ) -> Result<Checked, Refusal> {
         check_merged(cx, server, request)?;
         check_require(request)?;
+        check_size(cx.settings, request)?;
+        check_accept(request)?;
         let offer = description_of(request)?;
         let from = request.from().ok().and_then(|from| UriBuf::parse(from.uri_text).ok());
         let from = from.ok_or(Refusal::new(400))?;
@@ -180,7 +182,12 @@ impl Call {
     pub(super) fn refuse(&mut self, cx: &mut Context<'_>, status: Status, reason: EndReason) -> Step {
         let Stage::Ringing(ringing) = &self.stage else { return Step::Stay };
         let tag = &ringing.dialog.id().local_tag;
-        Refusal::of(status).send(cx, ringing.server, &ringing.request, Some(tag));
+        let mut refusal = Refusal::of(status);
+        if matches!(status.code(), 488 | 606) {
+            // RFC 3261 §21.4.26, §21.6.4: the reason in words.
+            refusal = refusal.warning(cx.settings, 399, "The session is not acceptable to the callee");
+        }
+        refusal.send(cx, ringing.server, &ringing.request, Some(tag));
         Step::End(reason)
     }
 

@@ -141,6 +141,7 @@ impl Ua {
                 (Failure::Overload, _) => Step::End(EndReason::Overload),
                 (_, Some(to)) => call.try_backup(desk, cx, to),
                 (Failure::TimedOut, None) => Step::End(EndReason::NoResponse),
+                (Failure::BadResponse, None) => Step::End(EndReason::Refused(Status::of(502))),
                 (Failure::Transport | Failure::Unresolvable, None) => Step::End(EndReason::TransportFailed),
             },
             Stage::Calling(_)

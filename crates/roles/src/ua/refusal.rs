@@ -71,6 +71,10 @@ fn agent(settings: &Settings) -> &str {
 /// those that nobody does.
 pub(super) fn check_method(method: &Method) -> Result<(), Refusal> {
     match method {
+        // RFC 6665 §4.2.1.1, RFC 3903 §6 step 2: we know no event package. Allow-Events would have to name one.
+        Method::Subscribe | Method::Publish => Err(Refusal::new(489)),
+        // RFC 6665 §4.1.3: nobody has subscribed.
+        Method::Notify => Err(Refusal::new(481)),
         Method::Invite | Method::Ack | Method::Cancel | Method::Bye | Method::Options => Ok(()),
         Method::Other(_) => Err(Refusal::new(501).with(HeaderName::Allow, ALLOW)),
         _ => Err(Refusal::new(405).with(HeaderName::Allow, ALLOW)),
@@ -90,6 +94,30 @@ pub(super) fn check_require(request: &Message) -> Result<(), Refusal> {
     Err(Refusal::new(420).with(HeaderName::Unsupported, unsupported.join(", ")))
 }
 
+/// Whether the body of a request is short enough to be read: 413 if not (RFC 3261 §21.4.11). It stays so, hence no
+/// Retry-After.
+pub(super) fn check_size(settings: &Settings, request: &Message) -> Result<(), Refusal> {
+    if request.body().len() > settings.limits.body_bytes { Err(Refusal::new(413)) } else { Ok(()) }
+}
+
+/// Whether the answer to an INVITE, which has a session description, may be sent at all: 406 where Accept has no room
+/// for one (RFC 3261 §8.2.3, §20.1, §21.4.7). An empty Accept takes nothing.
+pub(super) fn check_accept(request: &Message) -> Result<(), Refusal> {
+    if !request.has(HeaderName::Accept) {
+        return Ok(());
+    }
+    let is_refused = |part: &[u8]| {
+        let part = part.trim_ascii().to_ascii_lowercase();
+        part.strip_prefix(b"q=0").is_some_and(|rest| rest.iter().all(|byte| matches!(byte, b'.' | b'0')))
+    };
+    let takes_sdp = request.values(HeaderName::Accept).any(|value| {
+        let mut parts = value.split(|byte| *byte == b';');
+        let range = parts.next().unwrap_or_default().trim_ascii().to_ascii_lowercase();
+        matches!(&range[..], b"application/sdp" | b"application/*" | b"*/*") && !parts.any(is_refused)
+    });
+    if takes_sdp { Ok(()) } else { Err(Refusal::new(406).with(HeaderName::Accept, SDP)) }
+}
+
 /// The session description in a request, if it has one (RFC 3261 §8.2.3).
 pub(super) fn description_of(message: &Message) -> Result<Option<&[u8]>, Refusal> {
     if message.body().is_empty() {
@@ -101,6 +129,8 @@ pub(super) fn description_of(message: &Message) -> Result<Option<&[u8]>, Refusal
     let encoded =
         message.values(HeaderName::ContentEncoding).any(|value| !value.eq_ignore_ascii_case(b"identity"));
     let is_sdp = match message.header::<ContentType<'_>>() {
+        // RFC 3261 §21.4.27: we have no key for it.
+        Some(Ok(kind)) if kind.is("application", "pkcs7-mime") && !optional => return Err(Refusal::new(493)),
         Some(Ok(kind)) => kind.is("application", "sdp"),
         Some(Err(_)) => return Err(Refusal::new(400)),
         // RFC 3261 §20.15: "The Content-Type header field MUST be present if the body is not empty."

@@ -58,7 +58,9 @@ impl Ua {
             // not.
             match failure {
                 Failure::TimedOut => call.say_bye_now(desk, cx, EndReason::DialogLost),
-                Failure::Transport | Failure::Unresolvable | Failure::Overload => call.keep_session(),
+                Failure::BadResponse | Failure::Transport | Failure::Unresolvable | Failure::Overload => {
+                    call.keep_session()
+                }
             }
         });
     }

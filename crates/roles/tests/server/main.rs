@@ -11,6 +11,7 @@ mod journal;
 mod peers;
 mod planned;
 mod proxying;
+mod refusals;
 mod registering;
 mod stateless;
 

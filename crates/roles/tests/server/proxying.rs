@@ -21,7 +21,7 @@ pub(crate) fn response(request: &Message, status: &str, tag: &str, extra: &str) 
 }
 
 /// Bob has two phones; the INVITEs that they get from alice.
-fn fork(server: &mut Server) -> [Message; 2] {
+pub(crate) fn fork(server: &mut Server) -> [Message; 2] {
     register_bob(server);
     let mut second = register("sip:bob@sip.test", "127.0.0.4:5080", "reg-bob-2");
     let challenge = server.receive("127.0.0.4:5080", &second.text()).remove(0).1;

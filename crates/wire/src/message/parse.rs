@@ -36,6 +36,11 @@ impl Message {
         }
         let end = line_end(&bytes, 0, 1)?.ok_or(ParseError::Truncated)?;
         let start = start_line(&bytes[..end])?;
+        if let StartLine::Request { uri, .. } = &start
+            && (uri.end - uri.start) as usize > limits.uri_bytes
+        {
+            return Err(ParseError::UriTooLong { limit: limits.uri_bytes });
+        }
         let body = Span { start: 0, end: 0 };
         let mut message = Message { bytes, start, headers: SmallVec::new(), body, via: None };
         let body_start = header_lines(&message.bytes, end + 2, limits, &mut message.headers)?;
@@ -290,7 +295,7 @@ mod tests {
 
     #[test]
     fn limits_hold() {
-        let limits = Limits { message_bytes: 1000, headers: 8, vias: 2 };
+        let limits = Limits { message_bytes: 1000, headers: 8, vias: 2, uri_bytes: 2_048 };
         let parse = |text: String| Message::parse(Bytes::from(text), &limits);
         assert!(parse(format!("{HEAD}\r\n")).is_ok());
         let many = "x: y\r\n".repeat(3);

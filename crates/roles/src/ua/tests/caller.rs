@@ -93,6 +93,27 @@ fn a_challenge_that_cannot_be_answered_ends_the_call() {
 }
 
 #[test]
+fn codes_that_nobody_has_defined_count_as_the_first_of_their_class() {
+    // RFC 3261 §8.1.3.2: 189 as 183, 299 as 200, 399 to 699 as 300 to 600.
+    let mut bench = Bench::phone();
+    let (call, invite) = bench.call_bob();
+    bench.respond(&invite, 189, "b", CONTACT, "");
+    bench.respond(&invite, 299, "b", CONTACT, &sdp(4000, "sendrecv"));
+    assert_eq!(bench.take_all(), "ACK");
+    let events = bench.events().join(" ");
+    assert!(events.contains("Progress") && events.contains("Answered"), "{events}");
+    hang_up(&mut bench, call);
+    for code in [399, 499, 599, 699] {
+        let mut bench = Bench::phone();
+        let (_, invite) = bench.call_bob();
+        bench.respond(&invite, code, "b", "", "");
+        assert_eq!(bench.take_all(), "ACK", "{code}");
+        assert!(bench.ended().is_some_and(|reason| reason.starts_with(&format!("Refused({code}"))), "{code}");
+        bench.assert_at_rest();
+    }
+}
+
+#[test]
 fn one_branch_of_a_fork_becomes_the_call_and_the_other_is_acknowledged_and_hung_up() {
     let mut bench = Bench::phone();
     let (call, invite) = bench.call_bob();

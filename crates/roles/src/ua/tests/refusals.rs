@@ -22,12 +22,52 @@ fn check(text: &str, status: u16, expected: Option<(HeaderName, &str)>) {
 #[test]
 fn methods_that_are_not_handled() {
     let allow = "INVITE, ACK, CANCEL, BYE, OPTIONS";
-    for method in
-        ["REGISTER", "SUBSCRIBE", "MESSAGE", "INFO", "UPDATE", "PRACK", "REFER", "NOTIFY", "PUBLISH"]
-    {
+    for method in ["REGISTER", "MESSAGE", "INFO", "UPDATE", "PRACK", "REFER"] {
         check(&request(method, 1, "", "", ""), 405, Some((HeaderName::Allow, allow)));
     }
     check(&request("FROB", 1, "", "", ""), 501, Some((HeaderName::Allow, allow)));
+}
+
+#[test]
+fn events_that_nobody_here_knows() {
+    for method in ["SUBSCRIBE", "PUBLISH"] {
+        check(&request(method, 1, "", "Event: presence\r\n", ""), 489, None);
+    }
+    check(&request("NOTIFY", 1, "", "Event: presence\r\nSubscription-State: active\r\n", ""), 481, None);
+}
+
+#[test]
+fn a_body_that_is_too_large_or_encrypted_and_an_answer_that_is_not_wanted() {
+    let large = format!("{}a=x:{}\r\n", sdp(4000, "sendrecv"), "y".repeat(16 * 1024));
+    check(&request("INVITE", 1, "", "", &large), 413, None);
+    let invite = request("INVITE", 1, "", "", &sdp(4000, "sendrecv"));
+    check(&invite.replace("application/sdp", "application/pkcs7-mime;smime-type=enveloped-data"), 493, None);
+    let accept = Some((HeaderName::Accept, "application/sdp"));
+    for wanted in ["text/plain", "", "application/sdp;q=0.0", "audio/*, text/*"] {
+        let more = format!("Accept: {wanted}\r\n");
+        check(&request("INVITE", 1, "", &more, &sdp(4000, "sendrecv")), 406, accept);
+    }
+    for wanted in ["application/sdp;q=0.5", "text/plain, application/*", "*/*"] {
+        let mut bench = Bench::phone();
+        let more = format!("Accept: {wanted}\r\n");
+        bench.receive(&request("INVITE", 1, "", &more, &sdp(4000, "sendrecv")));
+        assert_eq!(bench.take_all(), "180/INVITE", "{wanted}");
+    }
+}
+
+#[test]
+fn the_user_can_refuse_with_any_code_and_an_unacceptable_session_has_a_warning() {
+    for code in [480, 486, 488, 600, 603, 606, 699] {
+        let mut bench = Bench::phone();
+        bench.receive(&request("INVITE", 1, "", "", &sdp(4000, "sendrecv")));
+        bench.take();
+        let call = bench.last_call();
+        bench.command(crate::io::Command::Decline { call, status: dialtone_wire::Status::of(code) });
+        let refused = bench.take();
+        assert_eq!(refused.status().unwrap().code(), code);
+        assert_eq!(refused.has(HeaderName::Warning), matches!(code, 488 | 606), "{code}");
+        assert_eq!(bench.ended().as_deref(), Some("LocalHangup"));
+    }
 }
 
 #[test]
