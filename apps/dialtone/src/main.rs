@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod demo;
 mod exit;
+mod forward;
 mod log;
 mod manage;
 mod options;
@@ -42,6 +43,8 @@ enum Command {
     Options(options::Options),
     /// Adds, lists and removes users; a running server knows them at once.
     User(user::User),
+    /// Shows and changes where the calls of a user go: always, when busy, without an answer, when not reachable.
+    Forward(forward::Forward),
     /// Tells what the running server holds: registrations, calls, counters, version, uptime.
     Status(manage::Status),
     /// Drops what an address sends to the running server.
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         }
         Command::Check(check) => check.run(),
         Command::User(user) => user.run(),
+        Command::Forward(forward) => forward.run(),
         Command::Status(status) => status.run(),
         Command::Reload(reload) => reload.run(),
         Command::Block(block) => block.run(),

@@ -13,6 +13,7 @@
 
 mod address;
 mod dial_plan;
+mod forwarding;
 mod group;
 mod keys;
 mod nearest;

@@ -14,6 +14,7 @@ mod handler;
 mod http;
 mod metrics;
 mod peers;
+mod services;
 mod shards;
 mod socket;
 #[cfg(test)]

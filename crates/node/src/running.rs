@@ -22,7 +22,7 @@ use crate::listen::ListenError;
 use crate::media::{self, MediaSettings, MediaThread, ReportSink};
 use crate::resolver::Resolver;
 use crate::shard::{DumpPlace, EventSink, INBOX_LEN, Shard, ShardParts, Turn, Word};
-use crate::store::{self, JournalCounts, JournalParts, JournalSender, OfOne, StoreError};
+use crate::store::{self, JournalCounts, JournalParts, JournalSender, OfOne, OfUser, StoreError};
 use crate::tap::Tap;
 use crate::users::Users;
 
@@ -154,7 +154,7 @@ impl Running {
             pollers.push(poller);
         }
         let streams = within_open_files(parts.streams, count);
-        let Kept { journal, store, mut restored } = keep(parts.journal, &settings, &senders)?;
+        let Kept { journal, store, mut restored, mut services } = keep(parts.journal, &settings, &senders)?;
         let (ready, shards_ready) = sync_channel(usize::from(count));
         let mut shards = Vec::new();
         for (number, ((sockets, poller), inbox)) in
@@ -171,6 +171,7 @@ impl Running {
                 resolver: resolver.clone(),
                 journal: journal.clone(),
                 restored: std::mem::take(&mut restored[usize::from(number)]),
+                services: std::mem::take(&mut services[usize::from(number)]),
                 users: users.clone(),
                 events: parts.events.clone(),
                 tap: parts.tap.clone(),
@@ -294,12 +295,13 @@ fn within_open_files(streams: StreamSettings, shards: u16) -> StreamSettings {
     StreamSettings { connections_max: streams.connections_max.min(most), ..streams }
 }
 
-/// What outlives the process: the way to the store thread, the thread, and the bindings of an earlier life for each
-/// shard.
+/// What outlives the process: the way to the store thread, the thread, and for each shard the bindings of an earlier
+/// life and what its users chose.
 struct Kept {
     journal: Option<JournalSender>,
     store: Option<(JoinHandle<()>, Arc<JournalCounts>)>,
     restored: Vec<Vec<Vec<OfOne>>>,
+    services: Vec<Vec<Vec<OfUser>>>,
 }
 
 fn keep(
@@ -308,14 +310,16 @@ fn keep(
     shards: &[Sender<Word>],
 ) -> Result<Kept, StartError> {
     let Some(mut parts) = parts else {
-        return Ok(Kept { journal: None, store: None, restored: vec![Vec::new(); shards.len()] });
+        let (restored, services) = (vec![Vec::new(); shards.len()], vec![Vec::new(); shards.len()]);
+        return Ok(Kept { journal: None, store: None, restored, services });
     };
     let bindings = parts.store.load(&clock::moment())?;
     let counts = Arc::new(JournalCounts::default());
     counts.restored.store(bindings.len() as u64, std::sync::atomic::Ordering::Relaxed);
     let restored = store::divided(settings, bindings);
+    let services = store::divided(settings, parts.store.load_services()?);
     let (journal, thread) = store::start(parts, settings.clone(), shards.to_vec(), counts.clone())?;
-    Ok(Kept { journal: Some(journal), store: Some((thread, counts)), restored })
+    Ok(Kept { journal: Some(journal), store: Some((thread, counts)), restored, services })
 }
 
 /// The sockets of one shard.

@@ -273,7 +273,7 @@ fn controls(
         .iter()
         .map(|listener| format!("{}:{}", listener.transport.token().to_ascii_lowercase(), listener.address));
     let listen = listen.collect();
-    let (configured, to) = (configured.clone(), shards.clone());
+    let (configured, to, of_start) = (configured.clone(), shards.clone(), settings.clone());
     let reload = move || {
         let report = reload(&configured, &settings, &to);
         let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
@@ -283,6 +283,7 @@ fn controls(
         listen,
         http: http.as_ref().and_then(|listener| listener.local_addr().ok()),
         started: clock::now(),
+        settings: of_start,
         reload: Some(Box::new(reload)),
     };
     let handler = Handler { subscribers: Subscribers::new(store, shards, domains), facts: Some(facts) };

@@ -19,7 +19,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -27,9 +27,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_roles::io::{
-    Answer, CallRecord, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output, Query, QueryId,
+    Answer, CallRecord, ChangeOutcome, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output,
+    Query, QueryId,
 };
-use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, Page};
+use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, ListedServices, Page};
+use dialtone_roles::services::{Change, Choices, Services};
 use dialtone_roles::settings::Settings;
 use dialtone_roles::{Engine, Freed, Guesser, HeldOff, Source, steer};
 use dialtone_transport::datagram::{Datagram, classify};
@@ -44,7 +46,7 @@ use crate::inbox::{Inbox, Sender};
 use crate::media;
 use crate::resolver::{PATIENCE, Question, Resolver};
 use crate::running::Bound;
-use crate::store::{JournalSender, JournalWord, OfOne};
+use crate::store::{JournalSender, JournalWord, OfOne, OfUser};
 use crate::tap::{Tap, Tapped, Way};
 use crate::users::Users;
 use crate::{clock, random};
@@ -77,6 +79,14 @@ pub(crate) enum Word {
     Answers(Vec<(QueryId, Answer)>),
     /// Bindings of an earlier life.
     Restore(Vec<OfOne>),
+    /// What users chose in an earlier life.
+    RestoreServices(Vec<OfUser>),
+    /// Change what a user of this shard chose, and tell what became of it.
+    ChangeServices { aor: SmolStr, changes: Vec<Change>, to: SyncSender<ChangeOutcome> },
+    /// Tell what a user of this shard chose, and what holds for him.
+    Services { aor: SmolStr, to: SyncSender<(Choices, Services)> },
+    /// Tell what some users after this one chose.
+    ServicesPage { after: Option<SmolStr>, count: usize, to: SyncSender<Page<ListedServices, SmolStr>> },
     /// What the owner wants done.
     Command(Command),
     /// The users have changed.
@@ -135,6 +145,8 @@ pub(crate) struct ShardParts {
     pub(crate) journal: Option<JournalSender>,
     /// Bindings of an earlier life, in pieces.
     pub(crate) restored: Vec<Vec<OfOne>>,
+    /// What its users chose in an earlier life, in pieces.
+    pub(crate) services: Vec<Vec<OfUser>>,
     pub(crate) users: Arc<Users>,
     pub(crate) events: EventSink,
     pub(crate) tap: Option<Tap>,
@@ -167,11 +179,20 @@ pub(crate) struct Shard {
     outputs: Vec<Output>,
     /// What follows from outputs: it goes in before anything from outside.
     follow_up: VecDeque<Input>,
+    /// Who waits for a change of services: as many as can ask at a time, and until the store's deadline.
+    changes: BTreeMap<u64, SyncSender<ChangeOutcome>>,
+    changes_asked: u64,
     transmits: Vec<Transmit>,
     deadline: Option<Instant>,
     counters: ShardCounters,
     /// Who is told when the first RTP ports are there, and the addresses that have none yet.
     starting: Option<(SyncSender<()>, Vec<IpAddr>)>,
+}
+
+/// What an engine begins with.
+fn restored(bindings: Vec<Vec<OfOne>>, services: Vec<Vec<OfUser>>) -> VecDeque<Input> {
+    let bindings = bindings.into_iter().map(Input::Restore);
+    bindings.chain(services.into_iter().map(Input::RestoreServices)).collect()
 }
 
 impl Shard {
@@ -201,7 +222,9 @@ impl Shard {
             tap: parts.tap,
             outputs: Vec::new(),
             // Ahead of all packets: whoever calls in the first millisecond finds the phones of before.
-            follow_up: parts.restored.into_iter().map(Input::Restore).collect(),
+            follow_up: restored(parts.restored, parts.services),
+            changes: BTreeMap::new(),
+            changes_asked: 0,
             transmits: Vec::with_capacity(TRANSMITS),
             deadline: None,
             counters: ShardCounters::default(),
@@ -276,6 +299,19 @@ impl Shard {
                 }
             }
             Word::Restore(bindings) => self.feed(now, Input::Restore(bindings)),
+            Word::RestoreServices(users) => self.feed(now, Input::RestoreServices(users)),
+            Word::ChangeServices { aor, changes, to } => {
+                self.changes_asked += 1;
+                let token = self.changes_asked;
+                self.changes.insert(token, to);
+                self.feed(now, Input::ChangeServices { token, aor, changes });
+            }
+            Word::Services { aor, to } => {
+                drop(to.try_send((self.engine.choices(&aor), self.engine.services(&aor))));
+            }
+            Word::ServicesPage { after, count, to } => {
+                drop(to.try_send(self.engine.services_page(after.as_deref(), count)));
+            }
             Word::Command(command) => self.feed(now, Input::Command(command)),
             Word::Users(users) => self.users = users,
             Word::Forget(aor) => self.feed(now, Input::Forget(aor)),
@@ -414,6 +450,8 @@ impl Shard {
         self.counters.panics += 1;
         self.outputs.clear();
         self.follow_up.clear();
+        // Who waits for a change hears that its shard does not answer.
+        self.changes.clear();
         let pause = self.guard.after_panic(now);
         if self.media.send(media::Word::ShardLost { shard: self.number }).is_err() {
             self.counters.media_refused += 1;
@@ -453,6 +491,12 @@ impl Shard {
                 self.counters.media_refused += u64::from(self.media.send(word).is_err());
             }
             Output::Event(Event::CallRecorded(record)) => self.keep_record(record),
+            Output::Event(Event::ServicesChanged { token, outcome }) => {
+                if let Some(to) = self.changes.remove(&token) {
+                    // Whoever asked may be gone by now.
+                    let _ = to.try_send(outcome);
+                }
+            }
             Output::Event(event) => (self.events)(self.number, event),
             // Output may grow; a question that is not known would be answered by its deadline.
             _ => {}
@@ -485,6 +529,11 @@ impl Shard {
             }
             Query::Journal { aor, bindings } => {
                 let word = JournalWord::Bindings { shard: self.number, id, aor, bindings };
+                let asked = self.journal.as_ref().is_some_and(|journal| journal.send(word));
+                (!asked).then_some(Answer::Failed)
+            }
+            Query::KeepServices { aor, choices } => {
+                let word = JournalWord::Services { shard: self.number, id, aor, choices };
                 let asked = self.journal.as_ref().is_some_and(|journal| journal.send(word));
                 (!asked).then_some(Answer::Failed)
             }

@@ -5,6 +5,7 @@ mod folder;
 mod journal;
 mod memory;
 mod records;
+mod services;
 mod sqlite;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use folder::{DATABASE_NAME, Folder};
 pub use journal::JournalStore;
 pub(crate) use journal::{JournalCounts, JournalParts, JournalSender, JournalWord, divided, start};
 pub use memory::MemoryStore;
+pub(crate) use services::OfUser;
 pub use sqlite::{SCHEMA_VERSION, SqliteStore};
 
 /// Why the store could not do what was asked.

@@ -17,13 +17,15 @@ use foldhash::fast::FixedState;
 use smol_str::{SmolStr, SmolStrBuilder};
 
 use crate::counters::Counters;
-use crate::io::{CallRecord, Event, Lease, MediaCommand, Output, Query, QueryId};
+use crate::io::{CallRecord, Event, Found, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
 use crate::location::Location;
 use crate::proxy::ContextId;
 use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
 use crate::records::Records;
+use crate::registrar;
+use crate::services::ServiceTable;
 use crate::settings::Settings;
 use crate::text::push_address;
 
@@ -96,6 +98,8 @@ pub(crate) struct Core {
     pub(crate) requests: HashMap<UaRequest, ClientId, FixedState>,
     pub(crate) leases: Leases,
     pub(crate) location: Location,
+    /// What the users of this shard chose.
+    pub(crate) services: ServiceTable,
     pub(crate) queries: Queries,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
@@ -141,6 +145,7 @@ impl Core {
             requests: HashMap::with_hasher(hasher),
             leases: Leases::default(),
             location: Location::new(hash_seed),
+            services: ServiceTable::default(),
             queries: Queries::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
@@ -183,6 +188,14 @@ pub(crate) fn transaction_limits(settings: &Settings) -> TransactionLimits {
         clients_max: settings.limits.client_transactions,
         servers_max: settings.limits.server_transactions,
         kept_bytes_max: settings.limits.kept_bytes,
+    }
+}
+
+impl Core {
+    /// What is known of a user of this shard: his bindings, and what he wants done with his calls.
+    pub(crate) fn find(&self, settings: &Settings, now: Instant, aor: &str) -> Found {
+        let services = self.services.effective(&settings.forwarding, aor);
+        Found { bindings: registrar::targets(&self.location, now, aor), services }
     }
 }
 

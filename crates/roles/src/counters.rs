@@ -72,6 +72,14 @@ numbers! {
         registrations,
         /// REGISTER requests refused because their bindings could not be journalled.
         not_journalled,
+        /// Changes of a user's services, by star code or command.
+        services_changed,
+        /// Of those that were asked for, the ones that were refused or could not be kept.
+        services_refused,
+        /// Calls forwarded by the services of a user, each forwarding counted.
+        calls_forwarded,
+        /// Forwardings stopped: a loop, one too many, or a target that the user may not call.
+        forwards_stopped,
         /// Requests forwarded by the proxy, each branch counted.
         forwarded,
         /// Responses forwarded by the proxy.
@@ -88,7 +96,7 @@ numbers! {
 }
 
 numbers! {
-    /// How much the tables of an engine hold. All are zero at rest but for bindings and guessers.
+    /// How much the tables of an engine hold. All are zero at rest but for bindings, services and guessers.
     Tables of usize {
         /// Server transactions.
         server_transactions,
@@ -102,6 +110,8 @@ numbers! {
         calls,
         /// Bindings of the registrar.
         bindings,
+        /// Users who have chosen services.
+        services,
         /// Requests that wait for an answer from outside.
         queries,
         /// Users and sources whose wrong passwords are remembered, for a while.

@@ -33,7 +33,10 @@ mod act;
 mod answers;
 mod pass;
 mod requests;
+pub(crate) mod services;
 mod stateless;
+
+use services::Asker;
 
 /// A request that has a server transaction and waits to be handled.
 #[derive(Debug)]
@@ -134,6 +137,7 @@ impl Engine {
             proxy_contexts: self.proxy.len(),
             calls: self.ua.calls(),
             bindings: self.core.location.len(),
+            services: self.core.services.len(),
             queries: self.core.queries.len(),
             guessers: self.authenticator.guessers(),
         }
@@ -220,6 +224,10 @@ impl Engine {
             }
             Input::Restore(bindings) => self.restore(now, bindings),
             Input::Forget(aor) => self.forget(now, &aor),
+            Input::RestoreServices(users) => self.restore_services(users),
+            Input::ChangeServices { token, aor, changes } => {
+                self.change_services(now, aor, &changes, Asker::Outside(token));
+            }
             Input::Configure(settings) => {
                 self.core.transactions.set_timers(settings.timers);
                 self.core.transactions.set_limits(transaction_limits(&settings));

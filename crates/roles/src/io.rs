@@ -14,7 +14,7 @@ use smol_str::SmolStr;
 
 use crate::binding::Binding;
 use crate::guesses::{Guesser, Hold};
-use crate::services::Services;
+use crate::services::{Change, Choices, Services};
 use crate::settings::Settings;
 
 /// Something that happened to a shard.
@@ -46,6 +46,17 @@ pub enum Input {
     /// The user of this canonical address-of-record is gone, and his bindings go with him. Shards that do not own it
     /// pass it over.
     Forget(SmolStr),
+    /// What users of this shard chose in an earlier life. Who has chosen again since keeps that: it is newer.
+    RestoreServices(Vec<(SmolStr, Choices)>),
+    /// A change of what a user of this shard chose, from outside of SIP; answered by [`Event::ServicesChanged`].
+    ChangeServices {
+        /// Chosen by the asker.
+        token: u64,
+        /// The canonical address-of-record; the shard must own it.
+        aor: SmolStr,
+        /// What changes: all of it or nothing.
+        changes: Vec<Change>,
+    },
     /// New settings; they hold from now on, timers that run keep their value. The secret and the number of shards
     /// must be those of before, and the rules of digest stay what they were at the start: these need a restart.
     Configure(Arc<Settings>),
@@ -108,6 +119,13 @@ pub enum Query {
         /// All bindings; none when the address-of-record has none any more.
         bindings: Arc<[Binding]>,
     },
+    /// Keep what a user chose, in place of what was kept before; answered like [`Query::Journal`].
+    KeepServices {
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// All that he chose; empty when it is nothing any more.
+        choices: Arc<Choices>,
+    },
 }
 
 /// What was found out.
@@ -118,7 +136,7 @@ pub enum Answer {
     Credential(Option<Arc<StoredCredential>>),
     /// The addresses of a name; empty when it has none or could not be asked.
     Addresses(Vec<std::net::IpAddr>),
-    /// The bindings are kept.
+    /// The bindings, or the services, are kept.
     Journalled,
     /// The asked party failed; the request that waits is answered with 500 and Retry-After.
     Failed,
@@ -143,6 +161,24 @@ pub enum Notice {
         query: QueryId,
         /// What is known.
         found: Found,
+    },
+    /// Asks the shard that owns an address-of-record to change what its user chose.
+    ChangeServices {
+        /// The asking shard.
+        from: u16,
+        /// Its number for the question.
+        query: QueryId,
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// What changes: all of it or nothing.
+        changes: Vec<Change>,
+    },
+    /// Answers [`Notice::ChangeServices`].
+    ServicesChanged {
+        /// The question.
+        query: QueryId,
+        /// What became of it.
+        outcome: ChangeOutcome,
     },
     /// Asks the shard that issued a nonce whether this use of it is new (RFC 7616 §3.4.5 nonce count).
     AskNonce {
@@ -344,6 +380,13 @@ pub enum Event {
         /// How many bindings it has now.
         bindings: usize,
     },
+    /// What became of [`Input::ChangeServices`].
+    ServicesChanged {
+        /// The asker's token.
+        token: u64,
+        /// What became of it.
+        outcome: ChangeOutcome,
+    },
     /// A call through a server is over, or was not answered.
     CallRecorded(Box<CallRecord>),
     /// Somebody failed to show a password too often and is held off.
@@ -355,6 +398,18 @@ pub enum Event {
         /// How often in a row, this one counted.
         times: u32,
     },
+}
+
+/// What became of a change of a user's services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeOutcome {
+    /// It holds, and is kept.
+    Done,
+    /// As many users have chosen services as may ([`Limits::services`](crate::settings::Limits)).
+    Full,
+    /// It could not be kept: all is as before.
+    NotKept,
 }
 
 /// A call as far as a server saw it.

@@ -11,6 +11,7 @@ use dialtone_wire::time::Instant;
 use smol_str::SmolStr;
 
 use crate::binding::Binding;
+use crate::services::Choices;
 
 /// Part of what there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,15 @@ pub struct ListedBinding {
     pub aor: SmolStr,
     /// One of its bindings.
     pub binding: Binding,
+}
+
+/// What a user chose, and whose choice it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedServices {
+    /// The canonical address-of-record.
+    pub aor: SmolStr,
+    /// What that user chose by star code or command.
+    pub choices: Choices,
 }
 
 /// Whose call it is, and how far it is.

@@ -15,6 +15,7 @@ use crate::registrar::canonical_aor;
 use crate::reply::Reply;
 use crate::route_token::{RouteTokens, STATELESS, is_right};
 use crate::settings::{Destination, Foreign, Methods, Mode, Robot, Settings};
+use crate::star_codes;
 
 mod edge;
 
@@ -55,6 +56,13 @@ pub(crate) enum Decision {
         /// Whether it is only for those who have shown a password.
         asks: bool,
     },
+    /// A star code: its caller changes what is done with his own calls.
+    StarCode {
+        /// The name of the domain that it was called in.
+        domain: SmolStr,
+        /// What was dialled.
+        dialled: SmolStr,
+    },
     /// For a user or a group of ours.
     To {
         /// The name of the domain that was called.
@@ -90,6 +98,7 @@ impl Decision {
             Decision::Robot { unasked: true, .. } => None,
             Decision::To { onward, .. } if onward.unasked => None,
             Decision::Robot { domain, .. }
+            | Decision::StarCode { domain, .. }
             | Decision::To { domain, .. }
             | Decision::Reply { reply: Reply { domain, .. }, asks: true } => {
                 let own = callers_domain(settings, request);
@@ -218,6 +227,13 @@ fn decide_target(
         return register(settings, request);
     }
     let Some(user) = user else { return Decision::ServerItself };
+    let begins_call = request.method() == Some(&Method::Invite) && !in_dialog;
+    if begins_call
+        && domain.mode != Mode::Stateless
+        && star_codes::read(&settings.star_codes, &user).is_some()
+    {
+        return Decision::StarCode { domain: domain.name.clone(), dialled: user };
+    }
     // A dialog goes on where it has begun, whatever the plan says by now.
     if in_dialog || settings.dial_plan.is_empty() {
         return local_user(settings, tokens, user, &domain.name, uri.as_ref(), onward());

@@ -31,6 +31,7 @@ pub(crate) mod forward;
 mod legs;
 mod recursion;
 mod responses;
+mod services;
 pub(crate) mod stateless;
 mod target;
 mod tree;
@@ -38,10 +39,11 @@ mod tree;
 use best::Best;
 pub(crate) use flow_token::FlowTokens;
 pub(crate) use forward::Onward;
+use services::LegHistory;
 pub(crate) use stateless::{Branches, Passing};
 pub(crate) use target::Target;
+pub(crate) use tree::LegId;
 use tree::Tree;
-pub(crate) use tree::{LegId, Outcome};
 
 /// Names a response context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +89,10 @@ struct ResponseContext {
     timer_c: Instant,
     /// Its entry in [`Proxy::leg_timers`].
     leg_timer: Option<Instant>,
+    /// The tag of our 181s.
+    forward_tag: Option<SmolStr>,
+    /// Where it has been, if that is kept.
+    history: Option<Box<LegHistory>>,
 }
 
 #[derive(Debug)]
@@ -218,6 +224,8 @@ impl Proxy {
             challenged: Vec::new(),
             timer_c,
             leg_timer: None,
+            forward_tag: None,
+            history: None,
         };
         self.contexts.insert(id, context);
         if is_invite {
@@ -329,6 +337,9 @@ impl ResponseContext {
     }
 
     fn send(&mut self, cx: &mut Context<'_>, id: ContextId, leg: LegId, target: &Target, flow: Flow) {
+        let with_history = self.with_history(cx, leg, target);
+        let (target, entry) =
+            with_history.as_ref().map_or((target, None), |(target, entry)| (target, *entry));
         let branch = self.onward.branch(cx);
         let bytes = forward::build(&self.request, self.flow, &self.onward, target, flow, &branch);
         let method = self.request.method().unwrap_or(&Method::Options);
@@ -341,6 +352,9 @@ impl ResponseContext {
                 let breadth = target.breadth.unwrap_or(1);
                 self.branches.push(Branch { client, leg, is_left: false, breadth, sent, state, cancel });
                 self.sent_more = true;
+                if let Some(entry) = entry {
+                    self.sent_with_history(client, entry);
+                }
             }
             Err(_) => {
                 cx.core.counters.overload += 1;

@@ -9,6 +9,8 @@ use smol_str::SmolStr;
 
 use crate::auth::Presented;
 use crate::context::UaRequest;
+use crate::engine::Arrived;
+use crate::engine::services::{Keeping, StarTarget};
 use crate::io::QueryId;
 use crate::proxy::{ContextId, LegId, Passing, Target};
 use crate::registrar::Grant;
@@ -24,6 +26,12 @@ pub(crate) enum Waiting {
     Leg { context: ContextId, leg: LegId },
     /// A leg whose user has no bindings: does the user exist at all?
     Exists { context: ContextId, leg: LegId },
+    /// A star code whose target is looked up in the store.
+    StarTarget(Box<StarTarget>),
+    /// A star code whose change another shard makes.
+    StarChange(Box<Arrived>),
+    /// A change of a user's services that is told once it is kept.
+    ServicesKept(Box<Keeping>),
     /// A REGISTER that is granted once its bindings are journalled.
     Journal(Box<Grant>),
     /// A request of the user agent, to a host name.

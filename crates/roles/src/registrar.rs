@@ -15,9 +15,7 @@ use std::time::Duration;
 use crate::binding::Binding;
 use crate::engine::Arrived;
 use crate::gruu::GruuKeys;
-use crate::io::Found;
 use crate::location::Location;
-use crate::services::Services;
 use crate::settings::RegistrarSettings;
 use crate::text::push_number;
 
@@ -190,12 +188,12 @@ pub(crate) fn take_back(
     })
 }
 
-/// What is known of an address-of-record or a GRUU: its bindings, the preferred first; of equals the newest first.
-pub(crate) fn find(location: &Location, now: Instant, key: &str) -> Found {
+/// The bindings of an address-of-record or a GRUU, the preferred first; of equals the newest first.
+pub(crate) fn targets(location: &Location, now: Instant, key: &str) -> Vec<Binding> {
     let mut bindings: Vec<Binding> = location.found(now, key).cloned().collect();
     bindings.reverse();
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q_milli));
-    Found { bindings, services: Services::default() }
+    bindings
 }
 
 /// The request's place among those of its user agent (RFC 3261 §10.3 step 7).

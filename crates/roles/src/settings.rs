@@ -16,6 +16,9 @@ pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
 mod mode;
 
 pub use mode::{Mode, NextHops};
+mod services;
+
+pub use services::{ForwardingSettings, StarAction, StarCodes};
 
 pub use destination::{Destination, Group, Member, Strategy};
 
@@ -64,6 +67,10 @@ pub struct Settings {
     /// Whether a REGISTER that changes bindings is granted only when its owner has journalled them
     /// ([`Query::Journal`](crate::io::Query::Journal)).
     pub journal: bool,
+    /// Forwarding and do-not-disturb.
+    pub forwarding: ForwardingSettings,
+    /// What users dial to change theirs.
+    pub star_codes: StarCodes,
     /// Digest.
     pub digest: DigestSettings,
     /// Who guesses passwords.
@@ -129,6 +136,8 @@ pub struct Robot {
 pub enum RobotKind {
     /// Answers and sends back what it hears.
     Echo,
+    /// Answers, sends a short tone that says that something is done, and hangs up.
+    Confirm,
 }
 
 /// What happens to a request whose Request-URI names a domain that is not ours.
@@ -287,6 +296,8 @@ pub struct Limits {
     pub calls: usize,
     /// Bindings in all.
     pub bindings: usize,
+    /// Users who have chosen services.
+    pub services: usize,
     /// Leased ports kept ready for each local address.
     pub leases_ready: u16,
 }
@@ -307,6 +318,7 @@ impl Default for Limits {
             leg_depth: 8,
             calls: 2_000,
             bindings: 1_000_000,
+            services: 1_000_000,
             leases_ready: 8,
         }
     }
@@ -336,6 +348,8 @@ impl Settings {
             proxy: ProxySettings::default(),
             registrar: RegistrarSettings::default(),
             journal: false,
+            forwarding: ForwardingSettings::default(),
+            star_codes: StarCodes::default(),
             digest: DigestSettings::default(),
             guesses: GuessSettings::default(),
             limits: Limits::default(),

@@ -217,6 +217,7 @@ impl Ua {
                     self.with_call(cx, call, |call, desk, cx| call.cancel_over(desk, cx));
                 }
                 Wake::Leftover(number) => self.desk.repeat_leftover(cx, number),
+                Wake::HangUp(call) => self.with_call(cx, call, |call, desk, cx| call.hang_up(desk, cx)),
                 Wake::Reoffer(call) => self.with_call(cx, call, |call, desk, cx| call.glare_over(desk, cx)),
             }
         }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use dialtone_roles::services::NO_ANSWER_AFTER;
 use dialtone_roles::settings::dial_plan::{
     Ambiguous, CallerPattern, Days, DomainPattern, Hours, Pattern, Zone,
 };
@@ -14,6 +15,7 @@ use crate::listen::ListenAddress;
 
 use super::address::{HostName, HttpListen, NextHop, UserName};
 use super::dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
+use super::forwarding::{Code, DoNotDisturb, ForwardTarget, UserAddress};
 use super::group::{Callee, MemberEntry};
 use super::route::RouteUri;
 use super::table::{Table, tables};
@@ -76,6 +78,9 @@ impl TableInfo {
     }
 }
 
+/// Entries of `[[forward]]`.
+pub(super) const FORWARDS_MAX: usize = 10_000;
+
 /// Entries of `[[domain]]`.
 pub(super) const DOMAINS_MAX: usize = 256;
 /// Entries of `[[rule]]`.
@@ -100,6 +105,10 @@ const GIB: u64 = 1 << 30;
 
 fn roles() -> dialtone_roles::settings::Limits {
     dialtone_roles::settings::Limits::default()
+}
+
+fn forwarding() -> dialtone_roles::settings::ForwardingSettings {
+    dialtone_roles::settings::ForwardingSettings::default()
 }
 
 fn count(value: usize) -> u64 {
@@ -259,10 +268,54 @@ tables! {
         leg_depth: u64 = count(roles().leg_depth), 1..=100, Reload;
         /// Calls in which the server itself takes part, those of robots.
         calls: u64 = count(roles().calls), 1..=1_000_000, Reload;
+        /// Users who have chosen services by star code or command.
+        services: u64 = count(roles().services), 0..=1_000_000_000, Reload;
         /// Registered phones.
         bindings: u64 = count(roles().bindings), 100..=1_000_000_000, Reload;
         /// Media ports kept ready for the next calls at each local address.
         leases_ready: u64 = u64::from(roles().leases_ready), 1..=1_000, Reload;
+    }
+    /// How calls are forwarded. Who forwards what stands in `[[forward]]`, and users change it by star code.
+    "forwarding", forwarding: Forwarding {
+        /// How long a user's phones ring before a call counts as not answered, for users who chose no time.
+        no_answer_after: Duration = forwarding().no_answer_after, NO_ANSWER_AFTER, Reload;
+        /// How often one call may be forwarded, before it came here and here. One more is refused with 480.
+        forwards_max: u64 = count(forwarding().forwards_max), 0..=20, Reload;
+        /// Whether forwarded calls say for whom they were in History-Info (RFC 7044).
+        history_info: bool = forwarding().history_info, (), Reload;
+        /// Whether forwarded calls say who forwarded them in Diversion (RFC 5806).
+        diversion: bool = forwarding().diversion, (), Reload;
+        /// Whether the caller is told of each forwarding (181 Call Is Being Forwarded).
+        tell_caller: bool = forwarding().tell_caller, (), Reload;
+    }
+    /// Star codes: what users dial to change what is done with their own calls. An empty text is no code.
+    "star_codes", star_codes: StarCodeTable {
+        /// Whether there are any.
+        enabled: bool = true, (), Reload;
+        /// Forwards each call to the number behind the code.
+        always: Code = Code::new("*72"), (), Reload;
+        /// Does so no longer.
+        always_off: Code = Code::new("*73"), (), Reload;
+        /// Forwards calls to the number behind the code while the user is busy.
+        busy: Code = Code::new("*90"), (), Reload;
+        /// Does so no longer.
+        busy_off: Code = Code::new("*91"), (), Reload;
+        /// Forwards calls that are not answered to the number behind the code; `*` and a number of seconds behind that
+        /// say after what time.
+        no_answer: Code = Code::new("*92"), (), Reload;
+        /// Does so no longer.
+        no_answer_off: Code = Code::new("*93"), (), Reload;
+        /// Forwards calls to the number behind the code while no phone of the user can be reached.
+        not_reachable: Code = Code::new("*94"), (), Reload;
+        /// Does so no longer.
+        not_reachable_off: Code = Code::new("*95"), (), Reload;
+        /// Switches do-not-disturb on.
+        do_not_disturb: Code = Code::new("*78"), (), Reload;
+        /// Switches it off.
+        do_not_disturb_off: Code = Code::new("*79"), (), Reload;
+        /// With which status do-not-disturb refuses that was set by star code. 486 is followed by forwarding on busy
+        /// and 480 by forwarding when not reachable, where the user has them.
+        do_not_disturb_status: DoNotDisturb = DoNotDisturb::Busy, (), Reload;
     }
     /// Users that the server plays itself.
     "robots", robots: Robots {
@@ -381,6 +434,25 @@ tables! {
         ring: Duration = Duration::from_secs(30), ms(SECOND, DAY), Reload;
         /// Where the call goes when nobody has answered. Without it the caller is told.
         otherwise: Option<Callee> = None, (), Reload;
+    }
+    /// What is done with the calls of one user, until he chooses something else by star code or somebody does so with
+    /// `dialtone forward`. A target is what the user could dial himself: a number, a user, or a URI that a rule allows.
+    "forward", forward: ForwardEntry, at most FORWARDS_MAX {
+        /// The user; without `@` one of the first domain. It must be there.
+        user: UserAddress = UserAddress::default(), (), Reload;
+        /// Where each call goes.
+        always: Option<ForwardTarget> = None, (), Reload;
+        /// Where calls go while the user is busy: a phone answered 486.
+        busy: Option<ForwardTarget> = None, (), Reload;
+        /// Where calls go that nobody answers in time.
+        no_answer: Option<ForwardTarget> = None, (), Reload;
+        /// In what time; without it that of `forwarding.no_answer_after`.
+        no_answer_after: Option<Duration> = None, NO_ANSWER_AFTER, Reload;
+        /// Where calls go while no phone of the user is registered, or none can be reached.
+        not_reachable: Option<ForwardTarget> = None, (), Reload;
+        /// Do-not-disturb: refuses calls with this status. 486 is followed by `busy` and 480 by `not_reachable`, where
+        /// they are set.
+        do_not_disturb: Option<DoNotDisturb> = None, (), Reload;
     }
 }
 

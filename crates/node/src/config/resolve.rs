@@ -8,8 +8,8 @@ use std::time::Duration;
 use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
-    DigestSettings, Domain, Foreign, Group, GuessSettings, Limits, Listener, NextHops, ProxySettings,
-    RegistrarSettings, Robot, RobotKind, Secret, Timers,
+    DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings, Limits, Listener, NextHops,
+    ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes, Timers,
 };
 
 use crate::listen::{ListenAddress, is_public};
@@ -73,6 +73,10 @@ pub struct Resolved {
     pub proxy: ProxySettings,
     /// The registrar.
     pub registrar: RegistrarSettings,
+    /// Forwarding and do-not-disturb.
+    pub forwarding: ForwardingSettings,
+    /// Star codes.
+    pub star_codes: StarCodes,
     /// Digest.
     pub digest: DigestSettings,
     /// Who guesses passwords.
@@ -126,6 +130,8 @@ impl Resolved {
             timer_c: self.timer_c,
             proxy: self.proxy,
             registrar: self.registrar,
+            forwarding: self.forwarding.clone(),
+            star_codes: self.star_codes.clone(),
             digest: self.digest,
             guesses: self.guesses,
             limits: self.limits,
@@ -189,6 +195,11 @@ impl Config {
         check.doors();
         let control = check.control();
         let dial_plan = check.dial_plan(&domains);
+        let mut told = Vec::new();
+        let (forwarding, star_codes) = (self.forwarding(&domains, &mut told), self.star_codes(&mut told));
+        for (place, key, what, remedy) in told {
+            check.problem(place, key, what, remedy);
+        }
         let problems = check.problems;
         if !problems.is_empty() {
             return Err(problems);
@@ -212,6 +223,8 @@ impl Config {
                 recurse: self.proxy.recurse.value,
             },
             registrar: self.registrar_settings(),
+            forwarding,
+            star_codes,
             digest: DigestSettings {
                 nonce_life: self.digest.nonce_life.value,
                 nonces_max: count(&self.digest.nonces_max),
@@ -276,6 +289,7 @@ impl Config {
             leg_depth: count(&own.leg_depth),
             calls: count(&own.calls),
             bindings: count(&own.bindings),
+            services: count(&own.services),
             leases_ready: u16::try_from(own.leases_ready.value).unwrap_or(u16::MAX),
         }
     }

@@ -9,6 +9,7 @@ use dialtone_wire::Method;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::forwarding::DoNotDisturb;
 use super::problem::{Place, Remedy, What};
 
 /// Entries of one list.
@@ -521,6 +522,10 @@ macro_rules! choice {
 
 pub(super) use choice;
 
+choice!(
+    DoNotDisturb, "a status of do-not-disturb",
+    "480" => DoNotDisturb::Unavailable, "486" => DoNotDisturb::Busy, "603" => DoNotDisturb::Decline
+);
 choice!(LogFormat, "a log format", "text" => LogFormat::Text, "json" => LogFormat::Json);
 choice!(
     LogLevel, "a log level",

@@ -165,6 +165,50 @@ impl Control {
         }
     }
 
+    /// What holds for the calls of a user, and what was chosen for him: docs/manual/forwarding.md.
+    ///
+    /// # Errors
+    /// When there is no such user, or no answer.
+    pub fn services(&mut self, name: &str, domain: Option<&str>) -> Result<Value, AskError> {
+        self.ask(&json!({"schema": 1, "op": "services.get", "name": name, "domain": domain}))
+    }
+
+    /// Changes that; gives what holds now.
+    ///
+    /// # Errors
+    /// When it is refused: then nothing has changed.
+    pub fn change_services(
+        &mut self,
+        name: &str,
+        domain: Option<&str>,
+        changes: &Value,
+    ) -> Result<Value, AskError> {
+        let request = json!({
+            "schema": 1,
+            "op": "services.set",
+            "name": name,
+            "domain": domain,
+            "changes": changes,
+        });
+        self.ask(&request)
+    }
+
+    /// All users who chose something, and what.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn services_of_all(&mut self) -> Result<Vec<Value>, AskError> {
+        let (mut all, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let answer = self.ask(&json!({"schema": 1, "op": "services.list", "after": after}))?;
+            all.extend(answer["users"].as_array().ok_or(AskError::Strange)?.iter().cloned());
+            after = answer["next"].clone();
+            if after.is_null() {
+                return Ok(all);
+            }
+        }
+    }
+
     /// Makes the server read its settings again; gives its report.
     ///
     /// # Errors

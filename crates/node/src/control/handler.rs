@@ -1,14 +1,15 @@
 //! One request of the control socket, one answer: JSON objects.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use dialtone_roles::{Freed, Source};
+use dialtone_roles::{Freed, Settings, Source};
 use dialtone_wire::time::Instant;
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
-use super::shards;
+use super::{services, shards};
 use crate::subscribers::{NamedUser, Put, Subscribers, UserError, split};
 use crate::{clock, utc};
 
@@ -36,6 +37,8 @@ pub(crate) struct Facts {
     pub(crate) http: Option<SocketAddr>,
     /// When it was started.
     pub(crate) started: Instant,
+    /// The settings of the start: they say which shard owns a user.
+    pub(crate) settings: Arc<Settings>,
     /// Reads the settings again, if this server can.
     pub(crate) reload: Option<Reload>,
 }
@@ -108,6 +111,20 @@ impl Handler {
                 json!({"user": {"name": name.as_str(), "domain": domain.as_str()}})
             }
             Some("user.list") => self.list_users(text(request, "after")?)?,
+            Some("services.get") => {
+                let (name, domain) = self.known_user(request)?;
+                services::told(&self.facts()?.settings, self.subscribers.shards(), &name, &domain)?
+            }
+            Some("services.set") => {
+                let (name, domain) = self.known_user(request)?;
+                let (settings, shards) = (&self.facts()?.settings, self.subscribers.shards());
+                services::change(settings, shards, (&name, &domain), request)?;
+                services::told(settings, shards, &name, &domain)?
+            }
+            Some("services.list") => {
+                self.facts()?;
+                services::page(self.subscribers.shards(), text(request, "after")?, limit(request)?)?
+            }
             Some("reload") => {
                 let reload = self.facts.as_ref().and_then(|facts| facts.reload.as_ref());
                 reload.ok_or_else(|| Refused::bad("this server has no settings to read again"))?()
@@ -116,8 +133,8 @@ impl Handler {
             Some("unblock") => self.unblock(request)?,
             _ => {
                 return Err(Refused::bad(
-                    "expected `op`: status, registrations, calls, user.put, user.remove, user.list, block, unblock or \
-                     reload",
+                    "expected `op`: status, registrations, calls, user.put, user.remove, user.list, services.get, \
+                     services.set, services.list, block, unblock or reload",
                 ));
             }
         };
@@ -125,6 +142,21 @@ impl Handler {
             Value::Object(map) => Ok(map),
             other => Ok(Map::from_iter([("answer".to_owned(), other)])),
         }
+    }
+
+    /// The user that a request names, with his domain.
+    fn known_user(&self, request: &Value) -> Result<(String, String), Refused> {
+        self.facts()?;
+        let name = text(request, "name")?.ok_or_else(|| Refused::bad("expected `name`"))?;
+        let first = || self.subscribers.domains().first().map(SmolStr::to_string).unwrap_or_default();
+        let domain = text(request, "domain")?
+            .map_or_else(first, |domain| domain.trim_end_matches('.').to_ascii_lowercase());
+        let is_known =
+            |user: &dialtone_dialog::digest::StoredCredential| user.user() == name && user.domain() == domain;
+        if !self.subscribers.list()?.iter().any(is_known) {
+            return Err(UserError::Missing(name.into()).into());
+        }
+        Ok((name.to_owned(), domain))
     }
 
     fn facts(&self) -> Result<&Facts, Refused> {

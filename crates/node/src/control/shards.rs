@@ -146,17 +146,21 @@ fn ask_all<T>(shards: &[Sender<Word>], word: impl Fn(SyncSender<T>) -> Word) -> 
     (told, silent)
 }
 
-fn busy() -> Refused {
+pub(super) fn busy() -> Refused {
     Refused { code: "busy", message: "a shard is too busy to tell: ask again".to_owned() }
 }
 
-fn ask<T>(shard: &Sender<Word>, word: Word, from: &std::sync::mpsc::Receiver<T>) -> Result<T, Refused> {
+pub(super) fn ask<T>(
+    shard: &Sender<Word>,
+    word: Word,
+    from: &std::sync::mpsc::Receiver<T>,
+) -> Result<T, Refused> {
     shard.send(word).map_err(|_| busy())?;
     from.recv_timeout(PATIENCE).map_err(|_| busy())
 }
 
 /// Which shard a page is of, and where it begins there: `SHARD:REST`.
-fn place<'a, 'b>(
+pub(super) fn place<'a, 'b>(
     shards: &'a [Sender<Word>],
     after: Option<&'b str>,
 ) -> Result<(usize, &'a Sender<Word>, &'b str), Refused> {
@@ -165,7 +169,7 @@ fn place<'a, 'b>(
     found.ok_or_else(|| Refused::bad("expected `after`: the `next` of a page"))
 }
 
-fn next(number: usize, shards: usize, rest: Option<String>) -> Option<String> {
+pub(super) fn next(number: usize, shards: usize, rest: Option<String>) -> Option<String> {
     match rest {
         Some(rest) => Some(format!("{number}:{rest}")),
         None => (number + 1 < shards).then(|| format!("{}:", number + 1)),

@@ -292,3 +292,49 @@ fn every_metric_stands_in_the_manual() {
     assert!(missing.is_empty(), "write these into docs/manual/metrics.md: {missing:?}");
     server.stop();
 }
+
+#[test]
+fn services_are_shown_and_changed_and_survive_a_restart_and_go_with_their_user() {
+    let (folder, data) = folder();
+    let settings = "[server]\nshards = 2\n[[forward]]\nuser = \"bob\"\nbusy = \"alice\"\n";
+    let server = start(folder.path(), settings);
+    let mut control = Control::connect(&data).expect("it runs");
+    let answer = control.services("bob", None).expect("what holds");
+    assert_eq!((&answer["services"]["busy"], &answer["chosen"]), (&json!("alice"), &json!({})));
+    let changes = json!({"busy": false, "no_answer": "echo", "no_answer_after_s": 7, "do_not_disturb": 603});
+    let answer = control.change_services("bob", Some("SIP.test."), &changes).expect("it is changed");
+    assert_eq!(answer["aor"], "sip:bob@sip.test");
+    assert_eq!(answer["services"]["busy"], Value::Null);
+    assert_eq!(answer["chosen"], changes);
+    let alice = json!({"always": "sip:bob@sip.test"});
+    control.change_services("alice", None, &alice).expect("it is changed");
+    for (user, changes) in [
+        ("bob", json!({})),
+        ("bob", json!({"always": ""})),
+        ("bob", json!({"always": 7})),
+        ("bob", json!({"sometimes": "alice"})),
+        ("bob", json!({"no_answer_after_s": 0})),
+        ("bob", json!({"do_not_disturb": 404, "always": "alice"})),
+    ] {
+        assert_eq!(code(control.change_services(user, None, &changes)), "bad-request", "{changes}");
+    }
+    assert_eq!(code(control.services("nobody", None)), "no-such-user");
+    let all = |control: &mut Control| {
+        let mut all = control.services_of_all().expect("a list");
+        all.sort_by_key(|user| user["aor"].to_string());
+        all
+    };
+    let chosen = [
+        json!({"aor": "sip:alice@sip.test", "chosen": alice}),
+        json!({"aor": "sip:bob@sip.test", "chosen": answer["chosen"]}),
+    ];
+    assert_eq!(all(&mut control), chosen);
+    server.stop();
+    assert!(matches!(Control::connect(&data), Err(AskError::NotRunning(_))));
+    let server = start(folder.path(), settings);
+    let mut control = Control::connect(&data).expect("it runs again");
+    assert_eq!(all(&mut control), chosen);
+    control.remove_user("bob", None).expect("he was there");
+    assert_eq!(all(&mut control), chosen[..1]);
+    server.stop();
+}

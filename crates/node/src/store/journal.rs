@@ -19,12 +19,14 @@ use std::time::Duration;
 
 use dialtone_roles::Binding;
 use dialtone_roles::io::{Answer, CallRecord, QueryId};
+use dialtone_roles::services::Choices;
 use dialtone_roles::settings::Settings;
 use dialtone_roles::shard_of_aor;
 use rusqlite::{Connection, TransactionBehavior};
 use smol_str::SmolStr;
 
 use super::bindings::{self, OfOne};
+use super::services::{self, OfUser};
 use super::sqlite::damaged;
 use super::{StoreError, records};
 use crate::clock::{self, Moment};
@@ -53,6 +55,17 @@ pub(crate) enum JournalWord {
         aor: SmolStr,
         /// All that it has.
         bindings: Arc<[Binding]>,
+    },
+    /// Keep what a user chose in place of what was kept before.
+    Services {
+        /// Who asks.
+        shard: u16,
+        /// Its question.
+        id: QueryId,
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// All that he chose.
+        choices: Arc<Choices>,
     },
     /// Keep this record.
     Record(Box<CallRecord>),
@@ -136,6 +149,14 @@ impl JournalStore {
         bindings::load(&mut self.connection, moment).map_err(|error| damaged(error, &self.path))
     }
 
+    /// All that users chose.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub(crate) fn load_services(&mut self) -> Result<Vec<OfUser>, StoreError> {
+        services::load(&self.connection).map_err(|error| damaged(error, &self.path))
+    }
+
     /// Keeps what a batch says, all of it or nothing.
     ///
     /// # Errors
@@ -149,6 +170,7 @@ impl JournalStore {
                     JournalWord::Bindings { aor, bindings, .. } => {
                         bindings::put(&transaction, moment, boot, aor, bindings)?;
                     }
+                    JournalWord::Services { aor, choices, .. } => services::put(&transaction, aor, choices)?,
                     JournalWord::Record(record) => records::put(&transaction, moment, record)?,
                     JournalWord::Restore(_) => {}
                 }
@@ -159,9 +181,9 @@ impl JournalStore {
     }
 }
 
-/// Divides bindings among the shards that own them, into pieces of a bounded size.
-pub(crate) fn divided(settings: &Settings, all: Vec<OfOne>) -> Vec<Vec<Vec<OfOne>>> {
-    let mut shards: Vec<Vec<Vec<OfOne>>> = vec![Vec::new(); usize::from(settings.shards)];
+/// Divides what belongs to addresses-of-record among the shards that own them, into pieces of a bounded size.
+pub(crate) fn divided<T>(settings: &Settings, all: Vec<(SmolStr, T)>) -> Vec<Vec<Vec<(SmolStr, T)>>> {
+    let mut shards: Vec<Vec<Vec<(SmolStr, T)>>> = (0..settings.shards).map(|_| Vec::new()).collect();
     for of_one in all {
         let pieces = &mut shards[usize::from(shard_of_aor(settings, &of_one.0))];
         match pieces.last_mut().filter(|piece| piece.len() < PIECE) {
@@ -220,7 +242,7 @@ impl JournalThread {
                 match word {
                     JournalWord::Restore(shard) => self.restore(shard),
                     JournalWord::Record(record) if !is_written => self.unwritten.push_back(record),
-                    JournalWord::Record(_) | JournalWord::Bindings { .. } => {}
+                    JournalWord::Record(_) | JournalWord::Bindings { .. } | JournalWord::Services { .. } => {}
                 }
             }
             self.forget_records();
@@ -266,7 +288,10 @@ impl JournalThread {
         }
         let mut answers: Vec<Vec<(QueryId, Answer)>> = vec![Vec::new(); self.shards.len()];
         for word in batch {
-            let JournalWord::Bindings { shard, id, .. } = word else { continue };
+            let (JournalWord::Bindings { shard, id, .. } | JournalWord::Services { shard, id, .. }) = word
+            else {
+                continue;
+            };
             count(&self.counts.journalled, u64::from(written.is_ok()));
             if *id != QueryId::UNANSWERED
                 && let Some(answers) = answers.get_mut(usize::from(*shard))
@@ -294,6 +319,13 @@ impl JournalThread {
         for piece in pieces.swap_remove(usize::from(shard)) {
             // A shard that is gone needs no bindings.
             let _ = sender.send_patiently(Word::Restore(piece));
+        }
+        let users = match self.parts.store.load_services() {
+            Ok(users) => users,
+            Err(error) => return tracing::error!(%error, shard, "what its users chose can't be read again"),
+        };
+        for piece in divided(&self.settings, users).swap_remove(usize::from(shard)) {
+            let _ = sender.send_patiently(Word::RestoreServices(piece));
         }
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use super::bindings;
 use super::folder::Folder;
 use super::journal::JournalStore;
-use super::{Store, StoreError};
+use super::{Store, StoreError, services};
 use crate::clock;
 use crate::subscribers::aor;
 
@@ -31,7 +31,7 @@ pub(super) const VERSION_1: &str = "
 ";
 
 /// One step for each version of the data: step N makes version N + 1 of version N. Steps are added, never changed.
-const MIGRATIONS: &[&str] = &[VERSION_1, bindings::SCHEMA, bindings::DETAILS];
+const MIGRATIONS: &[&str] = &[VERSION_1, bindings::SCHEMA, bindings::DETAILS, services::SCHEMA];
 
 /// The version of the data that this program writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;

@@ -33,6 +33,7 @@ impl Engine {
                 self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
             }
             Decision::Robot { robot, .. } => self.give_to_ua(now, &arrived, Some(robot)),
+            Decision::StarCode { .. } => self.star_code(now, arrived),
             Decision::To { destination, onward, .. } => {
                 let (destination, onward) = (destination.clone(), onward.clone());
                 let (proxy, mut cx) = self.proxy_and_context(now);
@@ -69,7 +70,7 @@ impl Engine {
         self.context(now).respond(server, request, status, Some(&tag), extra, None);
     }
 
-    fn give_to_ua(&mut self, now: Instant, arrived: &Arrived, robot: Option<&Robot>) {
+    pub(super) fn give_to_ua(&mut self, now: Instant, arrived: &Arrived, robot: Option<&Robot>) {
         if let Some(record) = self.core.servers.get_mut(&arrived.server) {
             record.used_by = ServerUse::Ua;
         }
@@ -235,8 +236,10 @@ impl Engine {
         self.core.outputs.push_back(Output::Query(QueryId::UNANSWERED, query));
     }
 
-    /// Removes all bindings of an address-of-record.
+    /// Removes all bindings of an address-of-record, and what its user chose: whoever gets the name next begins with
+    /// nothing.
     pub(super) fn forget(&mut self, now: Instant, aor: &SmolStr) {
+        self.forget_services(aor);
         if self.core.location.of(now, aor).next().is_none() {
             return;
         }

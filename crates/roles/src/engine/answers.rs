@@ -6,12 +6,12 @@ use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Status};
 
+use super::services::Asker;
 use super::{Arrived, Caller, Engine};
 use crate::auth::{Checked, Presented};
 use crate::context::{Context, Failure};
-use crate::io::{Answer, Notice, Output};
+use crate::io::{Answer, ChangeOutcome, Notice, Output};
 use crate::queries::Waiting;
-use crate::registrar;
 
 impl Engine {
     /// Carries on with what waited. A request that was answered meanwhile (it was cancelled) is left alone.
@@ -31,6 +31,13 @@ impl Engine {
             Waiting::Leg { context, leg } => {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.found(&mut cx, context, leg, None);
+            }
+            Waiting::StarTarget(asked) => self.star_target(now, *asked, &answer),
+            Waiting::StarChange(arrived) => {
+                self.services_changed(now, Asker::Call(arrived), ChangeOutcome::NotKept);
+            }
+            Waiting::ServicesKept(keeping) => {
+                self.services_kept(now, *keeping, matches!(answer, Answer::Journalled));
             }
             Waiting::Journal(grant) => {
                 self.journalled(now, *grant, matches!(answer, Answer::Journalled));
@@ -77,7 +84,7 @@ impl Engine {
     pub(super) fn notice(&mut self, now: Instant, notice: Notice) {
         match notice {
             Notice::AskBindings { from, query, aor } => {
-                let found = registrar::find(&self.core.location, now, &aor);
+                let found = self.core.find(&self.settings, now, &aor);
                 let notice = Notice::Bindings { query, found };
                 self.core.outputs.push_back(Output::Notice { to: from, notice });
             }
@@ -95,6 +102,14 @@ impl Engine {
             }
             Notice::Proven { from, user, domain } => {
                 self.authenticator.proven(now, from, &user, &domain);
+            }
+            Notice::ChangeServices { from, query, aor, changes } => {
+                self.change_services(now, aor, &changes, Asker::Shard { to: from, query });
+            }
+            Notice::ServicesChanged { query, outcome } => {
+                if let Some(Waiting::StarChange(arrived)) = self.core.queries.take(query) {
+                    self.services_changed(now, Asker::Call(arrived), outcome);
+                }
             }
             Notice::AskNonce { from, query, nonce } => {
                 let cx = Context { now, settings: &self.settings, core: &mut self.core };

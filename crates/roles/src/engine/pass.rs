@@ -30,8 +30,8 @@ impl Engine {
         let Some(aor) = aor else { return self.pass_on(now, &passing) };
         let owner = shard_of_aor(&self.settings, &aor);
         if owner == self.core.shard {
-            let found = registrar::find(&self.core.location, now, &aor);
-            return self.pass_to(now, passing, &found.bindings);
+            let bindings = registrar::targets(&self.core.location, now, &aor);
+            return self.pass_to(now, passing, &bindings);
         }
         let from = self.core.shard;
         match self.context(now).wait(Waiting::PassTo(Box::new(passing.clone()))) {

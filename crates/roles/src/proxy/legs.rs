@@ -15,7 +15,6 @@ use crate::context::{Context, Hop, hop_of};
 use crate::gruu::Key;
 use crate::io::{Found, Notice, Output, Query};
 use crate::queries::Waiting;
-use crate::registrar;
 use crate::settings::{Destination, Group, Member, Strategy};
 use crate::steer::shard_of_aor;
 
@@ -186,7 +185,7 @@ impl ResponseContext {
     /// Whether the phones of a leg may be given up for others that ring after them.
     fn may_be_followed(&self, cx: &Context<'_>, at: LegId) -> bool {
         let waits = |leg: &Leg| leg.ring.is_some() || !leg.stages.is_empty() || !leg.turns.is_empty();
-        self.tree.iter().any(waits) || self.next_after(cx, at, Outcome::NoAnswer).is_some()
+        self.tree.iter().any(waits) || self.goes_on_after(cx, at, Outcome::NoAnswer)
     }
 
     /// What is left of Max-Breadth: the branches that have no final response have the rest.
@@ -260,7 +259,7 @@ impl ResponseContext {
     fn look_up(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId, aor: SmolStr) {
         let owner = shard_of_aor(cx.settings, &aor);
         if owner == cx.core.shard {
-            let found = registrar::find(&cx.core.location, cx.now, &aor);
+            let found = cx.core.find(cx.settings, cx.now, &aor);
             return self.found(cx, id, at, found);
         }
         let from = cx.core.shard;
@@ -279,13 +278,8 @@ impl ResponseContext {
 
     /// Tries the devices of a user, or what his services name in their place.
     fn found(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId, found: Found) {
-        let leg = self.tree.leg_mut(at);
-        leg.services = found.services;
-        if self.is_invite
-            && let Some(instead) = leg.services.next(None)
-            && self.forward(cx, at, instead, None)
-        {
-            self.tree.leg_mut(at).state = LegState::Done;
+        self.tree.leg_mut(at).has_bindings = !found.bindings.is_empty();
+        if self.serve(cx, at, found.services) {
             return;
         }
         if !found.bindings.is_empty() {
@@ -295,6 +289,7 @@ impl ResponseContext {
         cx.core.counters.not_found += 1;
         let leg = self.tree.leg(at);
         if leg.cause == Cause::Request
+            && leg.services.not_reachable.is_none()
             && let Some(Destination::User(key)) = &leg.destination
         {
             let (Key::User(aor) | Key::Device { aor, .. }) = Key::read(key) else {
@@ -328,6 +323,7 @@ impl ResponseContext {
 
     /// The ring time of a leg is over: what rings there is cancelled, and nobody waits for it.
     fn ring_out(&mut self, cx: &mut Context<'_>, at: LegId) {
+        self.note_history_of_leg(at);
         self.leave(cx, at, None);
         let leg = self.tree.leg_mut(at);
         leg.ring_until = None;
@@ -363,44 +359,17 @@ impl ResponseContext {
         }
     }
 
-    /// Where the call goes when a leg has this outcome. What a member of a group wants for calls that he does not
-    /// take is for calls to himself: his voice mail must not answer for the group.
-    fn next_after(&self, cx: &Context<'_>, at: LegId, outcome: Outcome) -> Option<Destination> {
-        let leg = self.tree.leg(at);
-        match (&leg.destination, leg.cause) {
-            _ if !self.is_invite => None,
-            (Some(Destination::Group(name)), _) => cx.settings.group(name)?.otherwise.clone(),
-            (_, Cause::Member) => None,
-            (_, Cause::Request | Cause::Redirect | Cause::Forward(..)) => leg.services.next(Some(outcome)),
-        }
-    }
-
-    /// Whether a 6xx to a leg is for this leg only, since its user has said where the call goes then.
-    pub(super) fn survives(&self, cx: &Context<'_>, at: LegId) -> bool {
-        let leg = self.tree.leg(at);
-        leg.parent.is_none() && self.next_after(cx, at, leg.outcome()).is_some()
-    }
-
     /// A leg has come to its end without an answer: the call goes where its services say, else its parent goes on.
-    fn conclude(&mut self, cx: &Context<'_>, at: LegId) {
+    fn conclude(&mut self, cx: &mut Context<'_>, at: LegId) {
         let leg = self.tree.leg_mut(at);
         leg.state = LegState::Done;
-        let (outcome, parent, status) = (leg.outcome(), leg.parent, leg.status);
-        if let Some(next) = self.next_after(cx, at, outcome)
-            && self.forward(cx, at, next, Some(outcome))
-        {
+        let (parent, status) = (leg.parent, leg.status);
+        if self.forward_after(cx, at) {
             return;
         }
         if let (Some(parent), Some(status)) = (parent, status) {
             self.tree.leg_mut(parent).note(status);
         }
-    }
-
-    /// Adds the leg that the services of another one name; `false` when it may not be tried.
-    fn forward(&mut self, cx: &Context<'_>, from: LegId, to: Destination, outcome: Option<Outcome>) -> bool {
-        let parent = self.tree.leg(from).parent;
-        let cause = Cause::Forward(from, outcome);
-        self.tree.add(to, parent, cause, cx.now, &cx.settings.limits).is_some()
     }
 
     /// Sends the request to one more target, or looks its name up first.
@@ -435,7 +404,7 @@ impl ResponseContext {
 
     /// Tells the caller of an INVITE at once that it is being worked on (RFC 3261 §16.2), so that he stops to
     /// retransmit whatever the targets do.
-    fn trying(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn trying(&mut self, cx: &mut Context<'_>) {
         if self.is_invite && !std::mem::replace(&mut self.is_trying, true) {
             cx.respond(self.server, &self.request, Status::of(100), None, |_| (), None);
         }

@@ -3,6 +3,7 @@
 use dialtone_transaction::ClientId;
 use dialtone_wire::{Edits, HeaderName, Message, Status, Writer};
 
+use super::services::replace_history;
 use super::{
     ANSWERED_ELSEWHERE, Best, Branch, BranchState, CancelState, ContextId, Proxy, REFUSED_FOR_ALL,
     ResponseContext, is_challenge,
@@ -23,6 +24,7 @@ impl Proxy {
     ) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let Some(status) = response.status() else { return };
+        context.note_history(client, status);
         if status.is_provisional() {
             context.provisional(cx, client, status, &response);
             let rings = |branch: &Branch| branch.client == client && branch.cancel == CancelState::Unasked;
@@ -92,6 +94,7 @@ impl Proxy {
         let Some(branch) = context.branches.iter_mut().find(|branch| branch.client == client) else { return };
         if std::mem::replace(&mut branch.state, BranchState::Done) != BranchState::Done {
             let leg = branch.leg;
+            context.note_history(client, status);
             context.note(leg, Best::own(status));
             self.settle(cx, id);
         }
@@ -155,7 +158,11 @@ impl ResponseContext {
     /// can answer all of them at once.
     fn send_best(&mut self, cx: &mut Context<'_>, status: Status, response: &Message) {
         let challenged = std::mem::take(&mut self.challenged);
+        let history = self.history_back(cx.settings, response);
         let mut edits = Edits::new();
+        if let Some(values) = &history {
+            replace_history(&mut edits, values);
+        }
         if is_challenge(status) {
             for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
                 let values = challenged.iter().flat_map(|other| other.values(name));
@@ -169,7 +176,12 @@ impl ResponseContext {
 
     /// Sends a response back without our Via (§16.7 step 3 and 9).
     fn send_back(&mut self, cx: &mut Context<'_>, status: Status, response: &Message) {
-        self.send_edited(cx, status, response, Edits::new());
+        let history = self.history_back(cx.settings, response);
+        let mut edits = Edits::new();
+        if let Some(values) = &history {
+            replace_history(&mut edits, values);
+        }
+        self.send_edited(cx, status, response, edits);
     }
 
     fn send_edited(
@@ -202,7 +214,11 @@ impl ResponseContext {
     /// Answers ourselves.
     fn answer(&mut self, cx: &mut Context<'_>, status: Status) {
         let tag = cx.token();
+        let history = self.values_back(cx.settings, None);
         let extra = |writer: &mut Writer| {
+            for value in history.iter().flatten() {
+                writer.text(HeaderName::HistoryInfo, value);
+            }
             if status.code() == 500 {
                 writer.number(HeaderName::RetryAfter, RETRY_AFTER_S);
             }

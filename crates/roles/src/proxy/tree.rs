@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::target::Target;
-use crate::services::Services;
+use crate::services::{self, Services};
 use crate::settings::{Destination, Limits, Member};
 
 /// Targets that are tried at once: at least one.
@@ -69,6 +69,8 @@ pub(crate) struct Leg {
     /// The status that says most about the user.
     pub(super) status: Option<Status>,
     pub(super) services: Services,
+    /// Its user has devices.
+    pub(super) has_bindings: bool,
 }
 
 /// Why there is a leg.
@@ -80,8 +82,8 @@ pub(crate) enum Cause {
     Member,
     /// A 3xx to a branch of its parent named it (RFC 3261 §16.7 step 4).
     Redirect,
-    /// The services of the user of this leg named it: before a device rang (`None`), or with this outcome.
-    Forward(LegId, Option<Outcome>),
+    /// The services of the user of this leg named it, or what a group says for calls that nobody takes.
+    Forward(LegId, services::Cause),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +132,7 @@ impl Leg {
             rang_out: false,
             status: None,
             services: Services::default(),
+            has_bindings: false,
         }
     }
 

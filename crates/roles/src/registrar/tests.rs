@@ -91,7 +91,7 @@ fn grants_several_contacts_and_returns_all_of_them() {
         ]
     );
     let order: Vec<_> =
-        find(&fixture.location, fixture.now, AOR).bindings.iter().map(|b| b.contact.to_string()).collect();
+        targets(&fixture.location, fixture.now, AOR).iter().map(|b| b.contact.to_string()).collect();
     assert_eq!(order, ["sip:bob@192.0.2.6", "sip:bob@192.0.2.5", "sip:bob@192.0.2.4"]);
 }
 
@@ -210,7 +210,7 @@ fn limits_hold_and_refreshes_do_not_pile_up() {
 fn contacts_behind_a_nat_are_known_by_their_via() {
     let mut fixture = Fixture::new();
     fixture.register("Contact: <sip:a@192.0.2.4>, <sip:b@10.0.0.9>\r\n");
-    assert!(find(&fixture.location, fixture.now, AOR).bindings.iter().all(|binding| !binding.behind_nat));
+    assert!(targets(&fixture.location, fixture.now, AOR).iter().all(|binding| !binding.behind_nat));
     let text = format!(
         "REGISTER sip:biloxi.com SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2;branch=z9hG4bKn\r\nFrom: <{AOR}>;tag=1\r\n\
          To: <{AOR}>\r\nCall-ID: nat\r\nCSeq: 1 REGISTER\r\nContact: <sip:n@10.0.0.2>\r\n\r\n"
@@ -218,7 +218,7 @@ fn contacts_behind_a_nat_are_known_by_their_via() {
     let request = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
     let flow = Flow::udp("192.0.2.1:5060".parse().unwrap(), "80.0.0.1:7000".parse().unwrap());
     fixture.take(&request, flow);
-    let nat = find(&fixture.location, fixture.now, AOR).bindings.remove(0);
+    let nat = targets(&fixture.location, fixture.now, AOR).remove(0);
     assert_eq!((nat.behind_nat, nat.flow.remote.port()), (true, 7000));
 }
 

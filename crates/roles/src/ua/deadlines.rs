@@ -27,6 +27,8 @@ pub(super) enum Wake {
     CancelOver(CallHandle),
     /// A 2xx whose call is over is sent again; named by its number.
     Leftover(u64),
+    /// What is to be heard has been heard.
+    HangUp(CallHandle),
     /// The re-INVITE that met a 491 is tried again (RFC 3261 §14.1).
     Reoffer(CallHandle),
 }
@@ -43,18 +45,20 @@ impl Wake {
             Wake::Unanswered(_) => "unanswered",
             Wake::CancelOver(_) => "CANCEL over",
             Wake::Leftover(_) => "2xx of a call that is over",
+            Wake::HangUp(_) => "hang up",
             Wake::Reoffer(_) => "re-INVITE again",
         }
     }
 
     /// All timers that a call can have.
-    const fn of_call(call: CallHandle) -> [Wake; 6] {
+    const fn of_call(call: CallHandle) -> [Wake; 7] {
         [
             Wake::RepeatAnswer(call),
             Wake::NoAck(call),
             Wake::RepeatRinging(call),
             Wake::Unanswered(call),
             Wake::CancelOver(call),
+            Wake::HangUp(call),
             Wake::Reoffer(call),
         ]
     }

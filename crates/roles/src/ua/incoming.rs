@@ -23,6 +23,11 @@ use crate::settings::{Robot, RobotKind};
 /// How often a call that rings says so: RFC 3261 §13.3.1.1 "a non-100 provisional response at every minute".
 const RING_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long a tone says that something is done: long enough to be heard over a phone that takes its time.
+const CONFIRM_TIME: Duration = Duration::from_millis(1_500);
+/// Its frequency: the concert pitch, which every codec carries.
+const CONFIRM_HZ: f32 = 440.0;
+
 /// An INVITE that has passed all checks.
 struct Checked {
     dialog: Dialog,
@@ -71,6 +76,7 @@ impl Ua {
         let robot = as_robot.map(|robot| robot.kind);
         self.with_call(cx, handle, |call, desk, cx| match robot {
             Some(RobotKind::Echo) => call.answer(desk, cx, Play::Echo),
+            Some(RobotKind::Confirm) => call.confirm_and_hang_up(desk, cx),
             None => call.ring(desk, cx),
         });
     }
@@ -176,6 +182,15 @@ impl Call {
             self.apply(cx);
         }
         Step::Stay
+    }
+
+    /// Answers with a tone that says that something is done, and hangs up after it.
+    fn confirm_and_hang_up(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let step = self.answer(desk, cx, Play::Tone { hz: CONFIRM_HZ });
+        if matches!(self.stage, Stage::Answered(_)) {
+            desk.deadlines.start(Wake::HangUp(self.handle), cx.now + CONFIRM_TIME);
+        }
+        step
     }
 
     /// Refuses a call that rings.

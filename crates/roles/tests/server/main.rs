@@ -13,6 +13,8 @@ mod planned;
 mod proxying;
 mod refusals;
 mod registering;
+mod services;
+mod star_codes;
 mod stateless;
 
 use dialtone_wire::HeaderName;

@@ -204,6 +204,34 @@ fn each_shard_gets_its_own_bindings_in_pieces() {
 }
 
 #[test]
+fn what_users_chose_is_read_as_it_was_written() {
+    use dialtone_roles::services::{Change, Choice, Choices, ForwardKind};
+    use dialtone_wire::Status;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_store, mut journal) = open(folder.path());
+    let mut all = Choices::default();
+    for kind in ForwardKind::ALL {
+        all.apply(&Change::Forward(kind, Choice::On(kind.word().into())));
+    }
+    all.apply(&Change::Forward(ForwardKind::Busy, Choice::Off));
+    all.apply(&Change::NoAnswerAfter(Some(Duration::from_millis(7_500))));
+    all.apply(&Change::DoNotDisturb(Choice::On(Status::of(603))));
+    let mut off = Choices::default();
+    off.apply(&Change::DoNotDisturb(Choice::Off));
+    let word = |aor: &str, choices: &Choices| JournalWord::Services {
+        shard: 0,
+        id: QueryId::UNANSWERED,
+        aor: aor.into(),
+        choices: Arc::new(choices.clone()),
+    };
+    let words = [word("sip:b@x", &off), word("sip:a@x", &all), word("sip:c@x", &all)];
+    journal.write(&moment("b", 0, 0), &words).expect("written");
+    journal.write(&moment("b", 0, 0), &[word("sip:c@x", &Choices::default())]).expect("written");
+    let read = journal.load_services().expect("read");
+    assert_eq!(read, [("sip:a@x".into(), all), ("sip:b@x".into(), off)]);
+}
+
+#[test]
 fn call_records_are_kept_with_the_time_of_the_clock() {
     use dialtone_roles::io::CallEnd;
     use dialtone_wire::Status;
