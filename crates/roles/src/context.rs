@@ -20,7 +20,7 @@ use crate::counters::Counters;
 use crate::io::{CallRecord, Event, Found, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
 use crate::location::Location;
-use crate::proxy::ContextId;
+use crate::proxy::{ContextId, FlowTokens};
 use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
 use crate::records::Records;
@@ -103,6 +103,8 @@ pub(crate) struct Core {
     pub(crate) queries: Queries,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) counters: Counters,
+    /// Flows as tokens, for Record-Routes.
+    pub(crate) flows: FlowTokens,
     /// Calls that are followed for their records; `None` for a phone.
     pub(crate) records: Option<Records>,
     /// Requests of the user agent that failed before they had a transaction, to be told after this call.
@@ -149,6 +151,7 @@ impl Core {
             queries: Queries::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
+            flows: FlowTokens::new(&settings.secret),
             records: (!settings.domains.is_empty()).then(|| Records::new(hash_seed)),
             failed: VecDeque::new(),
             tag_seed,

@@ -100,7 +100,7 @@ impl Engine {
             authenticator,
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
-            tokens: RouteTokens::new(&settings.lasting_secret),
+            tokens: RouteTokens::new(&settings.secret),
             leases_due: true,
             core,
             settings,

@@ -24,7 +24,7 @@ use crate::settings::Secret;
 use crate::steer::half_hash;
 
 /// What the user part of a temporary GRUU begins with.
-const PREFIX: &str = "tgruu.";
+pub(crate) const TEMPORARY: &str = "tgruu.";
 /// Bytes of the proof (RFC 5627 appendix A.2 takes 80 bits too).
 const PROOF_BYTES: usize = 10;
 /// What a key of the location service begins with that is the number of a series.
@@ -108,7 +108,7 @@ impl GruuKeys {
         let hidden = self.hidden(series, distinct);
         let proof: [u8; PROOF_BYTES] = self.bytes(b"proof\0", &[&distinct, &hidden]);
         let mut user = SmolStrBuilder::new();
-        user.push_str(PREFIX);
+        user.push_str(TEMPORARY);
         for byte in distinct.iter().chain(&hidden).chain(&proof) {
             for digit in [byte >> 4, byte & 15] {
                 user.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
@@ -125,7 +125,7 @@ impl GruuKeys {
 
     /// The series of the user part of a temporary GRUU; `None` when we did not make it.
     fn series_of(&self, user: &str) -> Option<u64> {
-        let digits = user.strip_prefix(PREFIX)?.as_bytes();
+        let digits = user.strip_prefix(TEMPORARY)?.as_bytes();
         let mut bytes = [0; 16 + PROOF_BYTES];
         let (pairs, rest) = digits.as_chunks::<2>();
         if pairs.len() != bytes.len() || !rest.is_empty() {
@@ -271,13 +271,14 @@ mod tests {
             assert_eq!(keys.series_of(user), Some(series));
             assert_eq!(others.series_of(user), None);
             for other in &made[..at] {
-                let same = user.bytes().zip(other.bytes()).skip(PREFIX.len()).filter(|(a, b)| a == b).count();
+                let same =
+                    user.bytes().zip(other.bytes()).skip(TEMPORARY.len()).filter(|(a, b)| a == b).count();
                 assert!(same < 20, "{user} and {other}");
             }
         }
         // Nobody can make one, and none can be changed into another.
         let user = made[0].as_str();
-        for at in PREFIX.len()..user.len() {
+        for at in TEMPORARY.len()..user.len() {
             let mut changed = user.to_owned().into_bytes();
             changed[at] = if changed[at] == b'0' { b'1' } else { b'0' };
             assert_eq!(keys.series_of(std::str::from_utf8(&changed).unwrap()), None, "digit {at}");

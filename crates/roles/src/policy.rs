@@ -1,5 +1,6 @@
 //! What is to be done with a request: a pure function of the request and the settings. The engine carries it out.
 
+use dialtone_wire::headers::Contact;
 use dialtone_wire::net::Flow;
 use dialtone_wire::uri::{SipUri, Uri};
 use dialtone_wire::{HeaderName, Message, Method, Status};
@@ -9,8 +10,8 @@ mod planned;
 
 use crate::auth::{Side, own_credentials};
 use crate::dial_plan::Called;
-use crate::proxy::Onward;
-use crate::proxy::forward::{Phone, TOKEN_PARAM};
+use crate::proxy::forward::TOKEN_PARAM;
+use crate::proxy::{Named, Onward, Opens};
 use crate::registrar::canonical_aor;
 use crate::reply::Reply;
 use crate::route_token::{RouteTokens, STATELESS, is_right};
@@ -157,6 +158,9 @@ pub(crate) fn decide(
     let mut decision = decide_target(settings, tokens, request, came, &own, unix_s);
     if let Decision::To { onward, .. } | Decision::Route { onward, .. } = &mut decision {
         onward.credentials = own_credentials(settings, request);
+        if onward.record_route.is_some() && onward.sender.is_none() && needs_flow(request, came) {
+            onward.sender = Some(tokens.flows.make(came, onward.mode, Opens::Dialog));
+        }
     }
     let forwards = matches!(decision, Decision::To { .. } | Decision::Route { .. });
     if forwards && request.max_forwards().ok().flatten() == Some(0) {
@@ -179,14 +183,19 @@ fn decide_target(
     own: &OwnRoutes,
     unix_s: u64,
 ) -> Decision {
-    if let Some((flow, mode, token)) = &own.flow {
+    // The other side of a call has its token too: it opens that dialog, and nothing that begins outside of one.
+    let in_dialog = own.in_dialog;
+    if let Some(Named { flow, mode, opens }) = &own.flow
+        && (*opens == Opens::Path || in_dialog)
+        && !is_gruu(settings, request)
+    {
         // RFC 5626 §5.3: only we can have written that, and it leads to that phone and nowhere else.
-        let phone = Some(Phone { token: token.clone(), is_sender: false });
-        let onward = Onward { flow: Some(*flow), phone, ..own.onward(tokens, request, *mode) };
+        let onward = own.onward(tokens, request, *mode);
+        let receiver = onward.record_route.as_ref().map(|_| tokens.flows.make(flow, *mode, Opens::Dialog));
+        let by_path = *opens == Opens::Path;
+        let onward = Onward { flow: Some(*flow), by_path, receiver, ..onward };
         return Decision::Route { onward, authenticate: false };
     }
-    // The other side of a call has its token too: it opens that dialog, and nothing that begins outside of one.
-    let in_dialog = own.token_is_right && matches!(request.to_tag(), Ok(Some(_)));
     let mode = if own.is_stateless { Mode::Stateless } else { Mode::Call };
     let onward = || own.onward(tokens, request, mode);
     let more_routes = request.values(HeaderName::Route).count() > own.count;
@@ -293,6 +302,12 @@ fn local_user(
         None => format_smolstr!("sip:{}@{name}", dialtone_wire::uri::escape_user(&user)),
     };
     let (domain, mut onward) = (name.clone(), onward);
+    let is_device = uri.is_some_and(|uri| uri.params.has("gr"));
+    // What belongs to a dialog needs no password, wherever its contact leads.
+    onward.unasked |= is_device && onward.in_dialog;
+    if is_device {
+        return Decision::To { domain, destination: Destination::User(aor), onward };
+    }
     if let Some(group) = settings.group_called(&user, name) {
         if onward.mode == Mode::Stateless {
             // Several phones can't ring without a response context.
@@ -340,8 +355,10 @@ struct OwnRoutes {
     local: Option<std::net::SocketAddr>,
     /// The token is that of a call which is forwarded without state.
     is_stateless: bool,
-    /// The flow that one of them names, other than that by which the request came, with its token.
-    flow: Option<(Flow, Mode, SmolStr)>,
+    /// The flow that the last of them names, other than that by which the request came.
+    flow: Option<Named>,
+    /// The request belongs to a dialog that went through us.
+    in_dialog: bool,
 }
 
 fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message, came: &Flow) -> OwnRoutes {
@@ -366,14 +383,36 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message, came
             }
         }
         // A call between two phones of ours passes us twice, each time with up to two values.
-        if let Some(user) = uri.user.filter(|_| own.count <= FLOWS_MAX)
-            && let Some((flow, mode)) = tokens.flows.read(user)
-            && !is_same(&flow, came)
-        {
-            own.flow = Some((flow, mode, SmolStr::new(user)));
-        }
+        let named = uri.user.filter(|_| own.count <= FLOWS_MAX).and_then(|user| tokens.flows.read(user));
+        own.flow = named.filter(|named| !is_same(&named.flow, came));
     }
+    own.in_dialog = own.token_is_right && matches!(request.to_tag(), Ok(Some(_)));
     own
+}
+
+/// Whether the Request-URI is a GRUU of a user whom we have: it is its binding that leads to the phone.
+fn is_gruu(settings: &Settings, request: &Message) -> bool {
+    let Ok(Uri::Sip(uri)) = request.uri() else { return false };
+    let own = || settings.domain_of(&uri.host, uri.port).is_some_and(|domain| domain.next_hops.is_empty());
+    uri.params.has("gr") && own()
+}
+
+/// Whether requests of a dialog reach the sender of this one only on the flow by which it came: we are its first hop,
+/// and it has opened a connection, is behind a NAT, or asks for it (RFC 5626 §5.3.2).
+fn needs_flow(request: &Message, came: &Flow) -> bool {
+    let is_direct = || request.values(HeaderName::Via).nth(1).is_none();
+    if came.connection.is_some() {
+        return is_direct();
+    }
+    let Ok(via) = request.via() else { return false };
+    let has_ob = |text: &[u8]| text.windows(3).any(|part| part == b";ob");
+    let is_elsewhere = via.host.ip().is_some_and(|ip| ip != came.remote.ip());
+    if !is_elsewhere && !request.value(HeaderName::Contact).is_some_and(has_ob) {
+        return false;
+    }
+    let Some(Ok(Contact::Address(contact))) = request.contacts().next() else { return false };
+    let Some(uri) = contact.uri.as_sip() else { return false };
+    is_direct() && (uri.params.has("ob") || (is_elsewhere && uri.host.ip() == via.host.ip()))
 }
 
 /// Whether two flows lead to the same peer.
@@ -390,6 +429,7 @@ impl OwnRoutes {
             || matches!(request.to_tag(), Ok(None)));
         let record_route =
             starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id, mode));
-        Onward { own_routes: self.count, local: self.local, record_route, mode, ..Onward::default() }
+        let (own_routes, local, in_dialog) = (self.count, self.local, self.in_dialog);
+        Onward { own_routes, local, in_dialog, record_route, mode, ..Onward::default() }
     }
 }

@@ -37,7 +37,7 @@ mod target;
 mod tree;
 
 use best::Best;
-pub(crate) use flow_token::FlowTokens;
+pub(crate) use flow_token::{FlowTokens, Named, Opens};
 pub(crate) use forward::Onward;
 use services::LegHistory;
 pub(crate) use stateless::{Branches, Passing};
@@ -104,6 +104,8 @@ struct Branch {
     is_left: bool,
     /// Its part of Max-Breadth.
     breadth: u32,
+    /// Other ways to the same device.
+    spares: Vec<Target>,
     /// The INVITE as it was sent, for its CANCEL.
     sent: bytes::Bytes,
     state: BranchState,
@@ -341,6 +343,8 @@ impl ResponseContext {
         let (target, entry) =
             with_history.as_ref().map_or((target, None), |(target, entry)| (target, *entry));
         let branch = self.onward.branch(cx);
+        let with_token = forward::with_token(cx, &self.onward, target);
+        let target = with_token.as_ref().unwrap_or(target);
         let bytes = forward::build(&self.request, self.flow, &self.onward, target, flow, &branch);
         let method = self.request.method().unwrap_or(&Method::Options);
         match cx.core.transactions.send_request(cx.now, flow, method, &branch, bytes.clone()) {
@@ -350,7 +354,9 @@ impl ResponseContext {
                 let sent = if self.is_invite { bytes } else { bytes::Bytes::new() };
                 let (state, cancel) = (BranchState::Calling, CancelState::Unasked);
                 let breadth = target.breadth.unwrap_or(1);
-                self.branches.push(Branch { client, leg, is_left: false, breadth, sent, state, cancel });
+                let spares = target.spares.clone();
+                let branch = Branch { client, leg, is_left: false, breadth, spares, sent, state, cancel };
+                self.branches.push(branch);
                 self.sent_more = true;
                 if let Some(entry) = entry {
                     self.sent_with_history(client, entry);

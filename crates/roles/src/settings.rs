@@ -32,8 +32,6 @@ pub struct Settings {
     /// Known to all shards of a server and to nobody else: signs nonces and route tokens, keys the hash that
     /// steers messages to shards.
     pub secret: Secret,
-    /// The same for what must hold longer than a run of the server: GRUUs and flow tokens.
-    pub lasting_secret: Secret,
     /// Seconds of Unix time at [`Instant::START`](dialtone_wire::time::Instant::START).
     pub unix_start_s: u64,
     /// The product token of User-Agent and Server headers.
@@ -330,7 +328,6 @@ impl Settings {
         Settings {
             version: 0,
             shards: 1,
-            lasting_secret: secret.clone(),
             secret,
             unix_start_s: 0,
             product: SmolStr::new_static(concat!("Dialtone/", env!("CARGO_PKG_VERSION"))),

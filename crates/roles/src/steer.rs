@@ -37,7 +37,7 @@ pub fn shard_of_aor(settings: &Settings, key: &str) -> u16 {
 
 /// The shard of a key: a Call-ID, or a canonical address-of-record.
 pub(crate) fn shard_of(settings: &Settings, key: &[u8]) -> u16 {
-    shard_of_half(settings, half_hash(&settings.lasting_secret, key))
+    shard_of_half(settings, half_hash(&settings.secret, key))
 }
 
 /// The high half of the keyed hash of a key.

@@ -9,6 +9,7 @@ use dialtone_wire::{Message, Status};
 use super::Engine;
 use crate::binding::Binding;
 use crate::context::Context;
+use crate::gruu::TEMPORARY;
 use crate::io::{Answer, Notice, Output};
 use crate::policy::Decision;
 use crate::proxy::{Passing, Target, stateless};
@@ -50,7 +51,9 @@ impl Engine {
     pub(super) fn pass_to(&mut self, now: Instant, passing: Passing, bindings: &[Binding]) {
         let Some(target) = bindings.first().map(Target::of_binding) else {
             self.core.counters.not_found += 1;
-            return self.refuse_passing(&passing, Status::of(480));
+            // RFC 5627 §6.1: a temporary GRUU ends with its registration.
+            let is_temporary = passing.request.uri_text().contains(TEMPORARY);
+            return self.refuse_passing(&passing, Status::of(if is_temporary { 404 } else { 480 }));
         };
         self.pass_on(now, &Passing { target, ..passing });
     }

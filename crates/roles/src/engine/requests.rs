@@ -16,7 +16,7 @@ use crate::auth::{Presented, credentials_for};
 use crate::context::{Failure, ServerRecord, ServerUse};
 use crate::io::{Event, Output};
 use crate::policy::{Decision, decide};
-use crate::proxy::forward;
+use crate::proxy::{Onward, forward};
 use crate::reply::Reply;
 
 /// When to try again after a 503, in seconds.
@@ -309,6 +309,10 @@ impl Engine {
         }
         match decide(&self.settings, &self.tokens, &ack, &flow, false, self.unix_s(now)) {
             decision if decision.is_stateless() => self.pass(now, flow, ack, decision),
+            // To a GRUU (RFC 5627 §6.1).
+            decision @ Decision::To { onward: Onward { in_dialog: true, .. }, .. } => {
+                self.pass(now, flow, ack, decision);
+            }
             Decision::Route { onward, authenticate: false } => {
                 let mut cx = self.context(now);
                 let sent = forward::forward_ack(&mut cx, &ack, flow, &onward);

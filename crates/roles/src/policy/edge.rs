@@ -9,8 +9,7 @@ use foldhash::quality::FixedState;
 
 use super::Decision;
 use crate::context::transport_param;
-use crate::proxy::Onward;
-use crate::proxy::forward::Phone;
+use crate::proxy::{Onward, Opens};
 use crate::route_token::RouteTokens;
 use crate::settings::Domain;
 use crate::text::push_address;
@@ -38,21 +37,22 @@ pub(super) fn decide(
         return Decision::Refuse(Status::of(480));
     };
     let is_first_hop = request.values(HeaderName::Via).nth(1).is_none();
-    let phone = onward.record_route.as_ref().filter(|_| is_first_hop);
-    let phone = phone.map(|_| Phone { token: tokens.flows.make(came, onward.mode), is_sender: true });
-    let path = is_register.then(|| path(tokens, came, &onward));
-    let onward = Onward { next_hop: Some(next_hop.clone()), phone, path, ..onward };
+    let sender = onward.record_route.as_ref().filter(|_| is_first_hop);
+    let sender = sender.map(|_| tokens.flows.make(came, onward.mode, Opens::Dialog));
+    // RFC 5626 §5.1: only the first hop says that it keeps flows.
+    let keeps_flow = is_first_hop && request.has_token(HeaderName::Supported, "outbound");
+    let path = is_register.then(|| path(tokens, came, &onward, keeps_flow));
+    let onward = Onward { next_hop: Some(next_hop.clone()), sender, path, ..onward };
     Decision::Route { onward, authenticate: false }
 }
 
 /// Our Path (RFC 3327 §5.2): by it requests for the phone come back to us, and go to it on the flow of its REGISTER.
-/// It has no `ob` (RFC 5626 §5.1): we send no keep-alives of our own.
-fn path(tokens: &RouteTokens, came: &Flow, onward: &Onward) -> Box<str> {
+fn path(tokens: &RouteTokens, came: &Flow, onward: &Onward, keeps_flow: bool) -> Box<str> {
     let mut path = String::from("<sip:");
-    path.push_str(&tokens.flows.make(came, onward.mode));
+    path.push_str(&tokens.flows.make(came, onward.mode, Opens::Path));
     path.push('@');
     push_address(&mut path, came.local);
     path.push_str(&transport_param(came.transport));
-    path.push_str(";lr>");
+    path.push_str(if keeps_flow { ";lr;ob>" } else { ";lr>" });
     path.into()
 }

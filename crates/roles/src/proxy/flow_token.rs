@@ -21,6 +21,26 @@ const TRANSPORTS: [Transport; 6] =
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Sctp, Transport::Ws, Transport::Wss];
 const MODES: [Mode; 3] = [Mode::Stateless, Mode::Transaction, Mode::Call];
 
+/// What a token opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opens {
+    /// Whatever comes by the Path of a registration: only its registrar is told.
+    Path,
+    /// The dialog that its Record-Route stands in.
+    Dialog,
+}
+
+const USES: [Opens; 2] = [Opens::Path, Opens::Dialog];
+
+/// What a token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) flow: Flow,
+    /// The mode in which requests to it are forwarded.
+    pub(crate) mode: Mode,
+    pub(crate) opens: Opens,
+}
+
 /// Makes and reads tokens with one key.
 #[derive(Clone)]
 pub(crate) struct FlowTokens {
@@ -40,11 +60,11 @@ impl FlowTokens {
         FlowTokens { keyed }
     }
 
-    /// The token of a flow, and of the mode in which requests to it are forwarded.
-    pub(crate) fn make(&self, flow: &Flow, mode: Mode) -> SmolStr {
+    /// The token of a flow, of the mode in which requests to it are forwarded, and of what it opens.
+    pub(crate) fn make(&self, flow: &Flow, mode: Mode, opens: Opens) -> SmolStr {
         let mut bytes = Vec::with_capacity(BYTES_MAX);
         bytes.extend([0; HASH]);
-        bytes.push(place(&MODES, mode));
+        bytes.push(place(&MODES, mode) | place(&USES, opens) << 4);
         bytes.push(place(&TRANSPORTS, flow.transport));
         push_address(&mut bytes, flow.local);
         push_address(&mut bytes, flow.remote);
@@ -58,15 +78,16 @@ impl FlowTokens {
         hex(&bytes)
     }
 
-    /// The flow and the mode of a token that we made; `None` of any other text.
-    pub(crate) fn read(&self, token: &str) -> Option<(Flow, Mode)> {
+    /// What a token that we made says; `None` of any other text.
+    pub(crate) fn read(&self, token: &str) -> Option<Named> {
         let bytes = unhex(token)?;
         let (hash, rest) = bytes.split_first_chunk::<HASH>()?;
         if !bool::from(self.hash(rest).ct_eq(hash)) {
             return None;
         }
         let ([mode, transport], mut rest) = rest.split_first_chunk::<2>()?;
-        let mode = *MODES.get(usize::from(*mode))?;
+        let opens = *USES.get(usize::from(*mode >> 4))?;
+        let mode = *MODES.get(usize::from(*mode & 15))?;
         let transport = *TRANSPORTS.get(usize::from(*transport))?;
         let (local, remote) = (take_address(&mut rest)?, take_address(&mut rest)?);
         let connection = match rest.split_first_chunk::<10>() {
@@ -78,7 +99,7 @@ impl FlowTokens {
             _ if rest.is_empty() => None,
             _ => return None,
         };
-        Some((Flow { transport, local, remote, connection }, mode))
+        Some(Named { flow: Flow { transport, local, remote, connection }, mode, opens })
     }
 
     fn hash(&self, bytes: &[u8]) -> [u8; HASH] {
@@ -155,8 +176,9 @@ mod tests {
         for (flow, mode) in
             [(udp, Mode::Stateless), (tcp(connection), Mode::Call), (tcp(None), Mode::Transaction)]
         {
-            let token = tokens.make(&flow, mode);
-            assert_eq!(tokens.read(&token), Some((flow, mode)), "{token}");
+            let opens = if mode == Mode::Call { Opens::Dialog } else { Opens::Path };
+            let token = tokens.make(&flow, mode, opens);
+            assert_eq!(tokens.read(&token), Some(Named { flow, mode, opens }), "{token}");
             assert_eq!(FlowTokens::new(&Secret([2; 32])).read(&token), None);
             for index in 0..token.len() {
                 let mut forged = token.to_string();

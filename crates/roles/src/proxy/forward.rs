@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
-use crate::proxy::Target;
+use crate::proxy::{Opens, Target};
 use crate::random;
 use crate::settings::Mode;
 use crate::text::push_address;
@@ -40,20 +40,18 @@ pub(crate) struct Onward {
     pub(crate) flow: Option<Flow>,
     /// The Path that a REGISTER gets (RFC 3327 §5.2).
     pub(crate) path: Option<Box<str>>,
-    /// The flow to the phone, for our Record-Route: that by which the request came, or by which it goes.
-    pub(crate) phone: Option<Phone>,
+    /// That Route stood in the Path of a registration: if the flow is gone, its registrar has others (RFC 5626 §5.3.1).
+    pub(crate) by_path: bool,
+    /// The flow by which the request came, for our Record-Route on that side, where its sender is reached by it alone.
+    pub(crate) sender: Option<SmolStr>,
+    /// The flow by which it goes, likewise.
+    pub(crate) receiver: Option<SmolStr>,
+    /// It belongs to a dialog that was set up through us.
+    pub(crate) in_dialog: bool,
     /// The dial plan asks its sender for no password.
     pub(crate) unasked: bool,
     /// What is answered where the user does not exist, if it is not 404.
     pub(crate) nobody: Option<Status>,
-}
-
-/// The flow to a phone of which we are the first hop, as the user part of our Record-Route on its side.
-#[derive(Clone, Debug)]
-pub(crate) struct Phone {
-    pub(crate) token: SmolStr,
-    /// Whether the request comes from the phone, rather than going there.
-    pub(crate) is_sender: bool,
 }
 
 impl Onward {
@@ -143,8 +141,11 @@ pub(crate) fn build(
     branch: &str,
 ) -> Bytes {
     let via = via_value(&flow, branch);
-    let record_routes =
-        onward.record_route.as_deref().map(|token| record_routes(came, flow, token, onward.phone.as_ref()));
+    let receiver = onward.receiver.as_deref().or(target.token.as_deref());
+    let record_routes = onward
+        .record_route
+        .as_deref()
+        .map(|token| record_routes((came, onward.sender.as_deref()), (flow, receiver), token));
     let hops = request.max_forwards().ok().flatten().map_or(70, |hops| hops.saturating_sub(1));
     let uri = target.uri.as_deref();
     let strict_router = target.routes.is_empty().then(|| onward.strict_router(request)).flatten();
@@ -189,16 +190,19 @@ pub(crate) fn build(
     Bytes::from(out.into_boxed_slice())
 }
 
-/// Our Record-Route: one value, or where the request changes listeners two, the side of the next hop on top
-/// (RFC 5658 §3).
-fn record_routes(came: Flow, goes: Flow, token: &str, phone: Option<&Phone>) -> SmallVec<[String; 2]> {
-    let is_one = (came.local, came.transport) == (goes.local, goes.transport);
-    let value = |flow: Flow, is_side_of_sender: bool| {
+/// Our Record-Route: one value, or two where the request changes listeners (RFC 5658 §3) or one side is reached by
+/// its flow alone (RFC 5626 §5.3): that of the side of the next hop on top. A request comes back with both in the order
+/// of its way, so that the last of them is that of the side where it goes.
+fn record_routes(
+    (came, sender): (Flow, Option<&str>),
+    (goes, receiver): (Flow, Option<&str>),
+    token: &str,
+) -> SmallVec<[String; 2]> {
+    let value = |flow: Flow, user: Option<&str>| {
         let mut value = String::with_capacity(64);
         value.push_str("<sip:");
-        if let Some(phone) = phone.filter(|phone| is_one || phone.is_sender == is_side_of_sender) {
-            value.push_str(&phone.token);
-            value.push('@');
+        for part in user.map(|user| [user, "@"]).iter().flatten() {
+            value.push_str(part);
         }
         push_address(&mut value, flow.local);
         for part in [&transport_param(flow.transport), ";lr;", TOKEN_PARAM, "=", token, ">"] {
@@ -206,12 +210,24 @@ fn record_routes(came: Flow, goes: Flow, token: &str, phone: Option<&Phone>) -> 
         }
         value
     };
+    let is_one = (came.local, came.transport) == (goes.local, goes.transport);
     let mut values = SmallVec::new();
-    values.push(value(goes, false));
-    if !is_one {
-        values.push(value(came, true));
+    values.push(value(goes, receiver));
+    if !is_one || sender.is_some() || receiver.is_some() {
+        values.push(value(came, sender));
     }
     values
+}
+
+/// The target with the token of its flow for our Record-Route, where only that flow leads there and no other has been
+/// named.
+pub(crate) fn with_token(cx: &Context<'_>, onward: &Onward, target: &Target) -> Option<Target> {
+    let flow = target.flow.filter(|_| target.routes.is_empty() && target.token.is_none())?;
+    if onward.record_route.is_none() || onward.receiver.is_some() {
+        return None;
+    }
+    let token = cx.core.flows.make(&flow, onward.mode, Opens::Dialog);
+    Some(Target { token: Some(token), ..target.clone() })
 }
 
 /// Where the ACK for a 2xx goes. It can't wait for a name to be looked up: contacts of dialogs that went through us

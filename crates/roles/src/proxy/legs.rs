@@ -208,7 +208,11 @@ impl ResponseContext {
     fn begin(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId) {
         match &self.tree.leg(at).destination {
             None => {
-                let target = Target { flow: self.onward.flow, ..Target::unchanged() };
+                let mut target = Target { flow: self.onward.flow, ..Target::unchanged() };
+                if self.onward.flow.is_some_and(|flow| flow.connection.is_some()) && !self.onward.by_path {
+                    // The connection may be gone, and the contact lead there all the same.
+                    target.spares.push(Target::unchanged());
+                }
                 self.tree.leg_mut(at).stages.push_back(SmallVec::from_iter([target]));
             }
             Some(Destination::Uri(uri)) => {
@@ -312,7 +316,18 @@ impl ResponseContext {
     /// be tried at one after the other.
     fn stages(&self, bindings: &[Binding]) -> VecDeque<Stage> {
         let mut stages: VecDeque<Stage> = VecDeque::new();
-        for target in bindings.iter().map(Target::of_binding) {
+        // RFC 5626 §7: of one device one contact is tried at a time; RFC 5627 §6.1: the one refreshed last first.
+        let mut devices: Vec<(&Binding, Target)> = Vec::new();
+        for binding in bindings {
+            let same = binding
+                .instance()
+                .and_then(|instance| devices.iter_mut().find(|(other, _)| other.is_of_instance(instance)));
+            match same {
+                Some((_, target)) => target.spares.push(Target::of_binding(binding)),
+                None => devices.push((binding, Target::of_binding(binding))),
+            }
+        }
+        for (_, target) in devices {
             match stages.back_mut() {
                 Some(stage) if !self.is_invite || stage[0].q_milli == target.q_milli => stage.push(target),
                 _ => stages.push_back(SmallVec::from_iter([target])),
@@ -373,7 +388,7 @@ impl ResponseContext {
     }
 
     /// Sends the request to one more target, or looks its name up first.
-    fn add_branch(&mut self, cx: &mut Context<'_>, id: ContextId, leg: LegId, target: &Target) {
+    pub(super) fn add_branch(&mut self, cx: &mut Context<'_>, id: ContextId, leg: LegId, target: &Target) {
         if self.branches.len() >= cx.settings.limits.branches {
             return;
         }

@@ -5,8 +5,8 @@ use dialtone_wire::{Edits, HeaderName, Message, Status, Writer};
 
 use super::services::replace_history;
 use super::{
-    ANSWERED_ELSEWHERE, Best, Branch, BranchState, CancelState, ContextId, Proxy, REFUSED_FOR_ALL,
-    ResponseContext, is_challenge,
+    ANSWERED_ELSEWHERE, Best, Branch, BranchState, CancelState, ContextId, LegId, Proxy, REFUSED_FOR_ALL,
+    ResponseContext, Target, is_challenge,
 };
 use crate::context::Context;
 
@@ -36,9 +36,12 @@ impl Proxy {
             return;
         }
         let branch = context.branches.iter_mut().find(|branch| branch.client == client);
-        let Some(Branch { state, leg, is_left, .. }) = branch else { return };
+        let Some(Branch { state, leg, is_left, spares, .. }) = branch else { return };
         *state = BranchState::Done;
-        let (leg, is_left) = (*leg, *is_left);
+        let (leg, is_left, spares) = (*leg, *is_left, std::mem::take(spares));
+        if matches!(status.code(), 408 | 430) && !is_left && context.try_spare(cx, id, leg, spares) {
+            return self.settle(cx, id);
+        }
         if status.is_success() {
             // §16.7 step 5: each 2xx to an INVITE goes back at once; of other requests the first.
             if context.is_invite || !context.answered {
@@ -78,7 +81,12 @@ impl Proxy {
             }
             return self.settle(cx, id);
         }
-        context.note(leg, Best::Received(Box::new(response)));
+        if status.code() == 430 && context.onward.flow.is_none() {
+            // RFC 5626 §11.5: a word between the edge and us, "endpoints should never receive" it.
+            context.note(leg, Best::own(Status::of(480)));
+        } else {
+            context.note(leg, Best::Received(Box::new(response)));
+        }
         self.settle(cx, id);
     }
 
@@ -93,9 +101,13 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         let Some(branch) = context.branches.iter_mut().find(|branch| branch.client == client) else { return };
         if std::mem::replace(&mut branch.state, BranchState::Done) != BranchState::Done {
-            let leg = branch.leg;
+            let (leg, is_left, spares) = (branch.leg, branch.is_left, std::mem::take(&mut branch.spares));
             context.note_history(client, status);
-            context.note(leg, Best::own(status));
+            if is_left || !context.try_spare(cx, id, leg, spares) {
+                // RFC 5626 §5.3.1: who has the registration may know another flow.
+                let is_flow = status.code() == 503 && context.onward.by_path;
+                context.note(leg, Best::own(if is_flow { Status::of(430) } else { status }));
+            }
             self.settle(cx, id);
         }
     }
@@ -134,6 +146,22 @@ impl Proxy {
 }
 
 impl ResponseContext {
+    /// Tries the next way to a device that one did not lead to (RFC 5626 §7); `false` when there is none.
+    fn try_spare(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: ContextId,
+        leg: LegId,
+        mut spares: Vec<Target>,
+    ) -> bool {
+        if spares.is_empty() || self.is_stopped() {
+            return false;
+        }
+        let next = spares.remove(0);
+        self.add_branch(cx, id, leg, &Target { spares, breadth: Some(1), ..next });
+        true
+    }
+
     fn provisional(&mut self, cx: &mut Context<'_>, client: ClientId, status: Status, response: &Message) {
         if let Some(branch) = self.branches.iter_mut().find(|branch| branch.client == client)
             && branch.state != BranchState::Done

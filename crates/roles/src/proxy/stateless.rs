@@ -202,6 +202,8 @@ pub(crate) fn resolved(
 
 fn send(cx: &mut Context<'_>, branches: &Branches, passing: &Passing, flow: Flow) -> Result<(), Status> {
     let Passing { request, came, onward, target } = passing;
+    let with_token = forward::with_token(cx, onward, target);
+    let target = with_token.as_ref().unwrap_or(target);
     let is_listener = |listener: &crate::settings::Listener| {
         (listener.transport, listener.address) == (came.transport, came.local)
     };

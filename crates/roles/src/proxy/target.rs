@@ -15,6 +15,10 @@ pub(crate) struct Target {
     pub(crate) flow: Option<Flow>,
     /// Route values, `<sip:…;lr>`, that stand before those of the request; the first one is the next hop.
     pub(crate) routes: Vec<SmolStr>,
+    /// The flow as the user part of our Record-Route, where only it leads there.
+    pub(crate) token: Option<SmolStr>,
+    /// Other ways to the same device: the next one is tried when this one fails (RFC 5626 §7).
+    pub(crate) spares: Vec<Target>,
     /// Header lines that are added: name and value.
     pub(crate) lines: Vec<(SmolStr, SmolStr)>,
     /// Headers of the request that are taken away.

@@ -2,6 +2,7 @@
 
 mod domains;
 mod draining;
+mod flows;
 mod forking;
 mod forwarding;
 mod groups;

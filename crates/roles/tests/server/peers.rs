@@ -90,8 +90,12 @@ impl Server {
 
     /// A datagram from a peer; gives back all that it caused.
     pub(crate) fn receive(&mut self, from: &str, text: &str) -> Vec<(String, Message)> {
+        self.receive_on(Flow::udp(SERVER.parse().unwrap(), from.parse().unwrap()), text)
+    }
+
+    /// A message on some flow; gives back all that it caused.
+    pub(crate) fn receive_on(&mut self, flow: Flow, text: &str) -> Vec<(String, Message)> {
         self.sent.clear();
-        let flow = Flow::udp(SERVER.parse().unwrap(), from.parse().unwrap());
         self.input(Input::Packet { flow, bytes: Bytes::copy_from_slice(text.as_bytes()) });
         std::mem::take(&mut self.sent)
     }

@@ -149,7 +149,11 @@ fn a_response_goes_back_where_its_request_came_from_and_no_made_up_one_goes_anyw
 fn both_sides_of_a_stateless_dialog_come_through_without_a_password_and_strangers_do_not() {
     let mut server = near_registrar();
     let (_, forwarded) = passed(&mut server, ALICE, &invite("sip:bob@sip.test").text());
-    let route = text(forwarded.value(HeaderName::RecordRoute));
+    let mut routes: Vec<String> =
+        forwarded.values(HeaderName::RecordRoute).map(|value| text(Some(value))).collect();
+    let to_alice = routes.join(", ");
+    routes.reverse();
+    let route = routes.join(", ");
     let within = |method: &'static str, cseq, uri: &'static str, extra: String| {
         let request = Request { method, uri, cseq, extra, ..invite("sip:bob@sip.test") };
         request.text().replace("To: <sip:bob@sip.test>", "To: <sip:bob@sip.test>;tag=t")
@@ -160,7 +164,7 @@ fn both_sides_of_a_stateless_dialog_come_through_without_a_password_and_stranger
             passed(&mut server, ALICE, &within(method, cseq, "sip:bob@127.0.0.3:5080", extra));
         assert_eq!((to.as_str(), message.has(HeaderName::Route)), ("127.0.0.3:5080", false), "{method}");
         // From the other side it reaches alice, whatever her contact says: by the flow of her INVITE.
-        let extra = format!("Route: {route}\r\n");
+        let extra = format!("Route: {to_alice}\r\n");
         let text = within(method, cseq, "sip:alice@192.168.1.5", extra).replace("127.0.0.2:5070", REGISTRAR);
         let (to, _) = passed(&mut server, REGISTRAR, &text);
         assert_eq!(to, ALICE, "{method}");
@@ -185,7 +189,10 @@ fn the_path_of_a_registration_leads_to_its_phone_and_can_not_be_made_up() {
     let call = Request { uri: "sip:x@192.168.1.5:5060", via: REGISTRAR, extra, ..invite("sip:bob@sip.test") };
     let (to, ringing) = passed(&mut server, REGISTRAR, &call.text());
     assert_eq!((to.as_str(), ringing.uri_text()), ("127.0.0.3:40000", "sip:x@192.168.1.5:5060"));
-    let route = text(ringing.value(HeaderName::RecordRoute));
+    let mut routes: Vec<String> =
+        ringing.values(HeaderName::RecordRoute).map(|value| text(Some(value))).collect();
+    routes.reverse();
+    let route = routes.join(", ");
     // Within the dialog too, without the Path.
     let bye = Request { method: "BYE", extra: format!("Route: {route}\r\n"), ..call };
     let bye = bye.text().replace("To: <sip:bob@sip.test>", "To: <sip:bob@sip.test>;tag=t");
