@@ -21,6 +21,7 @@ mod life;
 mod manage;
 mod phone;
 mod phones;
+mod plan;
 mod process;
 mod refusals;
 mod serve;

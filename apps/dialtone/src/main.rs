@@ -4,6 +4,7 @@ mod call;
 mod check;
 mod demo;
 mod exit;
+mod explain;
 mod forward;
 mod log;
 mod manage;
@@ -55,6 +56,8 @@ enum Command {
     Reload(manage::Reload),
     /// Tells all problems of a settings file, each with its line and what to do about it.
     Check(check::Check),
+    /// Says where a call would go, which rule of the dial plan says so, and why the others do not.
+    Explain(explain::Explain),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +89,7 @@ fn main() -> ExitCode {
             options.run()
         }
         Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
         Command::User(user) => user.run(),
         Command::Forward(forward) => forward.run(),
         Command::Status(status) => status.run(),

@@ -9,6 +9,7 @@ mod configured;
 pub mod control;
 mod counters;
 pub mod demo;
+mod explain;
 mod inbox;
 pub mod listen;
 #[doc(hidden)]
@@ -35,6 +36,7 @@ pub use dialtone_roles::io::{CallHandle, Command, EndReason, Event, Play};
 pub use dialtone_roles::settings::{Account, AudioCodec, Listener, Password};
 pub use dialtone_transport::sys::{Signal, Signals};
 pub use dialtone_wire::uri::UriBuf;
+pub use explain::{ExplainError, Explanation, Goes, Question, RuleLine, explain};
 pub use media::{MediaReport, MediaSettings};
 pub use notify::Notify;
 pub use phone::{Busy, Phone, PhoneConfig, PhoneEvent};

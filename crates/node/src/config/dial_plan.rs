@@ -370,6 +370,7 @@ impl Check<'_> {
         DialPlan {
             rules,
             aliases,
+            zone: own.zone.value.clone(),
             numbering: Numbering {
                 country: own.country.value.as_ref().map_or_else(SmolStr::default, |code| code.0.clone()),
                 national: digits(&own.national.value),

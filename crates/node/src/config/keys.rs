@@ -374,9 +374,10 @@ tables! {
         next_hop: Vec<NextHop> = Vec::new(), (), Reload;
     }
     /// A rule of the dial plan. They are tried in the order of the file, and the first one whose conditions all hold
-    /// counts. See [the dial plan](dial-plan.md).
+    /// counts. `dialtone explain` tells of each rule whether it matches and why not. See
+    /// [the dial plan](dial-plan.md).
     "rule", rule: RuleEntry, at most RULES_MAX {
-        /// Its name, for the log and refusals. It must be there.
+        /// Its name, for `dialtone explain`, the log and refusals. It must be there.
         name: Required<Option<Label>> = Required::default(), (), Reload;
         /// The called number or name: `x` is a digit, `[2-9]` one of some, `*` at the end whatever follows. Without it
         /// any.

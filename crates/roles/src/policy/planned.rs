@@ -64,12 +64,12 @@ pub(super) fn consult(
             let contact =
                 |(user, domain): &(SmolStr, SmolStr)| format_smolstr!("<sip:{}@{domain}>", escape_user(user));
             // RFC 3261 §21.4.23.
-            let (status, contacts) = match settings.dial_plan.ambiguous {
-                Ambiguous::Bare => (485, Vec::new()),
-                Ambiguous::WithContacts => (485, users.iter().map(contact).collect()),
-                Ambiguous::NotFound => (404, Vec::new()),
+            let ambiguous = settings.dial_plan.ambiguous;
+            let contacts = match ambiguous {
+                Ambiguous::WithContacts => users.iter().map(contact).collect(),
+                Ambiguous::Bare | Ambiguous::NotFound => Vec::new(),
             };
-            return reply(settings, rule, realm, asks, Status::of(status), contacts, None);
+            return reply(settings, rule, realm, asks, ambiguous.status(), contacts, None);
         }
     };
     let onward = Onward { unasked: !asks, ..onward() };

@@ -20,6 +20,8 @@ pub struct DialPlan {
     pub rules: Vec<Rule>,
     /// How a dialled number becomes an international one.
     pub numbering: Numbering,
+    /// The time zone of rules that name none.
+    pub zone: Zone,
     /// Other names of users.
     pub aliases: Aliases,
     /// Whether a number of nobody here is refused with 604 instead of 404: no other server need be asked.
@@ -47,6 +49,16 @@ pub enum Ambiguous {
     WithContacts,
     /// 404, as if nobody had the name.
     NotFound,
+}
+
+impl Ambiguous {
+    /// What is answered.
+    pub const fn status(self) -> Status {
+        match self {
+            Ambiguous::Bare | Ambiguous::WithContacts => Status::of(485),
+            Ambiguous::NotFound => Status::of(404),
+        }
+    }
 }
 
 /// One rule: all of its conditions must hold. A condition without an entry always holds, but where it says otherwise.

@@ -31,10 +31,31 @@ impl Zone {
         &self.name
     }
 
+    /// Reads a point in time by RFC 3339, `2026-11-22T20:30:00Z`, or, without an offset, by the clock of this zone,
+    /// `2026-11-22T21:30`; in seconds of Unix time. An hour that a clock shows twice is the first of the two.
+    pub fn read(&self, text: &str) -> Option<u64> {
+        let with_offset = text.parse::<Timestamp>().ok();
+        let local = || self.zone.to_timestamp(text.parse::<DateTime>().ok()?).ok();
+        u64::try_from(with_offset.or_else(local)?.as_second()).ok()
+    }
+
+    /// What a clock and a calendar in this zone show, `sun 2026-11-22 21:30 (Europe/Berlin)`.
+    pub fn write(&self, unix_s: u64) -> String {
+        let Some(local) = self.local(unix_s) else { return format!("beyond the calendar ({})", self.name) };
+        let (date, day) = (local.date(), day_word(local.weekday()));
+        format!("{day} {date} {:02}:{:02} ({})", local.hour(), local.minute(), self.name)
+    }
+
     /// What a clock in this zone shows; `None` beyond the year 9999.
     pub fn local(&self, unix_s: u64) -> Option<DateTime> {
         let seconds = i64::try_from(unix_s).ok()?;
         Some(self.zone.to_datetime(Timestamp::from_second(seconds).ok()?))
+    }
+}
+
+impl Default for Zone {
+    fn default() -> Zone {
+        Zone::UTC
     }
 }
 
@@ -235,6 +256,23 @@ mod tests {
         ] {
             assert_eq!(office.include(at(text)), is_open, "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_is_read_by_its_offset_or_by_the_clock_of_the_zone() {
+        let zone: Zone = "Europe/Berlin".parse().unwrap();
+        for text in
+            ["2026-11-22T20:30:00Z", "2026-11-22T21:30", "2026-11-22 21:30:00", "2026-11-22T21:30+01:00"]
+        {
+            assert_eq!(
+                zone.read(text).map(|at| zone.write(at)).as_deref(),
+                Some("sun 2026-11-22 21:30 (Europe/Berlin)")
+            );
+        }
+        assert_eq!(
+            ["", "now", "21:30", "2026-13-01T00:00", "1969-01-01T00:00Z"].map(|text| zone.read(text)),
+            [None; 5]
+        );
     }
 
     #[test]
