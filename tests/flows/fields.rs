@@ -58,6 +58,15 @@ const PLACES: &[(&str, &str)] = &[
     ("192.0.2.201", "Bob"),
     ("ss2.biloxi.example.com", "Proxy 2"),
     ("192.0.2.222", "Proxy 2"),
+    ("ss1.example.com", "Proxy 2"),
+    ("client2.biloxi.example.com", "B2"),
+    ("192.0.2.202", "B2"),
+    ("client3.biloxi.example.com", "B3"),
+    ("192.0.2.204", "B3"),
+    ("client4.biloxi.example.com", "B4"),
+    ("192.0.2.205", "B4"),
+    ("gw1.example.com", "Gateway"),
+    ("192.0.2.203", "Gateway"),
 ];
 
 /// All that is compared of a message.

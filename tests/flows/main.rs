@@ -11,6 +11,7 @@ mod races;
 mod raw;
 mod reference;
 mod registrations;
+mod services;
 mod sessions;
 mod unsuccessful;
 
@@ -102,6 +103,11 @@ const FLOWS: &[Flow] = &[
     races::RE_INVITE_AND_BYE,
     races::ACK_AND_BYE,
     races::TWO_RE_INVITES,
+    services::ALWAYS,
+    services::BUSY,
+    services::NO_ANSWER,
+    services::FIND_ME,
+    services::SCREENED,
     deck::BASIC_CALL,
     deck::REGISTRATION,
     deck::REMOVAL,
@@ -207,6 +213,35 @@ fn rfc_3665_3_10_unsuccessful_no_response_from_user_agent() {
 #[test]
 fn rfc_3665_3_11_unsuccessful_temporarily_unavailable() {
     check("3.11");
+}
+
+fn check_service(section: &str) {
+    compare::check(find(Source::Rfc(5359), section));
+}
+
+#[test]
+fn rfc_5359_2_7_call_forwarding_unconditional() {
+    check_service("2.7");
+}
+
+#[test]
+fn rfc_5359_2_8_call_forwarding_busy() {
+    check_service("2.8");
+}
+
+#[test]
+fn rfc_5359_2_9_call_forwarding_no_answer() {
+    check_service("2.9");
+}
+
+#[test]
+fn rfc_5359_2_12_find_me() {
+    check_service("2.12");
+}
+
+#[test]
+fn rfc_5359_2_14_outgoing_call_screening() {
+    check_service("2.14");
 }
 
 #[test]

@@ -99,8 +99,22 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
     let label = text(entry, "label").expect("a label");
     let (left, to) = label.split_once(" -> ").expect("a label names both sides");
     // `INVITE Alice`, `407 Proxy Authorization Required Proxy 1`: the sender's name stands last.
-    let names =
-        ["Alice", "Bob", "Proxy 1", "Proxy 2", "Proxy 3", "SIP Server", "Redirect Server", "Redirect Proxy"];
+    let names = [
+        "Alice",
+        "Bob",
+        "Proxy 1",
+        "Proxy 2",
+        "Proxy 3",
+        "SIP Server",
+        "Redirect Server",
+        "Redirect Proxy",
+        "Proxy",
+        "Gateway",
+        "B1",
+        "B2",
+        "B3",
+        "B4",
+    ];
     let from = names.iter().find(|name| left.ends_with(*name)).expect("a sender that we know");
     // RFC 3665 §3.6 calls one party by two names.
     let from = if *from == "Redirect Proxy" { "Redirect Server" } else { from };

@@ -1,0 +1,248 @@
+//! The forwarding and group services of RFC 5359 that a proxy does: §2.7 to §2.9, §2.12 and §2.14.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::services::Services;
+use dialtone_sim::roles::settings::dial_plan::{Action, CallerPattern, DomainPattern, Rule};
+use dialtone_sim::roles::settings::{Destination, Foreign, Group, Member, Settings, Strategy};
+use dialtone_sim::{Agent, AgentContext, Habits, HostId, Mute, World, phone_settings, server_settings};
+use dialtone_wire::uri::UriBuf;
+use dialtone_wire::{Limits, Message, Method, Status, Writer};
+
+use crate::fields::Field;
+use crate::raw::PASSWORD;
+use crate::sessions::{ATLANTA, PROXY_OF_ALICE, call, phone};
+use crate::{ALICE, BOB, Flow, PROXY_1, PROXY_2};
+
+const BILOXI: &str = "biloxi.example.com";
+const GATEWAY: SocketAddr = crate::address(203);
+const B2: SocketAddr = crate::address(202);
+const B3: SocketAddr = crate::address(204);
+const B4: SocketAddr = crate::address(205);
+const NUMBER: &str = "+19727293660";
+
+const ROUTE_OF_PROXY: &str = "Alice's phone is set up with its proxy as a route";
+
+pub(crate) const ALWAYS: Flow = Flow {
+    section: "2.7",
+    title: "Call Forwarding Unconditional",
+    text: "Bob wants all his calls forwarded to a number behind a gateway. The proxy tells Alice so and calls the \
+           gateway; what passes it there is Bob's call with another Request-URI.",
+    participants: &[("Alice", ALICE), ("Proxy", PROXY_2), ("Gateway", GATEWAY)],
+    play: || {
+        let to = format!("sip:{NUMBER}@gw1.example.com");
+        let mut world = world(Services { always: Some(to.into()), ..Services::default() });
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
+        let gateway = phone(&mut world, NUMBER, "gw1.example.com", GATEWAY, None);
+        let from = begin(&mut world, alice);
+        answer(&mut world, gateway);
+        hang_up(&mut world, alice);
+        (world, from)
+    },
+    ..RFC_5359
+};
+
+pub(crate) const BUSY: Flow = Flow {
+    section: "2.8",
+    title: "Call Forwarding - Busy",
+    text: "Bob wants calls forwarded to his second phone while the first one is busy. It says 486; the proxy \
+           acknowledges that, tells Alice and calls the second phone.",
+    participants: &[("Alice", ALICE), ("Proxy", PROXY_2), ("B1", BOB), ("B2", B2)],
+    play: || {
+        let busy = Some("sip:bob@client2.biloxi.example.com".into());
+        let mut world = world(Services { busy, ..Services::default() });
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
+        let b1 = registered_phone(&mut world);
+        world.add_agent("Carol", crate::address(206), Box::new(Mute));
+        let carol = UriBuf::parse("sip:carol@192.0.2.206").expect("an address");
+        world.command(b1, Command::Call { token: 1, to: carol, play: Play::Silence });
+        let b2 = phone(&mut world, "bob", BILOXI, B2, None);
+        let from = begin(&mut world, alice);
+        answer(&mut world, b2);
+        hang_up(&mut world, alice);
+        (world, from)
+    },
+    ..RFC_5359
+};
+
+pub(crate) const NO_ANSWER: Flow = Flow {
+    section: "2.9",
+    title: "Call Forwarding - No Answer",
+    text: "Bob wants calls that he does not answer forwarded to his second phone. When the first one has rung for \
+           ten seconds, the proxy cancels there and calls the second one at once: it does not wait for the 487.",
+    participants: &[("Alice", ALICE), ("Proxy", PROXY_2), ("B1", BOB), ("B2", B2)],
+    play: || {
+        let no_answer = Some("sip:bob@client2.biloxi.example.com".into());
+        let no_answer_after = Some(Duration::from_secs(10));
+        let mut world = world(Services { no_answer, no_answer_after, ..Services::default() });
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
+        registered_phone(&mut world);
+        let b2 = phone(&mut world, "bob", BILOXI, B2, None);
+        let from = begin(&mut world, alice);
+        world.run_for(Duration::from_secs(10));
+        answer(&mut world, b2);
+        hang_up(&mut world, alice);
+        (world, from)
+    },
+    ..RFC_5359
+};
+
+pub(crate) const FIND_ME: Flow = Flow {
+    section: "2.12",
+    title: "Find-Me",
+    text: "Bob is looked for at four places, one after the other: a ring group of his. The first one rings in vain, \
+           the second says that he is not there, the third is busy, and at the fourth he answers. It is Bob who hangs \
+           up.",
+    participants: &[("Alice", ALICE), ("Proxy", PROXY_2), ("B1", BOB), ("B2", B2), ("B3", B3), ("B4", B4)],
+    play: || {
+        let places = ["client", "client2", "client3", "client4"];
+        let member = |place: &&str| Member {
+            destination: Destination::Uri(
+                UriBuf::parse(&format!("sip:bob@{place}.biloxi.example.com")).expect("an address"),
+            ),
+            delay: Duration::ZERO,
+            ring: Some(Duration::from_secs(5)),
+        };
+        let group = Group {
+            name: "find-bob".into(),
+            domain: BILOXI.into(),
+            numbers: vec!["bob".into()],
+            members: places.iter().map(member).collect(),
+            strategy: Strategy::InTurn,
+            otherwise: None,
+        };
+        let mut world = world_with(|settings| settings.groups = vec![group]);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
+        phone(&mut world, "bob", BILOXI, BOB, None);
+        world.add_agent("B2", B2, Box::new(Refuses(480)));
+        world.add_agent("B3", B3, Box::new(Refuses(486)));
+        let b4 = phone(&mut world, "bob", BILOXI, B4, None);
+        let from = begin(&mut world, alice);
+        world.run_for(Duration::from_secs(5));
+        answer(&mut world, b4);
+        hang_up(&mut world, b4);
+        assert!(world.calls(alice).is_empty());
+        (world, from)
+    },
+    ..RFC_5359
+};
+
+pub(crate) const SCREENED: Flow = Flow {
+    section: "2.14",
+    title: "Call Management (Outgoing Call Screening)",
+    text: "A rule of Alice's proxy says that she may not call Bob. She has to show who she is first: a name in From \
+           proves nothing.",
+    participants: &[("Alice", ALICE), ("Proxy 1", PROXY_1)],
+    differences: &[
+        ("F1", Field::Route, ROUTE_OF_PROXY),
+        ("F3", Field::Route, ROUTE_OF_PROXY),
+        ("F4", Field::Route, ROUTE_OF_PROXY),
+        ("F6", Field::Route, ROUTE_OF_PROXY),
+    ],
+    play: || {
+        let mut settings = server_settings(ATLANTA, PROXY_1, 1);
+        settings.domains[0].aliases.push("ss1.atlanta.example.com".into());
+        settings.dial_plan.rules.push(Rule {
+            name: "screening".into(),
+            numbers: vec!["bob".parse().expect("a pattern")],
+            domains: vec![DomainPattern::Name(BILOXI.into())],
+            callers: vec![CallerPattern::User { user: "alice".into(), domain: None }],
+            times: None,
+            strip: 0,
+            prepend: "".into(),
+            action: Action::Refuse { status: Status::of(403), reason: Some("Screening failure".into()) },
+        });
+        let mut world = World::new(5359);
+        world.add_host("Proxy 1", settings, None);
+        world.store.add_name("ss1.atlanta.example.com", PROXY_1.ip());
+        world.store.add_user(ATLANTA, "alice", PASSWORD);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some(PROXY_OF_ALICE));
+        let from = begin(&mut world, alice);
+        assert!(world.calls(alice).is_empty());
+        (world, from)
+    },
+    ..RFC_5359
+};
+
+/// A service of RFC 5359, each message printed.
+const RFC_5359: Flow = Flow { source: crate::Source::Rfc(5359), ..Flow::RFC_3665 };
+
+/// Refuses each call at once.
+#[derive(Debug)]
+struct Refuses(u16);
+
+impl Agent for Refuses {
+    fn packet(&mut self, cx: &mut AgentContext<'_>, from: SocketAddr, bytes: &Bytes) {
+        let Ok(request) = Message::parse(bytes.clone(), &Limits::default()) else { return };
+        if request.method() == Some(&Method::Invite) {
+            let tag = format!("t{}", self.0);
+            let writer = Writer::response_to(&request, Status::of(self.0), from, Some(&tag));
+            cx.send(from, writer.finish());
+        }
+    }
+}
+
+/// Bob's proxy, which asks nobody, with his services.
+fn world(services: Services) -> World {
+    world_with(|settings| {
+        settings.forwarding.users.insert("sip:bob@biloxi.example.com".into(), services);
+    })
+}
+
+fn world_with(change: impl FnOnce(&mut Settings)) -> World {
+    let mut world = World::new(5359);
+    let mut settings = server_settings(BILOXI, PROXY_2, 1);
+    settings.domains[0].aliases.push("ss2.biloxi.example.com".into());
+    settings.authenticate = false;
+    settings.foreign = Foreign::Open;
+    change(&mut settings);
+    world.add_host("Proxy", settings, None);
+    for (name, address) in [
+        (BILOXI, PROXY_2),
+        ("client.biloxi.example.com", BOB),
+        ("client2.biloxi.example.com", B2),
+        ("client3.biloxi.example.com", B3),
+        ("client4.biloxi.example.com", B4),
+        ("gw1.example.com", GATEWAY),
+    ] {
+        world.store.add_name(name, address.ip());
+    }
+    world.store.add_user(BILOXI, "bob", PASSWORD);
+    world
+}
+
+/// Bob's first phone, which takes one call at a time.
+fn registered_phone(world: &mut World) -> HostId {
+    let mut settings = phone_settings("sip:bob@biloxi.example.com", PASSWORD, BOB, None);
+    settings.limits.calls = 1;
+    let bob = world.add_host("bob", settings, Some(Habits::NONE));
+    world.command(bob, Command::Register);
+    world.run_for(Duration::from_secs(2));
+    bob
+}
+
+/// Alice calls Bob, and two seconds pass; the number of packets before.
+fn begin(world: &mut World, alice: HostId) -> usize {
+    world.run_for(Duration::from_secs(1));
+    let from = world.packets().len();
+    call(world, alice);
+    world.run_for(Duration::from_secs(2));
+    from
+}
+
+fn answer(world: &mut World, phone: HostId) {
+    let call = world.calls(phone)[0];
+    world.command(phone, Command::Answer { call, play: Play::Silence });
+    world.run_for(Duration::from_secs(2));
+    assert!(world.events(phone).any(|event| matches!(event, Event::Answered { .. })));
+}
+
+fn hang_up(world: &mut World, phone: HostId) {
+    let call = world.calls(phone)[0];
+    world.command(phone, Command::Hangup { call });
+    world.run_for(Duration::from_secs(2));
+    assert!(world.calls(phone).is_empty());
+}
