@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::settings::Foreign;
 use dialtone_sim::{Habits, HostId, Mute, World, phone_settings, server_settings};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{Limits, Message};
@@ -19,6 +20,8 @@ const ROB: SocketAddr = address(4);
 const ROB_AT_HOME: SocketAddr = address(5);
 const REGISTRAR: SocketAddr = address(10);
 const PROXY: SocketAddr = address(11);
+const P1: SocketAddr = address(12);
+const P2: SocketAddr = address(13);
 const ORANGE: &str = "orange.com";
 const FRANCE_TELECOM: &str = "francetelecom.com";
 
@@ -213,6 +216,84 @@ pub(crate) const FORKING: Flow = Flow {
         answer(&mut world, robs[0]);
         assert!(world.calls(robs[1]).is_empty(), "the other phone is silent");
         hang_up(&mut world, robs[0]);
+        (world, from)
+    },
+    ..Flow::DECK
+};
+
+pub(crate) const PROXIES: Flow = Flow {
+    section: "proxies",
+    title: "Messages traversal in SIP network, and Proxy dialog stateful",
+    text: "Both proxies are in the path of the first transaction: each adds its Via to the INVITE, and each response \
+           loses them one by one on its way back. P1 writes itself into Record-Route, P2 does not (`record_route = \
+           false`): from the ACK on P1 alone is in the path, by the Route that both phones made of Record-Route. The \
+           five steps of the second figure: the INVITE (F1, F3, F5), the ringing (F6 to F8), the answer (F9 to F11), \
+           the ACK (F12, F13), the BYE (F14 to F17).",
+    participants: &[("Tin", TIN), ("P1", P1), ("P2", P2), ("Rob", ROB)],
+    shows: &[
+        ("F1", Field::Vias, "1"),
+        ("F1", Field::RecordRoute, ""),
+        ("F3", Field::Vias, "2"),
+        ("F3", Field::RecordRoute, "10.0.0.12"),
+        ("F3", Field::RequestUri, "rob@orange.com"),
+        ("F5", Field::Vias, "3"),
+        ("F5", Field::RecordRoute, "10.0.0.12"),
+        ("F5", Field::RequestUri, "rob@10.0.0.4"),
+        ("F9", Field::Vias, "3"),
+        ("F9", Field::RecordRoute, "10.0.0.12"),
+        ("F10", Field::Vias, "2"),
+        ("F11", Field::Vias, "1"),
+        ("F11", Field::RecordRoute, "10.0.0.12"),
+        ("F12", Field::Route, "10.0.0.12"),
+        ("F12", Field::RequestUri, "rob@10.0.0.4"),
+        ("F12", Field::Vias, "1"),
+        ("F13", Field::Route, ""),
+        ("F13", Field::Vias, "2"),
+        ("F14", Field::Route, "10.0.0.12"),
+        ("F14", Field::RequestUri, "tin@10.0.0.2"),
+        ("F15", Field::Route, ""),
+        ("F15", Field::Vias, "2"),
+        ("F16", Field::Vias, "2"),
+        ("F17", Field::Vias, "1"),
+    ],
+    figure: "F1 INVITE: Tin -> P1\n\
+             F2 100 INVITE: P1 -> Tin\n\
+             F3 INVITE: P1 -> P2\n\
+             F4 100 INVITE: P2 -> P1\n\
+             F5 INVITE: P2 -> Rob\n\
+             F6 180 INVITE: Rob -> P2\n\
+             F7 180 INVITE: P2 -> P1\n\
+             F8 180 INVITE: P1 -> Tin\n\
+             F9 200 INVITE: Rob -> P2\n\
+             F10 200 INVITE: P2 -> P1\n\
+             F11 200 INVITE: P1 -> Tin\n\
+             F12 ACK: Tin -> P1\n\
+             F13 ACK: P1 -> Rob\n\
+             F14 BYE: Rob -> P1\n\
+             F15 BYE: P1 -> Tin\n\
+             F16 200 BYE: Tin -> P1\n\
+             F17 200 BYE: P1 -> Rob",
+    play: || {
+        let mut world = World::new(1);
+        let mut first = server_settings(FRANCE_TELECOM, P1, 1);
+        first.authenticate = false;
+        first.foreign = Foreign::Open;
+        world.add_host("P1", first, None);
+        let mut second = server_settings(ORANGE, P2, 1);
+        second.authenticate = false;
+        second.domains[0].leaves_path = true;
+        world.add_host("P2", second, None);
+        world.store.add_name(FRANCE_TELECOM, P1.ip());
+        world.store.add_name(ORANGE, P2.ip());
+        let tin = phone(&mut world, "tin", FRANCE_TELECOM, TIN, Some("sip:francetelecom.com;lr"));
+        let rob = phone(&mut world, "rob", ORANGE, ROB, None);
+        world.command(rob, Command::Register);
+        world.run_for(Duration::from_secs(2));
+        let from = world.packets().len();
+        call(&mut world, tin);
+        answer(&mut world, rob);
+        hang_up(&mut world, rob);
+        assert!(world.calls(tin).is_empty() && world.calls(rob).is_empty());
         (world, from)
     },
     ..Flow::DECK

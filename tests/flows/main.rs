@@ -88,6 +88,7 @@ const FLOWS: &[Flow] = &[
     sessions::TWO_PROXIES,
     sessions::TWO_CHALLENGES,
     sessions::PROXY_FAILURE,
+    sessions::ADDRESS_CHANGE,
     unsuccessful::NO_ANSWER,
     unsuccessful::BUSY,
     unsuccessful::NO_RESPONSE,
@@ -111,6 +112,7 @@ const FLOWS: &[Flow] = &[
     deck::BASIC_CALL,
     deck::REGISTRATION,
     deck::REMOVAL,
+    deck::PROXIES,
     deck::FORKING,
     deck::REGISTER_AUTHENTICATION,
     deck::INVITE_AUTHENTICATION,
@@ -193,6 +195,11 @@ fn rfc_3665_3_3_session_with_multiple_proxy_authentication() {
 #[test]
 fn rfc_3665_3_4_successful_session_with_proxy_failure() {
     check("3.4");
+}
+
+#[test]
+fn rfc_3665_3_7_session_with_re_invite_ip_address_change() {
+    check("3.7");
 }
 
 #[test]
@@ -312,6 +319,11 @@ fn deck_registration() {
 #[test]
 fn deck_remove_registration() {
     compare::check(find(Source::Deck, "remove-registration"));
+}
+
+#[test]
+fn deck_proxies() {
+    compare::check(find(Source::Deck, "proxies"));
 }
 
 #[test]

@@ -113,3 +113,85 @@ impl Agent for QuickBob {
         cx.send(from, writer.finish_with("application/sdp", body.as_bytes()));
     }
 }
+
+/// A phone that rings, answers after a second, and may move: Bob in RFC 3665 §3.7. It has its names from the RFC.
+#[derive(Debug, Default)]
+pub(crate) struct MovingBob {
+    ringing: Option<(SocketAddr, Bytes)>,
+}
+
+impl MovingBob {
+    /// The re-INVITE that Bob sends from his new address in the call that Alice began.
+    pub(crate) fn re_invite(world: &World) -> Bytes {
+        let packets = world.packets().iter().rev();
+        let mut parsed =
+            packets.filter_map(|packet| Message::parse(packet.bytes.clone(), &Limits::default()).ok());
+        let ack = parsed.find(|message| message.method() == Some(&Method::Ack)).expect("Alice's ACK");
+        let value = |name| ack.value(name).expect("it is there");
+        let mut writer = Writer::request(&Method::Invite, "sip:alice@192.0.2.101");
+        writer.raw(HeaderName::Via, b"SIP/2.0/UDP client.chicago.example.com:5060;branch=z9hG4bKlkld5l");
+        writer.number(HeaderName::MaxForwards, 70);
+        writer.raw(HeaderName::From, value(HeaderName::To)).raw(HeaderName::To, value(HeaderName::From));
+        writer.raw(HeaderName::CallId, value(HeaderName::CallId)).cseq(14, &Method::Invite);
+        writer.header(HeaderName::Contact, "<sip:bob@client.chicago.example.com>");
+        writer.finish_with("application/sdp", MovingBob::description("192.0.2.100", 2).as_bytes())
+    }
+
+    fn description(address: &str, version: u32) -> String {
+        format!(
+            "v=0\r\no=bob 2890844527 {version} IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
+             m=audio 3456 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n"
+        )
+    }
+
+    fn answer(request: &Message, from: SocketAddr, status: u16) -> Bytes {
+        let in_dialog = request.to_tag().ok().flatten().is_some();
+        let mut writer =
+            Writer::response_to(request, Status::of(status), from, (!in_dialog).then_some("314159"));
+        if request.method() != Some(&Method::Invite) {
+            return writer.finish();
+        }
+        writer.copy(request, HeaderName::RecordRoute);
+        writer.header(HeaderName::Contact, "<sip:bob@client.biloxi.example.com>");
+        match status {
+            200 => writer.finish_with("application/sdp", MovingBob::description("192.0.2.201", 1).as_bytes()),
+            _ => writer.finish(),
+        }
+    }
+
+    /// The ACK for Alice's 200 to the re-INVITE.
+    fn ack(answer: &Message) -> Bytes {
+        let mut writer = Writer::request(&Method::Ack, "sip:alice@192.0.2.101");
+        writer.raw(HeaderName::Via, b"SIP/2.0/UDP client.chicago.example.com:5060;branch=z9hG4bKlkldcc");
+        writer.number(HeaderName::MaxForwards, 70);
+        for name in [HeaderName::From, HeaderName::To, HeaderName::CallId] {
+            writer.copy(answer, name);
+        }
+        writer.cseq(14, &Method::Ack);
+        writer.finish()
+    }
+}
+
+impl Agent for MovingBob {
+    fn packet(&mut self, cx: &mut AgentContext<'_>, from: SocketAddr, bytes: &Bytes) {
+        let Ok(message) = Message::parse(bytes.clone(), &Limits::default()) else { return };
+        match message.method() {
+            Some(Method::Invite) => {
+                cx.send(from, MovingBob::answer(&message, from, 180));
+                self.ringing = Some((from, MovingBob::answer(&message, from, 200)));
+                cx.wake_after(Duration::from_secs(1));
+            }
+            Some(Method::Bye) => cx.send(from, MovingBob::answer(&message, from, 200)),
+            None if message.status().is_some_and(Status::is_success) => {
+                cx.send(from, MovingBob::ack(&message));
+            }
+            _ => {}
+        }
+    }
+
+    fn wake(&mut self, cx: &mut AgentContext<'_>) {
+        if let Some((to, answer)) = self.ringing.take() {
+            cx.send(to, answer);
+        }
+    }
+}

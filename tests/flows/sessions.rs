@@ -9,7 +9,7 @@ use dialtone_sim::{Habits, HostId, Mute, World, phone_settings, server_settings}
 use dialtone_wire::uri::UriBuf;
 
 use crate::fields::Field;
-use crate::raw::{PASSWORD, QuickBob, RawBob};
+use crate::raw::{MovingBob, PASSWORD, QuickBob, RawBob};
 use crate::{ALICE, BOB, Flow, PROXY_1, PROXY_2};
 
 pub(crate) const ATLANTA: &str = "atlanta.example.com";
@@ -22,6 +22,7 @@ const SAME_CREDENTIALS: &str =
 const PROXIES_ADD_NONE: &str = "the RFC's proxy adds a Contact to the ACK that its sender did not put there";
 pub(crate) const ACK_HAS_ROUTE: &str = "RFC 3261 §17.1.1.3: the ACK of a refusal has the Route of its INVITE";
 
+const BOB_MOVED: SocketAddr = crate::address(100);
 const BACKUP_IN_ROUTE: &str =
     "our phone names the proxy that it is set up with; the RFC's finds it in its target";
 
@@ -130,6 +131,38 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
     ..Flow::RFC_3665
 };
 
+pub(crate) const ADDRESS_CHANGE: Flow = Flow {
+    section: "3.7",
+    title: "Session with re-INVITE (IP Address Change)",
+    text: "Proxy 2 does not stay in the path of the call: ACK, re-INVITE and BYE go from phone to phone. Bob's phone \
+           moves to another address and says so in a re-INVITE; Alice's sends its media and its BYE there. (Bob is \
+           played by hand. As everywhere in this flow of the RFC, Alice uses Bob's proxy without one of her own.)",
+    participants: &[("Alice", ALICE), ("Proxy 2", PROXY_2), ("Bob", BOB), ("Bob", BOB_MOVED)],
+    play: || {
+        let mut world = World::new(3665);
+        second_proxy(&mut world, false);
+        world.reload_at(world.now(), HostId(0), |settings| settings.domains[0].leaves_path = true);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
+        world.add_agent("Bob", BOB, Box::new(MovingBob::default()));
+        world.add_agent("Bob", BOB_MOVED, Box::new(MovingBob::default()));
+        RawBob::register_unasked(&mut world);
+        let from = world.packets().len();
+        call(&mut world, alice);
+        world.run_for(Duration::from_secs(2));
+        assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
+        let re_invite = MovingBob::re_invite(&world);
+        world.send(BOB_MOVED, ALICE, re_invite);
+        world.run_for(Duration::from_secs(2));
+        assert!(world.events(alice).any(|event| matches!(event, Event::SessionChanged { .. })));
+        let call = world.calls(alice)[0];
+        world.command(alice, Command::Hangup { call });
+        world.run_for(Duration::from_secs(2));
+        assert!(world.calls(alice).is_empty());
+        (world, from)
+    },
+    ..Flow::RFC_3665
+};
+
 /// Both proxies; the second asks who it is that calls, or not.
 pub(crate) fn proxies(second_asks: bool) -> World {
     let mut world = World::new(3665);
@@ -149,6 +182,7 @@ fn second_proxy(world: &mut World, asks: bool) {
     world.add_host("Proxy 2", second, None);
     for (name, address) in [
         (BILOXI, PROXY_2),
+        ("client.chicago.example.com", BOB_MOVED),
         ("ss1.atlanta.example.com", PROXY_1),
         ("ss2.biloxi.example.com", PROXY_2),
         ("client.biloxi.example.com", BOB),

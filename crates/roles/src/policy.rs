@@ -15,7 +15,7 @@ use crate::proxy::{Named, Onward, Opens};
 use crate::registrar::canonical_aor;
 use crate::reply::Reply;
 use crate::route_token::{RouteTokens, STATELESS, is_right};
-use crate::settings::{Destination, Foreign, Methods, Mode, Robot, Settings};
+use crate::settings::{Destination, Domain, Foreign, Methods, Mode, Robot, Settings};
 use crate::star_codes;
 
 mod edge;
@@ -228,7 +228,7 @@ fn decide_target(
         Ok(_) => return Decision::Refuse(Status::of(416)),
         Err(_) => return Decision::Refuse(Status::of(400)),
     };
-    let onward = || own.onward(tokens, request, domain.mode);
+    let onward = || own.onward_to(tokens, request, domain);
     if !domain.next_hops.is_empty() {
         return edge::decide(tokens, request, came, user.is_some(), domain, uri.as_ref(), onward());
     }
@@ -421,6 +421,19 @@ fn is_same(one: &Flow, other: &Flow) -> bool {
 }
 
 impl OwnRoutes {
+    /// On to a domain of ours, which may want its calls without us. Of such a call nothing is seen but its beginning.
+    fn onward_to(&self, tokens: &RouteTokens, request: &Message, domain: &Domain) -> Onward {
+        match (domain.leaves_path, domain.mode) {
+            (false, mode) => self.onward(tokens, request, mode),
+            (true, Mode::Stateless) => {
+                Onward { record_route: None, ..self.onward(tokens, request, Mode::Stateless) }
+            }
+            (true, Mode::Transaction | Mode::Call) => {
+                Onward { record_route: None, ..self.onward(tokens, request, Mode::Transaction) }
+            }
+        }
+    }
+
     fn onward(&self, tokens: &RouteTokens, request: &Message, mode: Mode) -> Onward {
         let starts_dialog = matches!(
             request.method(),

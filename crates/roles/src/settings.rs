@@ -115,6 +115,8 @@ pub struct Domain {
     pub registrants: Vec<SmolStr>,
     /// How much is remembered of requests for it.
     pub mode: Mode,
+    /// The proxy leaves the path of a call after its first transaction: it adds no Record-Route (RFC 3261 §16.6 step 4).
+    pub leaves_path: bool,
     /// Where all requests for it go, REGISTER too; empty when we are its registrar.
     pub next_hops: NextHops,
 }

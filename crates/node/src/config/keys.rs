@@ -368,6 +368,10 @@ tables! {
         /// `"transaction"`: each request until it is answered. `"call"`: beside that each call until its end, so that
         /// it is listed and recorded.
         mode: Mode = Mode::Call, (), Reload;
+        /// Whether the proxy stays in the path of calls for this domain (Record-Route). With `false` the phones send each
+        /// other all that follows the first answer themselves: the call is not listed and not recorded, and phones
+        /// that can't reach each other, for a NAT, another network or another transport, can't end it.
+        record_route: bool = true, (), Reload;
         /// The server that has the users of this domain, when it is not this one: all requests for the domain go
         /// there, REGISTER too, and it is that server which asks for passwords. Of several one is taken by a hash of
         /// the Call-ID.

@@ -357,6 +357,7 @@ impl Check<'_> {
                 service_route: entry.service_route.value.iter().map(RouteUri::value).collect(),
                 registrants: entry.registrants.value.iter().map(|user| user.as_str().into()).collect(),
                 mode: entry.mode.value,
+                leaves_path: !entry.record_route.value,
                 next_hops: NextHops(entry.next_hop.value.iter().map(|hop| hop.uri().clone()).collect()),
             })
             .collect();

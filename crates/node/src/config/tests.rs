@@ -176,6 +176,7 @@ fn each_value_arrives_where_it_belongs() {
         aliases = ["192.0.2.1", "[2001:DB8::0:1]"]
         service_route = ["sip:192.0.2.1", "sip:edge.test;transport=tcp;lr"]
         registrants = ["desk"]
+        record_route = false
         [[domain]]
         name = "second.test"
         "#,
@@ -220,6 +221,7 @@ fn rest_of_the_values(resolved: &Resolved) {
     let first = &settings.domains[0];
     assert_eq!(first.service_route, ["<sip:192.0.2.1;lr>", "<sip:edge.test;transport=tcp;lr>"]);
     assert_eq!(first.registrants, ["desk"]);
+    assert!(first.leaves_path);
     let limits = settings.limits;
     let numbers = [
         limits.message.message_bytes,
