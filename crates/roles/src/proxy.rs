@@ -29,6 +29,7 @@ pub(crate) mod best;
 mod flow_token;
 pub(crate) mod forward;
 mod legs;
+mod preferences;
 mod recursion;
 mod responses;
 mod services;
@@ -39,6 +40,7 @@ mod tree;
 use best::Best;
 pub(crate) use flow_token::{FlowTokens, Named, Opens};
 pub(crate) use forward::Onward;
+use preferences::Disposition;
 use services::LegHistory;
 pub(crate) use stateless::{Branches, Passing};
 pub(crate) use target::Target;
@@ -67,6 +69,7 @@ struct ResponseContext {
     flow: Flow,
     onward: Onward,
     is_invite: bool,
+    disposition: Disposition,
     /// How many branches there may be at once (RFC 5393 §5.3.2, Incoming Max-Breadth).
     breadth: u32,
     tree: Tree,
@@ -209,6 +212,7 @@ impl Proxy {
         let timer_c = cx.now + cx.settings.timer_c;
         let context = ResponseContext {
             server,
+            disposition: Disposition::of(&request),
             breadth: forward::max_breadth(&request),
             request,
             flow,

@@ -93,6 +93,7 @@ header_names! {
     RejectContact = "Reject-Contact" / b'j', list;
     Replaces = "Replaces";
     ReplyTo = "Reply-To";
+    RequestDisposition = "Request-Disposition" / b'd', list;
     Require = "Require", list;
     RetryAfter = "Retry-After";
     Route = "Route", list;

@@ -2,12 +2,14 @@
 
 use dialtone_wire::Status;
 use dialtone_wire::uri::unescape;
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::best::Best;
+use super::preferences::{Disposition, Preferences};
 use super::tree::{Cause, Leg, LegId, LegState, Outcome, Stage, Turn};
 use super::{BranchState, ContextId, Proxy, ResponseContext, Target};
 use crate::binding::Binding;
@@ -17,6 +19,9 @@ use crate::io::{Found, Notice, Output, Query};
 use crate::queries::Waiting;
 use crate::settings::{Destination, Group, Member, Strategy};
 use crate::steer::shard_of_aor;
+
+/// A binding with its place among the others: its q, and how well it fits what the caller asks for.
+type Rated<'a> = ((u16, u16), &'a Binding, Target);
 
 impl Proxy {
     /// What is known of the user of a leg; `None` when nobody said so in time.
@@ -287,7 +292,12 @@ impl ResponseContext {
             return;
         }
         if !found.bindings.is_empty() {
-            self.tree.leg_mut(at).stages = self.stages(&found.bindings);
+            let stages = self.stages(&found.bindings);
+            if stages.is_empty() {
+                // No phone of his is one that the caller asks for.
+                self.note(at, Best::own(Status::of(480)));
+            }
+            self.tree.leg_mut(at).stages = stages;
             return;
         }
         cx.core.counters.not_found += 1;
@@ -312,26 +322,37 @@ impl ResponseContext {
         self.note(at, Best::own(Status::of(480)));
     }
 
-    /// RFC 3261 §16.6: those with the highest q first, those with equal q at once. Only an INVITE rings long enough to
-    /// be tried at one after the other.
+    /// RFC 3261 §16.6: those with the highest q first, those with equal q at once, unless the caller prefers some of
+    /// them (RFC 3841 §7.2.4). Only an INVITE rings long enough to be tried at one after the other.
     fn stages(&self, bindings: &[Binding]) -> VecDeque<Stage> {
-        let mut stages: VecDeque<Stage> = VecDeque::new();
+        let preferences = Preferences::of(&self.request);
         // RFC 5626 §7: of one device one contact is tried at a time; RFC 5627 §6.1: the one refreshed last first.
-        let mut devices: Vec<(&Binding, Target)> = Vec::new();
+        let mut rated: SmallVec<[Rated<'_>; 2]> = SmallVec::new();
         for binding in bindings {
+            let Some(rating) = preferences.judge(binding.params()) else { continue };
             let same = binding
                 .instance()
-                .and_then(|instance| devices.iter_mut().find(|(other, _)| other.is_of_instance(instance)));
+                .and_then(|instance| rated.iter_mut().find(|(_, other, _)| other.is_of_instance(instance)));
             match same {
-                Some((_, target)) => target.spares.push(Target::of_binding(binding)),
-                None => devices.push((binding, Target::of_binding(binding))),
+                Some((.., target)) => target.spares.push(Target::of_binding(binding)),
+                None => rated.push(((binding.q_milli, rating), binding, Target::of_binding(binding))),
             }
         }
-        for (_, target) in devices {
+        // Stable: those that are equal stay in their order.
+        rated.sort_by_key(|(rating, ..)| Reverse(*rating));
+        let Disposition { no_fork, sequential, parallel, .. } = self.disposition;
+        if no_fork {
+            rated.truncate(1);
+        }
+        let mut stages: VecDeque<Stage> = VecDeque::new();
+        let mut last = None;
+        for (rating, _, target) in rated {
+            let together = parallel || (!sequential && last == Some(rating));
             match stages.back_mut() {
-                Some(stage) if !self.is_invite || stage[0].q_milli == target.q_milli => stage.push(target),
+                Some(stage) if !self.is_invite || together => stage.push(target),
                 _ => stages.push_back(SmallVec::from_iter([target])),
             }
+            last = Some(rating);
         }
         stages
     }

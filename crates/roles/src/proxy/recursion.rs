@@ -29,7 +29,7 @@ impl ResponseContext {
     ) -> Option<Option<Message>> {
         // 305 asks for another hop, 380 for another service: neither names other places of the same user.
         let names_places = matches!(response.status()?.code(), 300..=302);
-        if !cx.settings.proxy.recurse || !names_places || self.is_stopped() {
+        if !cx.settings.proxy.recurse || self.disposition.no_recurse || !names_places || self.is_stopped() {
             return None;
         }
         let mut taken: Vec<(u16, Destination)> = Vec::new();

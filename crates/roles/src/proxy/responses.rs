@@ -48,7 +48,7 @@ impl Proxy {
                 context.answered = true;
                 context.send_back(cx, status, &response);
             }
-            if context.has_open_branch() {
+            if context.has_open_branch() && !context.disposition.no_cancel {
                 context.cancel_branches(cx, Some(ANSWERED_ELSEWHERE));
                 self.bound_cancelled(cx, id);
             }

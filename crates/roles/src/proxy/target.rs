@@ -25,14 +25,12 @@ pub(crate) struct Target {
     pub(crate) without: Vec<HeaderName>,
     /// Its part of Max-Breadth (RFC 5393 §5.3.3); `None` leaves what the request has, if that is not too much.
     pub(crate) breadth: Option<u32>,
-    /// Preference in thousandths: 0 to 1000.
-    pub(crate) q_milli: u16,
 }
 
 impl Target {
     /// Where the request itself says.
     pub(crate) fn unchanged() -> Target {
-        Target { q_milli: 1000, ..Target::default() }
+        Target::default()
     }
 
     /// This Request-URI.
@@ -52,7 +50,6 @@ impl Target {
             // RFC 3327 §5.4: its path leads there; the REGISTER came over the last hop of it.
             flow: (by_flow && routes.is_empty()).then_some(binding.flow),
             routes,
-            q_milli: binding.q_milli,
             ..Target::uri(binding.contact.as_str())
         }
     }

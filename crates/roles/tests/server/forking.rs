@@ -387,3 +387,63 @@ fn a_302_goes_back_where_the_settings_say_so() {
     assert_eq!(room.answer_with(3, "302 Moved Temporarily", "Contact: <sip:carol@sip.test>\r\n"), "a:302");
     room.at_rest();
 }
+
+#[test]
+fn a_caller_who_asks_for_video_gets_the_phones_that_have_it_first_or_only() {
+    for (extra, first, second) in [
+        ("", "5:INVITE 4:INVITE 3:INVITE", ""),
+        ("Accept-Contact: *;video\r\n", "4:INVITE 3:INVITE", "5:INVITE"),
+        ("Accept-Contact: *;video;require;explicit\r\n", "4:INVITE 3:INVITE", "a:486"),
+        ("Reject-Contact: *;video\r\n", "5:INVITE 3:INVITE", "a:486"),
+    ] {
+        let mut room = room();
+        // Phone 3 says nothing of itself: it is immune (RFC 3841 §7.2.3).
+        room.phone(3, "bob", "").phone(4, "bob", ";audio;video").phone(5, "bob", ";audio;methods=\"INVITE\"");
+        let called = room.call("bob", extra);
+        let mut sorted: Vec<&str> = called.split(' ').collect();
+        sorted.sort_unstable_by(|one, two| two.cmp(one));
+        assert_eq!(sorted.join(" "), first, "{extra}");
+        if second.is_empty() {
+            continue;
+        }
+        let ringing: Vec<u8> = sorted.iter().map(|told| told[..1].parse().unwrap()).collect();
+        let mut after = String::new();
+        for phone in ringing {
+            after = room.answer(phone, "486 Busy Here");
+        }
+        assert_eq!(after, second, "{extra}");
+    }
+}
+
+#[test]
+fn a_caller_whom_no_phone_suits_is_told_480() {
+    let mut room = room();
+    room.phone(3, "bob", ";audio;automata");
+    assert_eq!(room.call("bob", "Reject-Contact: *;automata\r\n"), "a:480");
+    room.at_rest();
+}
+
+#[test]
+fn a_caller_may_ask_for_one_phone_for_all_at_once_or_for_one_after_the_other() {
+    for (wish, first, after) in [
+        ("no-fork", "4:INVITE", "a:486"),
+        ("sequential", "4:INVITE", "3:INVITE"),
+        ("parallel", "4:INVITE 3:INVITE 5:INVITE", ""),
+    ] {
+        let mut room = room();
+        room.phone(3, "bob", "").phone(4, "bob", "").phone(5, "bob", ";q=0.1");
+        assert_eq!(room.call("bob", &format!("Request-Disposition: {wish}\r\n")), first);
+        assert_eq!(room.answer(4, "486 Busy Here"), after);
+    }
+}
+
+#[test]
+fn a_caller_may_ask_that_nothing_is_cancelled_when_one_phone_has_answered() {
+    let mut room = room();
+    room.phone(3, "bob", "").phone(4, "bob", "");
+    room.call("bob", "Request-Disposition: no-cancel\r\n");
+    room.ring(&[3, 4]);
+    assert_eq!(room.answer(3, "200 OK"), "a:200");
+    assert_eq!(room.answer(4, "200 OK"), "a:200");
+    room.at_rest();
+}
