@@ -48,6 +48,8 @@ pub struct HostFacts {
     pub addresses: Vec<SocketAddr>,
     /// Whether it is a phone, not a server.
     pub is_phone: bool,
+    /// Whether it is a proxy that keeps nothing (RFC 3261 §16.11): it repeats and answers what others do.
+    pub is_stateless: bool,
     /// What its tables hold.
     pub tables: Tables,
     /// How many of its shards still wait for a time to come.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dialtone_roles::EdgeCounts;
 use dialtone_roles::io::{Command, Play};
-use dialtone_roles::settings::Foreign;
+use dialtone_roles::settings::{Foreign, Mode, NextHops};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 
@@ -34,6 +34,8 @@ pub const NO_PANIC: &str = "nothing panics";
 pub const SAME_RUN: &str = "the same seed is the same run";
 /// How long a world may take to come to rest.
 const REST: Duration = Duration::from_secs(7_200);
+/// Proxies in front of one server: with it a chain of four.
+const EDGES_MAX: u64 = 3;
 /// The users of each domain.
 const USERS: &[&str] = &["alice", "bob", "carol", "dave"];
 /// Their password.
@@ -43,6 +45,7 @@ const PASSWORD: &str = "correct horse battery staple";
 pub fn run(seed: u64) -> History {
     let mut plan = Plan::new(seed);
     plan.add_servers();
+    plan.add_edges();
     plan.add_phones();
     plan.add_agents();
     plan.plan_calls();
@@ -195,6 +198,8 @@ struct Plan {
     random: Random,
     world: World,
     servers: Vec<(HostId, SocketAddr, String)>,
+    /// Proxies in front of each server, the outermost last.
+    edges: Vec<Vec<(HostId, SocketAddr)>>,
     /// Phones with their address, domain and user.
     phones: Vec<(HostId, SocketAddr, usize, &'static str)>,
     slow: Option<SocketAddr>,
@@ -233,7 +238,16 @@ impl Plan {
         };
         world.no_ports = if random.chance(100) { 300 } else { 0 };
         let ipv6 = random.chance(150);
-        Plan { random, world, servers: Vec::new(), phones: Vec::new(), slow: None, ipv6, ends }
+        Plan {
+            random,
+            world,
+            servers: Vec::new(),
+            edges: Vec::new(),
+            phones: Vec::new(),
+            slow: None,
+            ipv6,
+            ends,
+        }
     }
 
     const fn address(&self, network: u8, host: u8) -> SocketAddr {
@@ -263,6 +277,32 @@ impl Plan {
         }
     }
 
+    /// Up to three proxies between the phones and each server, each of a mode of its own.
+    fn add_edges(&mut self) {
+        for home in 0..self.servers.len() {
+            let mut chain = Vec::new();
+            let count = if self.random.chance(400) { 1 + self.random.below(EDGES_MAX) as u8 } else { 0 };
+            for number in 0..count {
+                let (_, server, domain) = self.servers[home].clone();
+                let inner = chain.last().map_or(server, |(_, address)| *address);
+                let address = self.address(home as u8, 2 + number);
+                let mut settings = server_settings(&domain, address, 1 + u16::from(self.random.chance(300)));
+                settings.robots.clear();
+                let modes = [Mode::Stateless, Mode::Transaction, Mode::Call];
+                let mode = self.random.choose(&modes).copied().unwrap_or_default();
+                for domain in &mut settings.domains {
+                    domain.mode = mode;
+                    let inner = UriBuf::parse(&format!("sip:{inner}"));
+                    domain.next_hops = NextHops(vec![inner.expect("the simulation writes right addresses")]);
+                }
+                let name = format!("{domain}-edge-{number}-{}", mode.word());
+                let host = self.world.add_host(&name, settings, Some(Habits::NONE));
+                chain.push((host, address));
+            }
+            self.edges.push(chain);
+        }
+    }
+
     fn add_phones(&mut self) {
         let count = 2 + self.random.below(6) as u8;
         for number in 0..count {
@@ -271,7 +311,12 @@ impl Plan {
             let (_, server, domain) = self.servers[home].clone();
             let address = self.address(home as u8, 10 + number);
             let aor = format!("sip:{user}@{domain}");
-            let proxy = self.random.chance(600).then(|| format!("sip:{server};lr"));
+            let first_hop = self.edges[home].last().map(|(_, address)| *address);
+            // Where proxies stand in front of the server all of its phones go by them.
+            let proxy = match first_hop {
+                Some(edge) => Some(format!("sip:{edge};lr")),
+                None => self.random.chance(600).then(|| format!("sip:{server};lr")),
+            };
             let password = if self.random.chance(40) { "wrong" } else { PASSWORD };
             let mut settings = phone_settings(&aor, password, address, proxy.as_deref());
             if let Some(account) = &mut settings.account {
@@ -369,6 +414,11 @@ impl Plan {
         if self.random.chance(300) {
             let (server, ..) = self.random.choose(&self.servers).cloned().expect("there is a server");
             self.restart(server, Vec::new());
+        }
+        if self.random.chance(200)
+            && let Some((edge, _)) = self.random.choose(&self.edges.concat()).copied()
+        {
+            self.restart(edge, Vec::new());
         }
         if self.random.chance(200) {
             let (server, ..) = self.random.choose(&self.servers).cloned().expect("there is a server");

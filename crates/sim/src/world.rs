@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_roles::io::{Answer, CallHandle, Command, Event, Input, MediaEvent, Notice, Output, QueryId};
-use dialtone_roles::settings::Settings;
+use dialtone_roles::settings::{Mode, Settings};
 use dialtone_roles::{EdgeCounts, Tables, steer, turn};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
@@ -322,6 +322,7 @@ impl World {
             name: host.name.clone(),
             addresses: host.settings.listeners.iter().map(|listener| listener.address).collect(),
             is_phone: host.settings.account.is_some(),
+            is_stateless: is_stateless(&host.settings),
             tables: self.tables(HostId(index)),
             deadlines: host.shards.iter().filter_map(|shard| shard.deadline).count(),
         });
@@ -618,6 +619,12 @@ impl World {
         self.packets.push(Packet { sent: self.now, from, to, bytes, fate, arrivals: SmallVec::new() });
         taken
     }
+}
+
+/// Whether all that a host forwards is forwarded without state.
+fn is_stateless(settings: &Settings) -> bool {
+    let domains = &settings.domains;
+    !domains.is_empty() && domains.iter().all(|domain| domain.mode == Mode::Stateless)
 }
 
 fn add_edges(sum: &mut Option<EdgeCounts>, more: &EdgeCounts) {

@@ -29,7 +29,9 @@ type ServerKey<'a> = (HostId, u32, SocketAddr, &'a SmolStr, &'a SmolStr);
 pub(super) fn one_final_answer(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
     let mut arrived: BTreeMap<ServerKey<'_>, &Unit> = BTreeMap::new();
     for invite in traffic.requests(&Method::Invite) {
-        let Some(host) = invite.receiver.filter(|_| !invite.tampered) else { continue };
+        // Who keeps nothing passes on what others answer, and has no answer of its own.
+        let host = invite.receiver.filter(|host| !invite.tampered && !history.hosts[host.0].is_stateless);
+        let Some(host) = host else { continue };
         for arrival in &invite.arrivals {
             let life = history.life_at(host, *arrival);
             arrived.entry((host, life, invite.from, &invite.branch, &invite.call_id)).or_insert(invite);
