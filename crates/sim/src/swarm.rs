@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use dialtone_roles::EdgeCounts;
 use dialtone_roles::io::{Command, Play};
-use dialtone_roles::settings::{Foreign, Mode, NextHops};
+use dialtone_roles::settings::{Destination, Foreign, Group, Member, Mode, NextHops, Strategy};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
+use smol_str::SmolStr;
 
 use crate::agent::Agent;
 use crate::checkers::{CHECKERS, Traffic};
@@ -24,6 +25,10 @@ use crate::random::Random;
 use crate::store::Service;
 use crate::world::{HostId, World};
 
+mod sights;
+
+use sights::Sights;
+
 /// From so many seeds on, everything that can happen must have happened.
 pub const COVERING_SEEDS: u64 = 500;
 /// One seed in so many is run twice, to see that it is the same run.
@@ -34,6 +39,8 @@ pub const NO_PANIC: &str = "nothing panics";
 pub const SAME_RUN: &str = "the same seed is the same run";
 /// How long a world may take to come to rest.
 const REST: Duration = Duration::from_secs(7_200);
+/// Groups of each domain.
+const GROUPS: [&str; 2] = ["team", "everybody"];
 /// Proxies in front of one server: with it a chain of four.
 const EDGES_MAX: u64 = 3;
 /// The users of each domain.
@@ -68,6 +75,8 @@ pub struct Outcome {
     pub edges: Option<EdgeCounts>,
     /// Datagrams sent.
     pub packets: usize,
+    /// What was seen.
+    pub sights: Sights,
 }
 
 /// Runs a seed and judges it; a panic is a finding.
@@ -85,6 +94,7 @@ pub fn judge_run(seed: u64, run: fn(u64) -> History) -> Outcome {
             faults: FaultCounts::default(),
             edges: None,
             packets: 0,
+            sights: Sights::default(),
         };
     };
     let mut outcome = judge_history(seed, &history);
@@ -105,7 +115,8 @@ pub fn judge_history(seed: u64, history: &History) -> Outcome {
         findings.extend(verdict.findings.into_iter().map(|finding| (checker.name, finding)));
     }
     let (faults, edges) = (history.faults, history.edges.clone());
-    Outcome { seed, findings, judged, faults, edges, packets: history.packets.len() }
+    let sights = Sights::of(history, &GROUPS);
+    Outcome { seed, findings, judged, faults, edges, packets: history.packets.len(), sights }
 }
 
 /// What many seeds led to.
@@ -123,6 +134,8 @@ pub struct Report {
     pub edges: Option<EdgeCounts>,
     /// How many things each checker judged.
     pub judged: Vec<u64>,
+    /// What was seen.
+    pub sights: Sights,
     /// The seeds that failed, with their first finding.
     pub failed: BTreeMap<u64, (&'static str, String)>,
 }
@@ -134,6 +147,7 @@ impl Report {
         self.packets += outcome.packets;
         self.twice += u64::from(outcome.seed.is_multiple_of(TWICE));
         self.faults.add(&outcome.faults);
+        self.sights.add(&outcome.sights);
         match (&mut self.edges, &outcome.edges) {
             (Some(sum), Some(more)) => sum.add(more),
             (sum, Some(more)) => *sum = Some(more.clone()),
@@ -154,6 +168,11 @@ impl Report {
         for (fault, count) in self.faults.iter() {
             if count == 0 {
                 gaps.push(format!("fault `{fault}` never fired"));
+            }
+        }
+        for (sight, count) in self.sights.iter() {
+            if count == 0 {
+                gaps.push(format!("`{sight}` was never seen"));
             }
         }
         for (checker, judged) in CHECKERS.iter().zip(&self.judged) {
@@ -178,6 +197,10 @@ impl Report {
         let _ = writeln!(out, "{} seeds, {} run twice, {} datagrams", self.seeds, self.twice, self.packets);
         let _ = writeln!(out, "\nfaults:");
         for (name, count) in self.faults.iter() {
+            let _ = writeln!(out, "{count:>10}  {name}");
+        }
+        let _ = writeln!(out, "\nseen:");
+        for (name, count) in self.sights.iter() {
             let _ = writeln!(out, "{count:>10}  {name}");
         }
         let _ = writeln!(out, "\narrows of the four figures:");
@@ -268,6 +291,9 @@ impl Plan {
             let mut settings = server_settings(&domain, address, shards);
             settings.foreign = Foreign::Authenticated;
             settings.authenticate = self.random.chance(850);
+            settings.proxy.recurse = self.random.chance(500);
+            settings.registrar.path_unasked = self.random.chance(800);
+            settings.groups = self.groups(&domain);
             let host = self.world.add_host(&domain, settings, Some(Habits::NONE));
             self.world.store.add_name(&domain, address.ip());
             for user in USERS {
@@ -275,6 +301,42 @@ impl Plan {
             }
             self.servers.push((host, address, domain));
         }
+    }
+
+    /// Groups of users, of one another and of strangers: some ring all at once, some one after the other.
+    fn groups(&mut self, domain: &str) -> Vec<Group> {
+        let mut groups = Vec::new();
+        for (number, name) in GROUPS.iter().enumerate() {
+            let mut members = Vec::new();
+            for _ in 0..1 + self.random.below(4) {
+                let destination = match self.random.below(10) {
+                    0 => Destination::Group(SmolStr::new_static(GROUPS[1 - number])),
+                    1 => Destination::User(format!("sip:nobody@{domain}").into()),
+                    _ => {
+                        let user = self.random.choose(USERS).copied().unwrap_or_default();
+                        Destination::User(format!("sip:{user}@{domain}").into())
+                    }
+                };
+                let delay =
+                    if self.random.chance(300) { seconds(self.random.below(6)) } else { Duration::ZERO };
+                let ring = self.random.chance(600).then(|| seconds(1 + self.random.below(10)));
+                members.push(Member { destination, delay, ring });
+            }
+            let strategy = if self.random.chance(500) { Strategy::All } else { Strategy::InTurn };
+            let otherwise = self.random.chance(200).then(|| {
+                let user = self.random.choose(USERS).copied().unwrap_or_default();
+                Destination::User(format!("sip:{user}@{domain}").into())
+            });
+            groups.push(Group {
+                name: SmolStr::new_static(name),
+                domain: domain.into(),
+                numbers: vec![SmolStr::new_static(name)],
+                members,
+                strategy,
+                otherwise,
+            });
+        }
+        groups
     }
 
     /// Up to three proxies between the phones and each server, each of a mode of its own.
@@ -391,8 +453,10 @@ impl Plan {
             (1, ..) => "sip:somebody@nowhere.example".to_owned(),
             (2, ..) => format!("sip:{domain}"),
             (3, ..) => format!("sip:echo@{server}"),
-            (4 | 5, ..) => format!("sip:echo@{domain}"),
-            (6..=10, Some(slow), _) => format!("sip:slow@{slow}"),
+            (4, ..) => format!("sip:echo@{domain}"),
+            (5, ..) => format!("sip:team@{domain}"),
+            (6, ..) => format!("sip:everybody@{domain}"),
+            (7..=10, Some(slow), _) => format!("sip:slow@{slow}"),
             (11, _, Some((_, address, _, user))) => format!("sip:{user}@{address}"),
             (_, _, Some((_, _, home, user))) => format!("sip:{user}@{}", self.servers[*home].2),
             _ => format!("sip:alice@{domain}"),
