@@ -116,6 +116,7 @@ impl Call {
             "to": config.to.as_str(),
             "status": report.status.map(|status| status.code()),
             "rang": report.rang,
+            "redirected": report.redirected.iter().map(|uri| uri.as_str()).collect::<Vec<_>>(),
             "answered_after_s": report.answered_after.map(seconds),
             "talk_s": report.talk.map(seconds),
             "ended": report.ended_words().map(|(word, _)| word),
@@ -145,6 +146,9 @@ fn progress_text(progress: Progress, duration: Duration) -> String {
 
 fn report_text(config: &CallConfig, report: &CallReport) -> String {
     let mut out = format!("{}: {}\n", config.to, report.verdict);
+    for uri in &report.redirected {
+        out.push_str(&format!("  was sent elsewhere: {uri}\n"));
+    }
     if let (Some(after), Some(talk)) = (report.answered_after, report.talk) {
         let ended = report.ended_words().map_or("its end was not confirmed", |(_, words)| words);
         out.push_str(&format!(

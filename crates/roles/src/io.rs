@@ -352,6 +352,13 @@ pub enum Event {
         /// The call.
         call: CallHandle,
     },
+    /// A call was sent elsewhere (3xx) and goes there.
+    Redirected {
+        /// The call.
+        call: CallHandle,
+        /// Where to.
+        to: UriBuf,
+    },
     /// The session was changed.
     SessionChanged {
         /// The call.

@@ -23,6 +23,7 @@ mod incoming;
 mod leftover;
 mod options;
 mod outgoing;
+mod redirect;
 mod refusal;
 mod registration;
 mod reoffer;

@@ -60,6 +60,8 @@ pub struct CallReport {
     pub status: Option<Status>,
     /// Whether it rang.
     pub rang: bool,
+    /// Where it was sent by 3xx answers and went, one after the other.
+    pub redirected: Vec<UriBuf>,
     /// From the call to the answer.
     pub answered_after: Option<Duration>,
     /// From the answer to the end.
@@ -107,6 +109,7 @@ pub fn call(
 struct Course {
     begun: Instant,
     call: Option<CallHandle>,
+    redirected: Vec<UriBuf>,
     rang_at: Option<Instant>,
     answered_at: Option<Instant>,
     /// When we hung up.
@@ -122,6 +125,7 @@ impl Course {
         Course {
             begun,
             call: None,
+            redirected: Vec::new(),
             rang_at: None,
             answered_at: None,
             hung_up_at: None,
@@ -166,6 +170,7 @@ impl Course {
             Event::Progress { status, .. } if status.code() > 100 => {
                 self.rang_at.get_or_insert(now);
             }
+            Event::Redirected { to, .. } => self.redirected.push(to.clone()),
             Event::Answered { .. } => {
                 self.answered_at.get_or_insert(now);
             }
@@ -223,6 +228,7 @@ impl Course {
             verdict,
             status,
             rang,
+            redirected: self.redirected,
             answered_after: self.answered_at.map(|at| at.since(self.begun)),
             talk: self.answered_at.zip(ended_at).map(|(from, to)| to.since(from)),
             ended,

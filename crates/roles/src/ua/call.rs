@@ -11,6 +11,7 @@ use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use super::desk::Desk;
+use super::redirect::Redirects;
 use super::session::Session;
 use crate::context::{Context, UaRequest};
 use crate::io::{CallHandle, EndReason, Play};
@@ -92,6 +93,8 @@ pub(super) struct Calling {
     pub(super) answered_by: Option<SmolStr>,
     /// Whom we call, as long as a backup proxy is left to be tried.
     pub(super) again: Option<UriBuf>,
+    /// Where it goes on, once it was sent elsewhere.
+    pub(super) redirects: Option<Box<Redirects>>,
 }
 
 /// An INVITE of the peer that waits.

@@ -9,7 +9,8 @@ use smol_str::{SmolStr, format_smolstr};
 use super::Ua;
 use super::call::{Call, Calling, Stage, Step, Talk};
 use super::deadlines::Wake;
-use super::desk::{Desk, Purpose, end_reason, is_challenge, own_user};
+use super::desk::{Desk, Purpose, Sent, end_reason, is_challenge, own_user};
+use super::redirect::{self, Redirects};
 use super::refusal::{ALLOW, SDP, description_of};
 use super::session::Session;
 use crate::context::{Context, Failure, UaRequest};
@@ -134,15 +135,28 @@ impl Ua {
         handle: CallHandle,
         failure: Failure,
     ) {
+        let cseq = self.desk.requests.get(&request).map(|sent| sent.draft.cseq());
         self.desk.abandon_record(request);
         self.with_call(cx, handle, |call, desk, cx| match &mut call.stage {
             Stage::Cancelling { invite, reason } if *invite == request => Step::End(*reason),
             Stage::Calling(calling) if calling.invite == request => match (failure, calling.again.take()) {
                 (Failure::Overload, _) => Step::End(EndReason::Overload),
                 (_, Some(to)) => call.try_backup(desk, cx, to),
-                (Failure::TimedOut, None) => Step::End(EndReason::NoResponse),
-                (Failure::BadResponse, None) => Step::End(EndReason::Refused(Status::of(502))),
-                (Failure::Transport | Failure::Unresolvable, None) => Step::End(EndReason::TransportFailed),
+                (failure, None) => {
+                    let reason = match failure {
+                        Failure::Overload => EndReason::Overload,
+                        Failure::TimedOut => EndReason::NoResponse,
+                        Failure::BadResponse => EndReason::Refused(Status::of(502)),
+                        Failure::Transport | Failure::Unresolvable => EndReason::TransportFailed,
+                    };
+                    match (calling.redirects.take(), cseq) {
+                        (Some(mut redirects), Some(cseq)) => {
+                            redirects.set_cseq(cseq);
+                            call.try_elsewhere(desk, cx, redirects, reason)
+                        }
+                        _ => Step::End(reason),
+                    }
+                }
             },
             Stage::Calling(_)
             | Stage::Cancelling { .. }
@@ -184,7 +198,13 @@ impl Call {
     }
 
     /// Sends an INVITE (RFC 3261 §13.2.1).
-    fn invite(&mut self, desk: &mut Desk, cx: &mut Context<'_>, draft: Draft, again: Option<UriBuf>) -> Step {
+    pub(super) fn invite(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        draft: Draft,
+        again: Option<UriBuf>,
+    ) -> Step {
         let draft = draft.header(HeaderName::Allow, ALLOW).header(HeaderName::Accept, SDP);
         // RFC 3261 §13.2.1; §20.37: "If empty, it means that no extensions are supported."
         let draft = draft.header(HeaderName::Supported, "");
@@ -204,7 +224,13 @@ impl Call {
                 // RFC 3261 §16.6 step 11: a proxy gives up after Timer C; we give it the time to say so.
                 let over = cx.now + cx.settings.timer_c + cx.settings.timers.transaction_timeout();
                 desk.deadlines.start(Wake::Unanswered(self.handle), over);
-                self.stage = Stage::Calling(Calling { invite, early: Vec::new(), answered_by: None, again });
+                self.stage = Stage::Calling(Calling {
+                    invite,
+                    early: Vec::new(),
+                    answered_by: None,
+                    again,
+                    redirects: None,
+                });
                 Step::Stay
             }
             Err(error) => Step::End(end_reason(error)),
@@ -361,8 +387,15 @@ impl Call {
         {
             return self.try_backup(desk, cx, to);
         }
+        let redirects = redirects_of(cx, calling, sent.as_ref(), response, status);
         let Some(sent) = sent.filter(|_| is_challenge(status)) else {
-            return Step::End(EndReason::Refused(status));
+            return match redirects {
+                // §21.6: who answers with 6xx knows that there is no other place.
+                Some(redirects) if status.class() < 6 => {
+                    self.try_elsewhere(desk, cx, redirects, EndReason::Refused(status))
+                }
+                _ => Step::End(EndReason::Refused(status)),
+            };
         };
         if calling.answered_by.take().is_some()
             && let Some(session) = &mut self.session
@@ -373,9 +406,13 @@ impl Call {
         match desk.retry(cx, sent, response, cseq) {
             Ok(invite) => {
                 calling.invite = invite;
+                calling.redirects = redirects;
                 Step::Stay
             }
-            Err(error) => Step::End(error.end_reason(status)),
+            Err(error) => match redirects {
+                Some(redirects) => self.try_elsewhere(desk, cx, redirects, error.end_reason(status)),
+                None => Step::End(error.end_reason(status)),
+            },
         }
     }
 
@@ -400,6 +437,30 @@ impl Call {
         desk.abandon(cx, *invite);
         Step::End(*reason)
     }
+}
+
+/// Where a call goes on that was refused: what was left, with the contacts of a 3xx.
+fn redirects_of(
+    cx: &Context<'_>,
+    calling: &mut Calling,
+    sent: Option<&Sent>,
+    response: &Message,
+    status: Status,
+) -> Option<Box<Redirects>> {
+    let draft = &sent?.draft;
+    let names_places = redirect::names_places(status);
+    let known = calling.redirects.take();
+    let begin = || {
+        // With a strict router in front the Request-URI is not that of the peer; then it is not known to be tried.
+        let uri = UriBuf::parse(draft.uri()).ok()?;
+        Some(Box::new(Redirects::new(draft, &uri)))
+    };
+    let mut redirects = known.or_else(|| names_places.then(begin).flatten())?;
+    redirects.set_cseq(draft.cseq());
+    if names_places {
+        redirects.add(response, status, cx.settings.limits.branches);
+    }
+    Some(redirects)
 }
 
 impl Desk {

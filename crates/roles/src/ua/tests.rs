@@ -5,5 +5,6 @@ mod callee;
 mod caller;
 mod calls;
 mod random;
+mod redirects;
 mod refusals;
 mod registering;
