@@ -1,4 +1,4 @@
-//! docs/guide/first-hour.md, carried out: its fenced blocks in their order, on two hosts of a LAN.
+//! The pages of docs/guide, carried out: their fenced blocks in their order, on two hosts of a LAN.
 //!
 //! The word after the kind of a block says on which host. A block of a kind that is not known here, or a command, fails
 //! the test, as does a command that ends otherwise than the page says.
@@ -23,14 +23,19 @@ const TONES: [(&str, f64); 2] = [("server", 440.0), ("laptop", 1000.0)];
 #[test]
 fn the_first_hour_goes_as_its_page_says() {
     lab(|lab| {
-        let mut reader = Reader::new(lab);
-        for block in blocks(&page()) {
-            for line in &block.lines {
-                reader.follow(&block.kind, &block.host, line);
-            }
-        }
+        let mut reader = Reader::new(lab, &["laptop"]);
+        reader.carry_out("first-hour.md");
         assert_eq!(reader.heard, ["server", "laptop"], "both phones of the page heard each other");
         assert!(reader.phones.is_empty() && reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
+fn forward_on_busy_goes_as_its_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["alice", "bob", "carol"]);
+        reader.carry_out("forward-on-busy.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
     });
 }
 
@@ -52,9 +57,9 @@ struct Block {
     lines: Vec<String>,
 }
 
-fn page() -> String {
+fn page(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are in the repository");
-    std::fs::read_to_string(root.join("docs/guide/first-hour.md")).expect("the page is there")
+    std::fs::read_to_string(root.join("docs/guide").join(name)).expect("the page is there")
 }
 
 fn blocks(page: &str) -> Vec<Block> {
@@ -91,11 +96,13 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(lab: &'a Lab) -> Reader<'a> {
+    /// The server, and terminals on the other host.
+    fn new(lab: &'a Lab, terminals: &[&'static str]) -> Reader<'a> {
         // The LAN is to be the only network that the server finds.
         system(Command::new("ip").args(["link", "del", "lab0"]));
         let laptop = lab.add_network(1, false);
-        let hosts = BTreeMap::from([("server", laptop.near()), ("laptop", laptop)]);
+        let mut hosts = BTreeMap::from([("server", laptop.near())]);
+        hosts.extend(terminals.iter().map(|terminal| (*terminal, laptop.clone())));
         let tools = lab.path("bin");
         std::fs::create_dir(&tools).expect("a folder of the lab");
         let program = std::fs::canonicalize(dialtone()).expect("the program is there");
@@ -110,6 +117,14 @@ impl<'a> Reader<'a> {
             phones: BTreeMap::new(),
             running: BTreeMap::new(),
             heard: Vec::new(),
+        }
+    }
+
+    fn carry_out(&mut self, name: &str) {
+        for block in blocks(&page(name)) {
+            for line in &block.lines {
+                self.follow(&block.kind, &block.host, line);
+            }
         }
     }
 

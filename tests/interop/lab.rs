@@ -59,6 +59,7 @@ impl Lab {
 }
 
 /// Where a program of a test runs.
+#[derive(Clone)]
 pub(crate) struct Network {
     /// The namespace; none is the lab itself.
     name: Option<String>,

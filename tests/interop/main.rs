@@ -13,6 +13,7 @@ mod bad_streams;
 mod client;
 mod crash;
 mod demo;
+mod forwarding;
 mod guessing;
 mod guide;
 mod kamailio;

@@ -16,6 +16,9 @@ use crate::wav::{Recording, write_tone};
 /// How long a step of a call may take.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Calls that a phone takes at the same time.
+const CALLS: u16 = 4;
+
 /// A running phone, registered at the server.
 pub(crate) struct Phone {
     process: Process,
@@ -47,7 +50,11 @@ impl Phone {
 
     /// The same with this file of accounts.
     pub(crate) fn register_as(lab: &Lab, setup: &Setup<'_>, account: &str) -> Phone {
-        let (mut process, sounds) = Phone::switch_on(lab, setup, account);
+        let (process, sounds) = Phone::switch_on(lab, setup, account, CALLS);
+        Phone::registered(process, sounds, setup)
+    }
+
+    fn registered(mut process: Process, sounds: PathBuf, setup: &Setup<'_>) -> Phone {
         process.wait_for("200 OK", PATIENCE);
         let control = TcpStream::connect((setup.network.theirs, control_port(setup.number)))
             .expect("baresip's ctrl_tcp listens");
@@ -55,19 +62,25 @@ impl Phone {
         Phone { process, control, buffer: Vec::new(), sounds }
     }
 
+    /// The same for a phone that takes one call at a time, and says 486 to the next.
+    pub(crate) fn register_for_one_call(lab: &Lab, setup: &Setup<'_>) -> Phone {
+        let (process, sounds) = Phone::switch_on(lab, setup, &account(setup), 1);
+        Phone::registered(process, sounds, setup)
+    }
+
     /// Starts a phone that is to be refused; returns the line in which it says so.
     pub(crate) fn refused(lab: &Lab, setup: &Setup<'_>) -> String {
-        let (mut process, _) = Phone::switch_on(lab, setup, &account(setup));
+        let (mut process, _) = Phone::switch_on(lab, setup, &account(setup), CALLS);
         process.wait_for("reg: sip:", PATIENCE)
     }
 
-    fn switch_on(lab: &Lab, setup: &Setup<'_>, account: &str) -> (Process, PathBuf) {
+    fn switch_on(lab: &Lab, setup: &Setup<'_>, account: &str, calls: u16) -> (Process, PathBuf) {
         let folder = lab.path(&setup.user.name);
         let sounds = folder.join("sounds");
         std::fs::create_dir_all(&sounds).expect("a folder of the lab");
         let tone = folder.join("tone.wav");
         write_tone(&tone, setup.hertz, 20);
-        let config = config(setup, &tone.display(), &sounds.display());
+        let config = config(setup, calls, &tone.display(), &sounds.display());
         for (file, text) in [("config", config.as_str()), ("accounts", account), ("contacts", "")] {
             std::fs::write(folder.join(file), text).expect("a file of the lab can be written");
         }
@@ -194,11 +207,16 @@ fn control_port(number: u16) -> u16 {
     5200 + number
 }
 
-fn config(setup: &Setup<'_>, tone: &dyn std::fmt::Display, sounds: &dyn std::fmt::Display) -> String {
+fn config(
+    setup: &Setup<'_>,
+    calls: u16,
+    tone: &dyn std::fmt::Display,
+    sounds: &dyn std::fmt::Display,
+) -> String {
     let (number, address) = (setup.number, setup.network.theirs);
     // Without stdio.so, which wants a terminal. aubridge plays to nowhere; sndfile records what was decoded.
     let mut config = format!(
-        "sip_listen {address}:{}\ncall_max_calls 4\naudio_player aubridge,out\naudio_source aufile,{tone}\n\
+        "sip_listen {address}:{}\ncall_max_calls {calls}\naudio_player aubridge,out\naudio_source aufile,{tone}\n\
          audio_alert aufile,{tone}.none\naudio_txmode poll\nausrc_srate 48000\nauplay_srate 48000\n\
          ausrc_channels 1\nauplay_channels 1\nmodule_path /usr/lib/baresip/modules\nsnd_path {sounds}\n\
          ctrl_tcp_listen {address}:{}\nrtp_ports {}-{}\n",
