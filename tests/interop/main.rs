@@ -14,6 +14,7 @@ mod client;
 mod crash;
 mod demo;
 mod forwarding;
+mod groups;
 mod guessing;
 mod guide;
 mod kamailio;

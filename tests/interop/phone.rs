@@ -101,6 +101,11 @@ impl Phone {
         self.command("dial", uri);
     }
 
+    /// Waits until it rings.
+    pub(crate) fn wait_until_it_rings(&mut self) {
+        self.wait_for_event("CALL_INCOMING", PATIENCE);
+    }
+
     /// Waits until it rings, and picks up.
     pub(crate) fn accept(&mut self) {
         self.wait_for_event("CALL_INCOMING", PATIENCE);
