@@ -40,6 +40,15 @@ fn forward_on_busy_goes_as_its_page_says() {
 }
 
 #[test]
+fn the_ring_group_rings_as_its_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["alice", "bob", "carol", "dave"]);
+        reader.carry_out("ring-group.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn blocks_are_found_with_their_kind_and_host() {
     let found = blocks("a\n```sh laptop\nb c\n\nd # exit code 3\n```\n    e\n```keys server\nCtrl-C\n```\n");
     let found: Vec<_> =
@@ -129,6 +138,8 @@ impl<'a> Reader<'a> {
     }
 
     fn follow(&mut self, kind: &str, host: &str, line: &str) {
+        // Behind the host stands the file, where a block is one.
+        let (host, file) = host.split_once(' ').unwrap_or((host, ""));
         assert!(self.hosts.contains_key(host), "no host `{host}` for `{line}`");
         let line = self.words.iter().fold(line.to_owned(), |line, (word, value)| line.replace(word, value));
         assert!(
@@ -137,11 +148,19 @@ impl<'a> Reader<'a> {
         );
         match kind {
             "sh" => self.shell(host, &line),
+            "toml" => self.write(file, &line),
             "accounts" => drop(self.accounts.insert(host.to_owned(), line)),
             "baresip" => self.press(host, &line),
             "keys" if line == "Ctrl-C" => self.interrupt(host),
             _ => panic!("this test can't do `{line}` of a block `{kind} {host}`"),
         }
+    }
+
+    /// Adds a line to a file of the folder that all are in.
+    fn write(&self, file: &str, line: &str) {
+        let path = self.lab.path(file);
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        std::fs::write(&path, format!("{before}{line}\n")).expect("a file of the lab can be written");
     }
 
     fn shell(&mut self, host: &str, line: &str) {
