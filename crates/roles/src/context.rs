@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dialtone_dialog::Draft;
 use dialtone_transaction::{ClientId, ServerId, TransactionLimits, Transactions};
@@ -26,7 +27,7 @@ use crate::random::{self, Random};
 use crate::records::Records;
 use crate::registrar;
 use crate::services::ServiceTable;
-use crate::settings::Settings;
+use crate::settings::{Mode, Settings};
 use crate::text::push_address;
 
 mod client_use;
@@ -85,6 +86,8 @@ pub(crate) struct ServerRecord {
     pub(crate) flow: Flow,
     /// When it came.
     pub(crate) since: Instant,
+    /// How much is remembered of it.
+    pub(crate) mode: Mode,
 }
 
 /// What the roles of one shard share.
@@ -369,10 +372,23 @@ impl Context<'_> {
         if status.is_provisional() || request.method() != Some(&Method::Invite) {
             return;
         }
-        let Some(since) = self.core.servers.get(&server).map(|record| record.since) else { return };
+        let followed = self.core.servers.get(&server).filter(|record| record.mode == Mode::Call);
+        let Some(ServerRecord { since, used_by, .. }) = followed.copied() else { return };
+        let is_own = used_by == ServerUse::Ua;
         let records = self.core.records.as_mut();
-        let record = records.and_then(|records| records.answered(self.now, since, request, status, to_tag));
+        let record =
+            records.and_then(|records| records.answered(self.now, since, request, status, to_tag, is_own));
         self.core.call_recorded(record);
+    }
+
+    /// A 2xx to an INVITE or UPDATE went back: the session of its call runs out after this time, or never.
+    pub(crate) fn record_session(&mut self, request: &Message, to_tag: Option<&str>, seconds: Option<u32>) {
+        let session_end = seconds.map(|seconds| self.now + Duration::from_secs(seconds.into()));
+        if matches!(request.method(), Some(Method::Invite | Method::Update))
+            && let Some(records) = &mut self.core.records
+        {
+            records.refreshed(request, to_tag, session_end);
+        }
     }
 
     /// Responds once and forgets the transaction: nothing is kept and nothing sent again. For those who have proven

@@ -108,6 +108,10 @@ numbers! {
         proxy_contexts,
         /// Calls of the user agent.
         calls,
+        /// INVITEs that are being forwarded and have no final response yet.
+        calls_forwarding,
+        /// Calls between others that were answered and have not ended, in mode `call`.
+        calls_talking,
         /// Bindings of the registrar.
         bindings,
         /// Users who have chosen services.

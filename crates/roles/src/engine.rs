@@ -25,6 +25,7 @@ use crate::location::Location;
 use crate::policy::Decision;
 use crate::proxy::Proxy;
 use crate::proxy::stateless::forward_response;
+use crate::records::Records;
 use crate::route_token::RouteTokens;
 use crate::settings::Settings;
 use crate::ua::{ServerEvent, Ua};
@@ -136,6 +137,8 @@ impl Engine {
             kept_bytes: self.core.transactions.kept_bytes(),
             proxy_contexts: self.proxy.len(),
             calls: self.ua.calls(),
+            calls_forwarding: self.proxy.forwarding(),
+            calls_talking: self.core.records.as_ref().map_or(0, Records::len),
             bindings: self.core.location.len(),
             services: self.core.services.len(),
             queries: self.core.queries.len(),
@@ -175,7 +178,8 @@ impl Engine {
         self.authenticator.free(now, freed)
     }
 
-    /// A page of the calls: first those of the user agent, then INVITEs that the proxy forwards. It looks at `count`
+    /// A page of the calls: first those of the user agent, then INVITEs that the proxy forwards, then calls between
+    /// others that were answered. It looks at `count`
     /// places.
     pub fn calls(&self, from: CallCursor, count: usize) -> Page<ListedCall, CallCursor> {
         match from {
@@ -187,7 +191,13 @@ impl Engine {
             }
             CallCursor::Forwarded(at, id) => {
                 let Page { entries, next } = self.proxy.page(Some((at, id)), count);
-                Page { entries, next: next.map(|(at, id)| CallCursor::Forwarded(at, id)) }
+                let talking = self.core.records.is_some().then_some(CallCursor::Talking(0));
+                Page { entries, next: next.map(|(at, id)| CallCursor::Forwarded(at, id)).or(talking) }
+            }
+            CallCursor::Talking(number) => {
+                let page = self.core.records.as_ref().map(|records| records.page(number, count));
+                let Page { entries, next } = page.unwrap_or(Page { entries: Vec::new(), next: None });
+                Page { entries, next: next.map(CallCursor::Talking) }
             }
         }
     }
@@ -271,6 +281,9 @@ impl Engine {
             self.core.outputs.push_back(Output::Event(crate::io::Event::BindingsChanged { aor, bindings }));
         }
         self.authenticator.handle_timeout(now);
+        while let Some(record) = self.core.records.as_mut().and_then(|records| records.run_out(now)) {
+            self.core.call_recorded(Some(record));
+        }
         let (proxy, mut cx) = self.proxy_and_context(now);
         proxy.handle_timeout(&mut cx);
         let (ua, mut cx) = self.ua_and_context(now);
@@ -304,6 +317,7 @@ impl Engine {
             self.authenticator.poll_timeout(),
             self.proxy.poll_timeout(),
             self.ua.poll_timeout(),
+            self.core.records.as_ref().and_then(Records::poll_timeout),
         ]
         .into_iter()
         .flatten()

@@ -452,6 +452,8 @@ pub enum CallEnd {
     Cancelled,
     /// It was refused, or nobody answered in time (408).
     Refused(Status),
+    /// Its session was not refreshed in time: a side has died (RFC 4028 §8.3).
+    RanOut,
     /// The server ended; the call may go on.
     Stopped,
     /// Nobody saw its end: the call was followed for too long.

@@ -50,7 +50,7 @@ pub enum CallState {
     Calling,
     /// Our user agent rings.
     Ringing,
-    /// Our user agent talks.
+    /// It was answered, by our user agent or by those between whom the proxy has forwarded it.
     Talking,
     /// Our user agent ends it.
     Ending,
@@ -69,7 +69,7 @@ impl CallState {
     }
 }
 
-/// A call that an engine knows of. A proxy keeps nothing of a call that is answered.
+/// A call that an engine knows of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedCall {
     /// How far it is.
@@ -89,6 +89,8 @@ pub enum CallCursor {
     Own(u32),
     /// After the forwarded INVITE with this Timer C and number.
     Forwarded(Instant, u64),
+    /// After the answered call with this number.
+    Talking(u64),
 }
 
 impl CallCursor {
@@ -116,6 +118,12 @@ impl ListedCall {
         let (ours, theirs) = (address(dialog.local()), address(dialog.remote()));
         let (from, to) = if outgoing { (ours, theirs) } else { (theirs, ours) };
         ListedCall { state, call_id: shown(&dialog.id().call_id), from, to }
+    }
+
+    /// A call of which these texts are kept.
+    pub(crate) fn of_texts(state: CallState, call_id: &str, from: &str, to: &str) -> ListedCall {
+        let uri = |text: &str| shown(text.split([';', '?']).next()?);
+        ListedCall { state, call_id: shown(call_id), from: uri(from), to: uri(to) }
     }
 
     /// A call of which no more is known.

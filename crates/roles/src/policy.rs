@@ -14,7 +14,7 @@ use crate::proxy::forward::TOKEN_PARAM;
 use crate::proxy::{Named, Onward, Opens};
 use crate::registrar::canonical_aor;
 use crate::reply::Reply;
-use crate::route_token::{RouteTokens, STATELESS, is_right};
+use crate::route_token::{RouteTokens, is_right, mode_of};
 use crate::settings::{Destination, Domain, Foreign, Methods, Mode, Robot, Settings};
 use crate::star_codes;
 
@@ -123,12 +123,17 @@ impl Decision {
 }
 
 impl Decision {
+    /// How much is remembered of the request.
+    pub(crate) fn mode(&self) -> Mode {
+        match self {
+            Decision::To { onward, .. } | Decision::Route { onward, .. } => onward.mode,
+            _ => Mode::Call,
+        }
+    }
+
     /// Whether the request is forwarded, and nothing of it kept.
     pub(crate) fn is_stateless(&self) -> bool {
-        match self {
-            Decision::To { onward, .. } | Decision::Route { onward, .. } => onward.mode == Mode::Stateless,
-            _ => false,
-        }
+        self.mode() == Mode::Stateless
     }
 }
 
@@ -196,8 +201,7 @@ fn decide_target(
         let onward = Onward { flow: Some(*flow), by_path, receiver, ..onward };
         return Decision::Route { onward, authenticate: false };
     }
-    let mode = if own.is_stateless { Mode::Stateless } else { Mode::Call };
-    let onward = || own.onward(tokens, request, mode);
+    let onward = || own.onward(tokens, request, own.mode);
     let more_routes = request.values(HeaderName::Route).count() > own.count;
     if more_routes {
         return if in_dialog {
@@ -353,8 +357,8 @@ struct OwnRoutes {
     /// One of them carried the token of this call: the request belongs to a dialog that went through us.
     token_is_right: bool,
     local: Option<std::net::SocketAddr>,
-    /// The token is that of a call which is forwarded without state.
-    is_stateless: bool,
+    /// The mode of the call, by its token.
+    mode: Mode,
     /// The flow that the last of them names, other than that by which the request came.
     flow: Option<Named>,
     /// The request belongs to a dialog that went through us.
@@ -374,12 +378,11 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message, came
         own.local = uri.host.ip().map(|ip| std::net::SocketAddr::new(ip, uri.port_or_default()));
         if let Some(token) = uri.params.value(TOKEN_PARAM) {
             // Made once, however many routes a request claims to have: all of ours in one call are alike.
-            let is_stateless = token.starts_with(STATELESS);
-            let mode = if is_stateless { Mode::Stateless } else { Mode::Call };
+            let mode = mode_of(token);
             let made = made.get_or_insert_with(|| tokens.make(request.call_id().unwrap_or(""), mode));
             if is_right(made, token) {
                 own.token_is_right = true;
-                own.is_stateless = is_stateless;
+                own.mode = mode;
             }
         }
         // A call between two phones of ours passes us twice, each time with up to two values.

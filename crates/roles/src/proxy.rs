@@ -33,6 +33,7 @@ mod preferences;
 mod recursion;
 mod responses;
 mod services;
+pub(crate) mod session;
 pub(crate) mod stateless;
 mod target;
 mod tree;
@@ -42,6 +43,7 @@ pub(crate) use flow_token::{FlowTokens, Named, Opens};
 pub(crate) use forward::Onward;
 use preferences::Disposition;
 use services::LegHistory;
+pub(crate) use session::Session;
 pub(crate) use stateless::{Branches, Passing};
 pub(crate) use target::Target;
 pub(crate) use tree::LegId;
@@ -157,6 +159,11 @@ impl Proxy {
         let waits =
             |context: &&ResponseContext| context.is_invite && !context.answered && !context.server_gone;
         self.contexts.values().filter(waits).count()
+    }
+
+    /// How many INVITEs are being forwarded and have no final response.
+    pub(crate) fn forwarding(&self) -> usize {
+        self.timers_c.len()
     }
 
     /// How many requests are being forwarded.

@@ -1,11 +1,12 @@
 //! Call records: who called whom, when, how long, how it ended and why.
 //!
-//! A proxy holds no calls: it forwards requests and forgets them. For the records alone a table keeps, of each call
-//! that was answered, when that was and the tags of its two sides, until a BYE of either is seen. Nothing that is
-//! done to a call depends on it. It is bounded: of a call that is in it for too long, or that gives way to a newer
-//! one, nobody knows how it ended.
+//! A table keeps, of each call in mode `call` that was answered, when that was and the tags of its two sides, until a BYE
+//! of either is seen, or until its session has run out without a refresh (RFC 4028 §8.3): one side has died, and no BYE
+//! will come. We send none ourselves. Nothing that is done to a call depends on the table. It is bounded: of a call that
+//! is in it for too long, or that gives way to a newer one, nobody knows how it ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::time::Duration;
 
 use dialtone_wire::time::Instant;
@@ -14,6 +15,7 @@ use foldhash::fast::FixedState;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::io::{CallEnd, CallRecord};
+use crate::listing::{CallState, ListedCall, Page};
 
 /// Calls of one shard that are followed at most.
 const CALLS_MAX: usize = 100_000;
@@ -33,6 +35,10 @@ struct Talking {
     callee: SmolStr,
     started: Instant,
     answered: Instant,
+    /// Our user agent has it too, and lists it.
+    is_own: bool,
+    /// When its session is over unless it is refreshed.
+    session_end: Option<Instant>,
 }
 
 /// The calls of one shard that somebody talks in.
@@ -41,13 +47,17 @@ pub(crate) struct Records {
     calls: HashMap<SmolStr, Talking, FixedState>,
     /// Their keys, oldest first.
     order: BTreeMap<u64, SmolStr>,
+    /// When sessions are over.
+    sessions: BTreeSet<(Instant, u64)>,
+    /// How many of them our user agent has too.
+    own: usize,
     next: u64,
 }
 
 impl Records {
     pub(crate) fn new(seed: u64) -> Records {
         let calls = HashMap::with_hasher(FixedState::with_seed(seed));
-        Records { calls, order: BTreeMap::new(), next: 0 }
+        Records { calls, order: BTreeMap::new(), sessions: BTreeSet::new(), own: 0, next: 0 }
     }
 
     /// The final response to an INVITE that began at `started`; gives the record of a call that it ends, or of one
@@ -59,6 +69,7 @@ impl Records {
         invite: &Message,
         status: Status,
         to_tag: Option<&str>,
+        is_own: bool,
     ) -> Option<CallRecord> {
         if !matches!(invite.to_tag(), Ok(None)) || matches!(status.code(), 401 | 407) {
             return None;
@@ -91,9 +102,69 @@ impl Records {
         self.next += 1;
         let number = self.next;
         self.order.insert(number, key.clone());
-        let talking = Talking { number, caller_tag, call_id, caller, callee, started, answered: now };
+        let (answered, session_end) = (now, None);
+        let talking =
+            Talking { number, caller_tag, call_id, caller, callee, started, answered, is_own, session_end };
+        self.own += usize::from(is_own);
         self.calls.insert(key, talking);
         gone
+    }
+
+    /// How many calls somebody talks in, but for those of our user agent.
+    pub(crate) fn len(&self) -> usize {
+        self.calls.len() - self.own
+    }
+
+    /// The first `count` calls after this one, but for those of our user agent.
+    pub(crate) fn page(&self, after: u64, count: usize) -> Page<ListedCall, u64> {
+        let mut rest = self.order.range((Bound::Excluded(after), Bound::Unbounded));
+        let seen: Vec<_> = rest.by_ref().take(count.max(1)).collect();
+        let calls = seen.iter().filter_map(|(_, key)| self.calls.get(*key)).filter(|call| !call.is_own);
+        let entries = calls
+            .map(|call| ListedCall::of_texts(CallState::Talking, &call.call_id, &call.caller, &call.callee))
+            .collect();
+        Page { entries, next: rest.next().and(seen.last()).map(|(number, _)| **number) }
+    }
+
+    /// A 2xx to an INVITE or UPDATE of a call went back: its session is over at this time (RFC 4028 §8.2), or does not
+    /// run out any more.
+    pub(crate) fn refreshed(
+        &mut self,
+        request: &Message,
+        to_tag: Option<&str>,
+        session_end: Option<Instant>,
+    ) {
+        let (Ok(call_id), Ok(Some(from)), Some(to)) = (request.call_id(), request.from_tag(), to_tag) else {
+            return;
+        };
+        if session_end.is_none() && self.sessions.is_empty() {
+            return;
+        }
+        let Some(call) = self.calls.get_mut(&key(call_id, from, to)) else { return };
+        let number = call.number;
+        let before = std::mem::replace(&mut call.session_end, session_end);
+        before.map(|at| self.sessions.remove(&(at, number)));
+        session_end.map(|at| self.sessions.insert((at, number)));
+    }
+
+    /// When the next session is over.
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.sessions.first().map(|(at, _)| (*at, "session"))
+    }
+
+    /// The record of a call whose session is over; call until `None`.
+    pub(crate) fn run_out(&mut self, now: Instant) -> Option<CallRecord> {
+        let (_, number) = *self.sessions.first().filter(|(at, _)| *at <= now)?;
+        let call = self.order.get(&number).cloned().and_then(|key| self.forget(&key))?;
+        Some(call.record(now, CallEnd::RanOut))
+    }
+
+    fn forget(&mut self, key: &SmolStr) -> Option<Talking> {
+        let call = self.calls.remove(key)?;
+        self.order.remove(&call.number);
+        call.session_end.map(|at| self.sessions.remove(&(at, call.number)));
+        self.own -= usize::from(call.is_own);
+        Some(call)
     }
 
     /// A BYE; gives the record of the call that it ends.
@@ -102,8 +173,7 @@ impl Records {
         else {
             return None;
         };
-        let call = self.calls.remove(&key(call_id, from, to))?;
-        self.order.remove(&call.number);
+        let call = self.forget(&key(call_id, from, to))?;
         let end = if call.caller_tag == from { CallEnd::Caller } else { CallEnd::Callee };
         let reason = bye.value(HeaderName::Reason).and_then(|value| std::str::from_utf8(value).ok());
         Some(CallRecord { reason: reason.map(cut), ..call.record(now, end) })
@@ -111,8 +181,8 @@ impl Records {
 
     /// The record of the oldest call, which goes on without us; call until `None` when the server ends.
     pub(crate) fn stopped(&mut self, now: Instant) -> Option<CallRecord> {
-        let (_, key) = self.order.pop_first()?;
-        self.calls.remove(&key).map(|call| call.record(now, CallEnd::Stopped))
+        let key = self.order.first_key_value()?.1.clone();
+        self.forget(&key).map(|call| call.record(now, CallEnd::Stopped))
     }
 
     fn make_room(&mut self, now: Instant) -> Option<CallRecord> {
@@ -121,8 +191,8 @@ impl Records {
         if !is_old && self.calls.len() < CALLS_MAX {
             return None;
         }
-        let (_, key) = self.order.pop_first()?;
-        self.calls.remove(&key).map(|call| call.record(now, CallEnd::Unknown))
+        let key = key.clone();
+        self.forget(&key).map(|call| call.record(now, CallEnd::Unknown))
     }
 }
 
@@ -167,7 +237,14 @@ mod tests {
     }
 
     fn answer(records: &mut Records, now: u64, call_id: &str, code: u16) -> Option<CallRecord> {
-        records.answered(at(now), at(now.saturating_sub(3)), &invite(call_id), Status::of(code), Some("b"))
+        records.answered(
+            at(now),
+            at(now.saturating_sub(3)),
+            &invite(call_id),
+            Status::of(code),
+            Some("b"),
+            false,
+        )
     }
 
     #[test]
@@ -201,7 +278,7 @@ mod tests {
         let cancelled = answer(&mut records, 10, "c", 487).expect("a record");
         assert_eq!((cancelled.end, cancelled.answered), (CallEnd::Cancelled, None));
         let again = message("INVITE", "c", "a", ";tag=b", "");
-        assert_eq!(records.answered(at(1), at(1), &again, Status::of(488), Some("b")), None);
+        assert_eq!(records.answered(at(1), at(1), &again, Status::of(488), Some("b"), false), None);
     }
 
     #[test]
@@ -216,5 +293,47 @@ mod tests {
         assert_eq!(stopped.iter().map(|r| r.call_id.as_str()).collect::<Vec<_>>(), ["young", "younger"]);
         assert!(stopped.iter().all(|record| record.end == CallEnd::Stopped));
         assert!(records.calls.is_empty() && records.order.is_empty());
+    }
+
+    #[test]
+    fn a_call_whose_session_runs_out_is_over_and_a_refresh_by_either_side_puts_that_off() {
+        let mut records = Records::new(1);
+        for call_id in ["c", "d", "e"] {
+            answer(&mut records, 10, call_id, 200);
+            records.refreshed(&invite(call_id), Some("b"), Some(at(100)));
+        }
+        // The callee refreshes one, the caller switches the timer of another off.
+        let from_callee = message("UPDATE", "c", "b", ";tag=a", "");
+        records.refreshed(&from_callee, Some("a"), Some(at(150)));
+        records.refreshed(&message("INVITE", "d", "a", ";tag=b", ""), Some("b"), None);
+        records.refreshed(&message("UPDATE", "nobody's", "a", ";tag=b", ""), Some("b"), Some(at(20)));
+        assert_eq!((records.poll_timeout(), records.run_out(at(99))), (Some((at(100), "session")), None));
+        let over = records.run_out(at(100)).expect("one is over");
+        assert_eq!((over.call_id.as_str(), over.end, over.ended), ("e", CallEnd::RanOut, at(100)));
+        assert_eq!(records.run_out(at(149)), None);
+        assert_eq!(records.run_out(at(150)).map(|record| record.call_id), Some("c".into()));
+        assert_eq!((records.poll_timeout(), records.len()), (None, 1));
+        assert!(records.bye(at(200), &message("BYE", "d", "b", ";tag=a", "")).is_some());
+        assert!(records.order.is_empty() && records.sessions.is_empty());
+    }
+
+    #[test]
+    fn the_list_has_each_call_once_page_by_page() {
+        let mut records = Records::new(1);
+        for number in 0..5 {
+            let (now, is_own) = (at(number), number == 2);
+            let call = invite(&format!("call-{number}"));
+            records.answered(now, now, &call, Status::of(200), Some("b"), is_own);
+        }
+        let (mut seen, mut after) = (Vec::new(), Some(0));
+        while let Some(number) = after {
+            let Page { entries, next } = records.page(number, 2);
+            seen.extend(entries.into_iter().filter_map(|call| call.call_id));
+            after = next;
+        }
+        assert_eq!(
+            (seen, records.len()),
+            (["call-0", "call-1", "call-3", "call-4"].map(SmolStr::new).to_vec(), 4)
+        );
     }
 }

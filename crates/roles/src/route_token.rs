@@ -10,8 +10,20 @@ use crate::gruu::GruuKeys;
 use crate::proxy::{Branches, FlowTokens};
 use crate::settings::{Mode, Secret};
 
-/// How the token of a stateless call begins: no hexadecimal digit.
-pub(crate) const STATELESS: char = 's';
+/// How the token of a call begins: no hexadecimal digit, and nothing in mode `call`.
+const fn beginning(mode: Mode) -> Option<char> {
+    match mode {
+        Mode::Stateless => Some('s'),
+        Mode::Transaction => Some('t'),
+        Mode::Call => None,
+    }
+}
+
+/// The mode that a token names.
+pub(crate) fn mode_of(token: &str) -> Mode {
+    let begins = |mode: &Mode| beginning(*mode).is_some_and(|letter| token.starts_with(letter));
+    [Mode::Stateless, Mode::Transaction].into_iter().find(begins).unwrap_or(Mode::Call)
+}
 
 /// Makes and checks tokens with one key.
 #[derive(Clone)]
@@ -38,20 +50,19 @@ impl RouteTokens {
         }
     }
 
-    /// The token for a call. That of a call which is forwarded without state begins with [`STATELESS`], so that the
-    /// requests of its dialog are forwarded in the same way.
+    /// The token for a call. It names the mode, so that the requests of its dialog are forwarded in the same one.
     pub(crate) fn make(&self, call_id: &str, mode: Mode) -> SmolStr {
         let mut mac = self.keyed.clone();
         mac.update(call_id.as_bytes());
-        let is_stateless = mode == Mode::Stateless;
-        if is_stateless {
+        let beginning = beginning(mode);
+        if let Some(letter) = beginning {
             // No Call-ID holds a zero byte.
-            mac.update(&[0]);
+            mac.update(&[0, u8::try_from(letter).unwrap_or(0)]);
         }
         let hash = mac.finalize().into_bytes();
         let digits = hash[..8].iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let digits = digits.map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]));
-        is_stateless.then_some(STATELESS).into_iter().chain(digits).collect()
+        beginning.into_iter().chain(digits).collect()
     }
 }
 
@@ -75,11 +86,13 @@ mod tests {
         let (one, two) = (RouteTokens::new(&Secret([1; 32])), RouteTokens::new(&Secret([2; 32])));
         let token = one.make("call", Mode::Call);
         assert_eq!(token.len(), 16);
-        assert!(is_right(&one.make("call", Mode::Transaction), &token));
         assert!(!is_right(&one.make("other", Mode::Call), &token));
         assert!(!is_right(&two.make("call", Mode::Call), &token));
         assert!(!is_right(&one.make("call", Mode::Call), ""));
-        let stateless = one.make("call", Mode::Stateless);
-        assert!(stateless.strip_prefix(STATELESS).is_some_and(|rest| rest.len() == 16 && rest != token));
+        for mode in [Mode::Stateless, Mode::Transaction, Mode::Call] {
+            assert_eq!(mode_of(&one.make("call", mode)), mode);
+        }
+        let other = one.make("call", Mode::Stateless);
+        assert!(!is_right(&other[1..], &token), "another mode is not made of it by a letter");
     }
 }

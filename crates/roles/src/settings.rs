@@ -13,8 +13,10 @@ pub mod dial_plan;
 mod digest;
 
 pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
+mod calls;
 mod mode;
 
+pub use calls::CallSettings;
 pub use mode::{Mode, NextHops};
 mod services;
 
@@ -60,6 +62,8 @@ pub struct Settings {
     pub timer_c: Duration,
     /// Proxy.
     pub proxy: ProxySettings,
+    /// Calls that are followed.
+    pub calls: CallSettings,
     /// Registrar.
     pub registrar: RegistrarSettings,
     /// Whether a REGISTER that changes bindings is granted only when its owner has journalled them
@@ -344,6 +348,7 @@ impl Settings {
             codecs: AudioCodec::ALL.to_vec(),
             timers: Timers::default(),
             timer_c: Duration::from_secs(181),
+            calls: CallSettings::default(),
             proxy: ProxySettings::default(),
             registrar: RegistrarSettings::default(),
             journal: false,

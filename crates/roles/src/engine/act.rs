@@ -13,9 +13,11 @@ use crate::context::ServerUse;
 use crate::date;
 use crate::io::{Event, Output, Query, QueryId};
 use crate::policy::Decision;
+use crate::proxy::Onward;
+use crate::proxy::session::{self, TooSmall};
 use crate::queries::Waiting;
 use crate::registrar::{self, EXTENSIONS, Grant, Granted, Registered, Registration};
-use crate::settings::{Listener, Robot, Settings};
+use crate::settings::{Listener, Mode, Robot, Settings};
 
 impl Engine {
     /// Hands a request to its role. If it asked for a password, the password was right.
@@ -35,7 +37,8 @@ impl Engine {
             Decision::Robot { robot, .. } => self.give_to_ua(now, &arrived, Some(robot)),
             Decision::StarCode { .. } => self.star_code(now, arrived),
             Decision::To { destination, onward, .. } => {
-                let (destination, onward) = (destination.clone(), onward.clone());
+                let destination = destination.clone();
+                let Some(onward) = self.watch_session(now, &arrived, onward) else { return };
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, Some(destination));
             }
@@ -47,12 +50,30 @@ impl Engine {
                 });
             }
             Decision::Route { onward, .. } => {
-                let onward = onward.clone();
+                let Some(onward) = self.watch_session(now, &arrived, onward) else { return };
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, None);
             }
             Decision::Refuse(_) | Decision::BadExtension | Decision::ServerItself => {
                 unreachable!("answered without a transaction, before the request arrived here")
+            }
+        }
+    }
+
+    /// How a request goes on whose session is watched; `None` when it was refused for its session interval
+    /// (RFC 4028 §8.1).
+    fn watch_session(&mut self, now: Instant, arrived: &Arrived, onward: &Onward) -> Option<Onward> {
+        let onward = onward.clone();
+        if onward.mode != Mode::Call {
+            return Some(onward);
+        }
+        match session::asked(&self.settings.calls, &arrived.request) {
+            Ok(session) => Some(Onward { session, ..onward }),
+            Err(TooSmall(least)) => {
+                self.respond(now, arrived.server, &arrived.request, Status::of(422), |writer| {
+                    writer.number(HeaderName::MinSe, least);
+                });
+                None
             }
         }
     }

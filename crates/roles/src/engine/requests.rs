@@ -18,6 +18,7 @@ use crate::io::{Event, Output};
 use crate::policy::{Decision, decide};
 use crate::proxy::{Onward, forward};
 use crate::reply::Reply;
+use crate::settings::Mode;
 
 /// When to try again after a 503, in seconds.
 const RETRY_AFTER_S: u32 = 10;
@@ -164,7 +165,7 @@ impl Engine {
                 }
             }
         };
-        let Some(server) = self.begin(now, flow, &request) else { return };
+        let Some(server) = self.begin(now, flow, &request, decision.mode()) else { return };
         // Not before: a copy of an INVITE that rings belongs to a call that may still be answered.
         if self.settings.draining && begins_call(&request) {
             // The whole server is about to go: its clients do well to try another one (RFC 3261 §21.5.4).
@@ -218,14 +219,14 @@ impl Engine {
     }
 
     /// Begins a server transaction; `None` when the request repeats one, or is refused because there are too many.
-    fn begin(&mut self, now: Instant, flow: Flow, request: &Message) -> Option<ServerId> {
+    fn begin(&mut self, now: Instant, flow: Flow, request: &Message, mode: Mode) -> Option<ServerId> {
         let via = request.via().ok()?;
         let back = response_flow(flow, via.response_address(flow.remote));
         match self.core.transactions.receive_request(now, back, request) {
             Received::New(server) => {
                 self.core
                     .servers
-                    .insert(server, ServerRecord { used_by: ServerUse::Engine, flow, since: now });
+                    .insert(server, ServerRecord { used_by: ServerUse::Engine, flow, since: now, mode });
                 Some(server)
             }
             Received::Absorbed | Received::Ack(_) | Received::Malformed(_) => None,
@@ -251,7 +252,7 @@ impl Engine {
             }
             return self.respond_stateless(&cancel, flow, Status::of(481), |_| ());
         };
-        let Some(server) = self.begin(now, flow, &cancel) else { return };
+        let Some(server) = self.begin(now, flow, &cancel, Mode::Transaction) else { return };
         let tag = self.tag_of_cancelled(invite, &cancel);
         let mut cx = self.context(now);
         cx.respond(server, &cancel, Status::of(200), Some(&tag), |_| (), None);

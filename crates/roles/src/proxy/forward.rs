@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
-use crate::proxy::{Opens, Target};
+use crate::proxy::{Opens, Session, Target};
 use crate::random;
 use crate::settings::Mode;
 use crate::text::push_address;
@@ -48,6 +48,8 @@ pub(crate) struct Onward {
     pub(crate) receiver: Option<SmolStr>,
     /// It belongs to a dialog that was set up through us.
     pub(crate) in_dialog: bool,
+    /// The session interval of the request.
+    pub(crate) session: Option<Session>,
     /// The dial plan asks its sender for no password.
     pub(crate) unasked: bool,
     /// What is answered where the user does not exist, if it is not 404.
@@ -178,6 +180,9 @@ pub(crate) fn build(
     }
     for (name, value) in &target.lines {
         edits.append(name, value);
+    }
+    if let Some(session) = &onward.session {
+        session.edit(&mut edits);
     }
     if let Some(path) = &onward.path {
         edits.push_path(path);

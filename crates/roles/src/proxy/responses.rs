@@ -4,11 +4,13 @@ use dialtone_transaction::ClientId;
 use dialtone_wire::{Edits, HeaderName, Message, Status, Writer};
 
 use super::services::replace_history;
+use super::session;
 use super::{
     ANSWERED_ELSEWHERE, Best, Branch, BranchState, CancelState, ContextId, LegId, Proxy, REFUSED_FOR_ALL,
     ResponseContext, Target, is_challenge,
 };
 use crate::context::Context;
+use crate::settings::Mode;
 
 /// When to try again after a 500 of our own, in seconds.
 const RETRY_AFTER_S: u32 = 5;
@@ -204,12 +206,25 @@ impl ResponseContext {
 
     /// Sends a response back without our Via (§16.7 step 3 and 9).
     fn send_back(&mut self, cx: &mut Context<'_>, status: Status, response: &Message) {
+        let refreshes = status.is_success() && self.onward.mode == Mode::Call;
+        let session = self.onward.session.as_ref().filter(|_| refreshes);
+        let inserted = session.and_then(|session| session.insert(response));
+        let granted = refreshes.then(|| session::granted(session, response)).flatten();
         let history = self.history_back(cx.settings, response);
         let mut edits = Edits::new();
         if let Some(values) = &history {
             replace_history(&mut edits, values);
         }
+        if let Some(inserted) = &inserted {
+            edits.append("Session-Expires", inserted);
+            if !response.has_token(HeaderName::Require, "timer") {
+                edits.append("Require", "timer");
+            }
+        }
         self.send_edited(cx, status, response, edits);
+        if refreshes {
+            cx.record_session(&self.request, response.to_tag().ok().flatten(), granted);
+        }
     }
 
     fn send_edited(

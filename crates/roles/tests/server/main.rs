@@ -1,5 +1,6 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
+mod calls;
 mod domains;
 mod draining;
 mod flows;

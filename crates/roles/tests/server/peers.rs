@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dialtone_dialog::digest::{
     Attempt, DigestClient, OutgoingRequest, Secret as DigestSecret, Side, StoredCredential,
 };
-use dialtone_roles::io::{Answer, Input, Output, Query, QueryId};
+use dialtone_roles::io::{Answer, CallRecord, Event, Input, Output, Query, QueryId};
 use dialtone_roles::settings::{Domain, Listener, Robot, RobotKind, Secret};
 use dialtone_roles::{Engine, Settings, turn};
 use dialtone_wire::auth::Challenge;
@@ -28,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) held: Vec<(QueryId, Answer)>,
     /// Host names that are asked for.
     pub(crate) names: Vec<(QueryId, String)>,
+    /// What became of calls.
+    pub(crate) records: Vec<CallRecord>,
 }
 
 pub(crate) fn settings() -> Settings {
@@ -54,12 +56,13 @@ impl Server {
             holds_answers: false,
             held: Vec::new(),
             names: Vec::new(),
+            records: Vec::new(),
         }
     }
 
     pub(crate) fn input(&mut self, input: Input) {
         let mut queries = Vec::new();
-        let (sent, names) = (&mut self.sent, &mut self.names);
+        let (sent, names, records) = (&mut self.sent, &mut self.names, &mut self.records);
         self.next = turn(&mut self.engine, self.now, input, |output| match output {
             Output::Transmit(transmit) => {
                 let message = Message::parse(transmit.bytes, &Limits::default()).unwrap();
@@ -67,6 +70,7 @@ impl Server {
                 sent.push((transmit.flow.remote.to_string(), message));
             }
             Output::Query(id, Query::Credential { domain, user }) => queries.push((id, domain, user)),
+            Output::Event(Event::CallRecorded(record)) => records.push(*record),
             Output::Query(id, Query::Resolve { host }) => names.push((id, host.to_string())),
             Output::Query(..) | Output::Notice { .. } | Output::Media(_) | Output::Event(_) => {}
             other => panic!("unexpected {other:?}"),
