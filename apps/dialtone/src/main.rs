@@ -1,6 +1,7 @@
 //! The `dialtone` program: reads arguments, calls the node, prints what it says.
 
 mod call;
+mod calls;
 mod check;
 mod demo;
 mod exit;
@@ -52,6 +53,8 @@ enum Command {
     Block(manage::Block),
     /// Frees an address or a user that the running server has blocked, or holds off for wrong passwords.
     Unblock(manage::Unblock),
+    /// Lists the calls that are going on, and those that have ended.
+    Calls(calls::Calls),
     /// Makes the running server read its settings file again.
     Reload(manage::Reload),
     /// Tells all problems of a settings file, each with its line and what to do about it.
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::User(user) => user.run(),
         Command::Forward(forward) => forward.run(),
+        Command::Calls(calls) => calls.run(),
         Command::Status(status) => status.run(),
         Command::Reload(reload) => reload.run(),
         Command::Block(block) => block.run(),

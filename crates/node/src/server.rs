@@ -141,7 +141,11 @@ impl Server {
         let secret = Secret(store.secret()?);
         let settings = resolved.settings(0, secret, clock::unix_start_s(), listeners);
         let journal = store.journal()?.filter(|_| resolved.store.journal);
-        let journal = journal.map(|store| JournalParts { store, batch: resolved.store.batch });
+        let journal = journal.map(|store| JournalParts {
+            store,
+            batch: resolved.store.batch,
+            keep_records: resolved.store.keep_records,
+        });
         let running = Running::start(NodeParts {
             settings,
             users: Users::new(users),

@@ -18,6 +18,7 @@ pub use folder::{DATABASE_NAME, Folder};
 pub use journal::JournalStore;
 pub(crate) use journal::{JournalCounts, JournalParts, JournalSender, JournalWord, divided, start};
 pub use memory::MemoryStore;
+pub use records::StoredCall;
 pub(crate) use services::OfUser;
 pub use sqlite::{SCHEMA_VERSION, SqliteStore};
 
@@ -92,6 +93,14 @@ pub trait Store: Send {
     /// When they can't be kept.
     fn secret(&self) -> Result<[u8; 32], StoreError> {
         Ok(crate::random::seed())
+    }
+
+    /// Calls that have ended, the last one first: the first `limit` before this [`id`](StoredCall::id).
+    ///
+    /// # Errors
+    /// When the engine fails.
+    fn ended_calls(&self, _before: Option<i64>, _limit: usize) -> Result<Vec<StoredCall>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// What bindings and call records are journalled with; `None` where nothing outlives the process.

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::inbox::Sender;
 use crate::shard::Word;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredCall};
 use crate::users::Users;
 
 /// Bytes of a user's name at most.
@@ -124,6 +124,15 @@ impl Subscribers {
     /// The shards that know the users.
     pub(crate) fn shards(&self) -> &[Sender<Word>] {
         &self.shards
+    }
+
+    /// The calls that ended last, before this one.
+    pub(crate) fn ended_calls(
+        &self,
+        before: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<StoredCall>, UserError> {
+        Ok(self.store().as_ref().ok_or(UserError::Ending)?.ended_calls(before, limit)?)
     }
 
     /// Gives the store back: all that comes after this is refused.

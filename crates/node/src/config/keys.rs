@@ -8,7 +8,8 @@ use dialtone_roles::settings::dial_plan::{
     Ambiguous, CallerPattern, Days, DomainPattern, Hours, Pattern, Zone,
 };
 use dialtone_roles::settings::{
-    DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings, Strategy,
+    CallSettings, DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings,
+    Strategy,
 };
 
 use crate::listen::ListenAddress;
@@ -227,6 +228,15 @@ tables! {
         /// The answer for a name that is an alias of several users; with contacts, it tells who they are.
         ambiguous: Ambiguous = Ambiguous::Bare, (), Reload;
     }
+    /// Calls that the proxy follows, those of domains with `mode = "call"` (RFC 4028 §8).
+    "calls", calls: Calls {
+        /// The session interval that is asked for where nobody else does, and to which longer ones are cut: when no
+        /// phone refreshes a session within it, the call counts as over. `"0s"` asks for none and watches those that the
+        /// phones agree on.
+        session_expires: Duration = Duration::ZERO, ms(0, DAY), Reload;
+        /// Shorter session intervals are refused with 422 and this one.
+        session_expires_min: Duration = seconds(CallSettings::default().session_min_s), ms(90 * SECOND, DAY), Reload;
+    }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {
         /// T1, the estimate of the round-trip time: the first retransmission comes after it, giving up after 64 of it.
@@ -329,6 +339,8 @@ tables! {
         journal: bool = true, (), Restart;
         /// How long a registration waits for others, to be journalled and acknowledged together with them.
         batch: Duration = Duration::from_millis(5), ms(0, SECOND), Restart;
+        /// How long records of calls are kept (`dialtone calls` lists them): who called whom, when and for how long.
+        keep_records: Duration = Duration::from_secs(90 * 86_400), ms(SECOND, 3_650 * DAY), Restart;
     }
     /// The Unix socket that `dialtone user`, `status` and `reload` talk to.
     "control", control: Control {

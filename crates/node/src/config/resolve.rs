@@ -8,8 +8,8 @@ use std::time::Duration;
 use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
-    DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings, Limits, Listener, NextHops,
-    ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes, Timers,
+    CallSettings, DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings, Limits,
+    Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes, Timers,
 };
 
 use crate::listen::{ListenAddress, is_public};
@@ -71,6 +71,8 @@ pub struct Resolved {
     pub timer_c: Duration,
     /// The rules of the proxy.
     pub proxy: ProxySettings,
+    /// Calls that are followed.
+    pub calls: CallSettings,
     /// The registrar.
     pub registrar: RegistrarSettings,
     /// Forwarding and do-not-disturb.
@@ -102,6 +104,8 @@ pub struct StoreSettings {
     pub journal: bool,
     /// How long one waits for others to be journalled with.
     pub batch: Duration,
+    /// How long call records are kept.
+    pub keep_records: Duration,
 }
 
 impl Resolved {
@@ -129,6 +133,7 @@ impl Resolved {
             timers: self.timers,
             timer_c: self.timer_c,
             proxy: self.proxy,
+            calls: self.calls,
             registrar: self.registrar,
             forwarding: self.forwarding.clone(),
             star_codes: self.star_codes.clone(),
@@ -235,12 +240,25 @@ impl Config {
             },
             guesses: self.guess_settings(),
             limits: self.limits(),
-            store: StoreSettings { journal: self.store.journal.value, batch: self.store.batch.value },
+            store: StoreSettings {
+                journal: self.store.journal.value,
+                batch: self.store.batch.value,
+                keep_records: self.store.keep_records.value,
+            },
+            calls: self.call_settings(),
             control,
             http: self.http.listen.value.0,
             log_format: self.log.format.value,
             log_level: self.log.level.value,
         })
+    }
+
+    fn call_settings(&self) -> CallSettings {
+        let seconds = |time: &Setting<Duration>| u32::try_from(time.value.as_secs()).unwrap_or(u32::MAX);
+        CallSettings {
+            session_s: Some(seconds(&self.calls.session_expires)).filter(|seconds| *seconds > 0),
+            session_min_s: seconds(&self.calls.session_expires_min),
+        }
     }
 
     fn registrar_settings(&self) -> RegistrarSettings {
@@ -416,12 +434,14 @@ impl Check<'_> {
 
     /// The Expires header counts whole seconds (RFC 3261 §20.19).
     fn whole_seconds(&mut self) {
-        let registrar = &self.config.registrar;
+        let (registrar, calls) = (&self.config.registrar, &self.config.calls);
         let times = [
             ("registrar.expires_min", &registrar.expires_min),
             ("registrar.expires_default", &registrar.expires_default),
             ("registrar.expires_max", &registrar.expires_max),
             ("registrar.flow_timer", &registrar.flow_timer),
+            ("calls.session_expires", &calls.session_expires),
+            ("calls.session_expires_min", &calls.session_expires_min),
         ];
         for (key, time) in times.into_iter().filter(|(_, time)| time.value.subsec_nanos() > 0) {
             let came = Scalar::write(&time.value).trim_matches('"').into();

@@ -164,6 +164,10 @@ fn each_value_arrives_where_it_belongs() {
         [store]
         journal = false
         batch = "0s"
+        keep_records = "2d"
+        [calls]
+        session_expires = "30m"
+        session_expires_min = "2m"
         [control]
         socket = "/run/dialtone.sock"
         [http]
@@ -179,6 +183,8 @@ fn each_value_arrives_where_it_belongs() {
         record_route = false
         [[domain]]
         name = "second.test"
+        mode = "stateless"
+        next_hop = ["sip:10.0.0.2", "sip:b.test:5070;transport=tcp"]
         "#,
     );
     let listen: Vec<String> = resolved.listen.iter().map(ToString::to_string).collect();
@@ -216,12 +222,20 @@ fn rest_of_the_values(resolved: &Resolved) {
         free: Methods(8208), in_dialog: Methods(4) }\n\
         GuessSettings { failures: 3, source_failures: 0, window: 120s, hold: 4s, hold_max: 300s, entries_max: 600 }\n\
         [(\"example.com\", [\"192.0.2.1\", \"[2001:db8::1]\"]), (\"second.test\", [])]\n\
-        StoreSettings { journal: false, batch: 0ns } /run/dialtone.sock Some([::1]:9090) Json Debug";
+        StoreSettings { journal: false, batch: 0ns, keep_records: 172800s } /run/dialtone.sock Some([::1]:9090) Json Debug";
     assert_eq!(got, expected);
     let first = &settings.domains[0];
     assert_eq!(first.service_route, ["<sip:192.0.2.1;lr>", "<sip:edge.test;transport=tcp;lr>"]);
     assert_eq!(first.registrants, ["desk"]);
     assert!(first.leaves_path);
+    let second = &settings.domains[1];
+    let hops: Vec<&str> = second.next_hops.0.iter().map(dialtone_wire::uri::UriBuf::as_str).collect();
+    assert_eq!(
+        (second.mode.word(), hops),
+        ("stateless", vec!["sip:10.0.0.2", "sip:b.test:5070;transport=tcp"])
+    );
+    assert_eq!((first.mode.word(), first.next_hops.is_empty()), ("call", true));
+    assert_eq!((settings.calls.session_s, settings.calls.session_min_s), (Some(1800), 120));
     let limits = settings.limits;
     let numbers = [
         limits.message.message_bytes,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::handler::{Handler, USERS_MAX};
+use super::handler::{Handler, PAGE_MAX, USERS_MAX};
 use super::{SOCKET_NAME, socket};
 use crate::store::{Folder, SqliteStore, StoreError};
 use crate::subscribers::{NamedUser, Put, Subscribers};
@@ -209,6 +209,44 @@ impl Control {
         }
     }
 
+    /// All calls that are going on.
+    ///
+    /// # Errors
+    /// When the server gives no answer.
+    pub fn calls(&mut self) -> Result<Vec<Value>, AskError> {
+        let mut all = Vec::new();
+        let mut after = Value::Null;
+        loop {
+            let mut answer =
+                self.ask(&json!({"schema": 1, "op": "calls", "after": after, "limit": PAGE_MAX}))?;
+            all.extend(entries(&mut answer)?);
+            after = answer["next"].take();
+            if after.is_null() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The calls that ended last, the last one first: docs/manual/calls.md.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn ended_calls(&mut self, count: usize) -> Result<Vec<Value>, AskError> {
+        let mut all: Vec<Value> = Vec::new();
+        let mut before = Value::Null;
+        while all.len() < count {
+            let limit = (count - all.len()).min(PAGE_MAX);
+            let request = json!({"schema": 1, "op": "calls.ended", "before": before, "limit": limit});
+            let mut answer = self.ask(&request)?;
+            all.extend(entries(&mut answer)?);
+            before = answer["next"].take();
+            if before.is_null() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
     /// Makes the server read its settings again; gives its report.
     ///
     /// # Errors
@@ -253,6 +291,13 @@ impl Control {
             }
             _ => Err(AskError::Strange),
         }
+    }
+}
+
+fn entries(answer: &mut Value) -> Result<Vec<Value>, AskError> {
+    match answer["calls"].take() {
+        Value::Array(calls) => Ok(calls),
+        _ => Err(AskError::Strange),
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
 use super::{services, shards};
+use crate::store::StoredCall;
 use crate::subscribers::{NamedUser, Put, Subscribers, UserError, split};
 use crate::{clock, utc};
 
@@ -24,7 +25,7 @@ const HELD_OFF_MAX: usize = 100;
 /// Seconds for which somebody can be blocked: ten years.
 const TIME_S_MAX: u64 = 315_360_000;
 /// Entries of a page at most: what a shard looks at between two messages.
-const PAGE_MAX: usize = 500;
+pub(super) const PAGE_MAX: usize = 500;
 
 /// Reads the settings again; gives what an answer says of it.
 pub(crate) type Reload = Box<dyn Fn() -> Value + Send + Sync>;
@@ -103,6 +104,7 @@ impl Handler {
             Some("status") => self.status()?,
             Some("registrations") => self.registrations(text(request, "after")?, limit(request)?)?,
             Some("calls") => self.calls(text(request, "after")?, limit(request)?)?,
+            Some("calls.ended") => self.ended_calls(request["before"].as_i64(), limit(request)?)?,
             Some("user.put") => self.put_users(request)?,
             Some("user.remove") => {
                 let name = text(request, "name")?.ok_or_else(|| Refused::bad("expected `name`"))?;
@@ -133,7 +135,7 @@ impl Handler {
             Some("unblock") => self.unblock(request)?,
             _ => {
                 return Err(Refused::bad(
-                    "expected `op`: status, registrations, calls, user.put, user.remove, user.list, services.get, \
+                    "expected `op`: status, registrations, calls, calls.ended, user.put, user.remove, user.list, services.get, \
                      services.set, services.list, block, unblock or reload",
                 ));
             }
@@ -189,7 +191,7 @@ impl Handler {
             "shards_silent": silent,
             "users": self.subscribers.list()?.len(),
             "registrations": number("bindings"),
-            "calls": number("calls") + number("proxy_contexts"),
+            "calls": number("calls") + number("calls_forwarding") + number("calls_talking"),
             "held_off": shards::held_off(self.subscribers.shards(), HELD_OFF_MAX),
             "counters": groups,
             "tables": tables,
@@ -241,6 +243,30 @@ impl Handler {
     pub(crate) fn calls(&self, after: Option<&str>, limit: usize) -> Result<Value, Refused> {
         self.facts()?;
         shards::calls(self.subscribers.shards(), after, limit)
+    }
+
+    /// A page of the calls that have ended, the last one first. Works without a server too.
+    fn ended_calls(&self, before: Option<i64>, limit: usize) -> Result<Value, Refused> {
+        let calls = self.subscribers.ended_calls(before, limit)?;
+        let next = calls.last().filter(|_| calls.len() == limit).map(|call| call.id);
+        let time = |unix_ms: i64| utc::rfc3339(u64::try_from(unix_ms).unwrap_or_default() / 1000);
+        let entry = |call: &StoredCall| {
+            let talked_ms = call.answered_unix_ms.map_or(0, |answered| call.ended_unix_ms - answered);
+            json!({
+                "call_id": call.call_id,
+                "from": call.caller,
+                "to": call.callee,
+                "started": time(call.started_unix_ms),
+                "answered": call.answered_unix_ms.map(time),
+                "ended": time(call.ended_unix_ms),
+                "talked_s": talked_ms.max(0) / 1000,
+                "end": call.ended_by,
+                "status": call.status,
+                "reason": call.reason,
+            })
+        };
+        let entries: Vec<Value> = calls.iter().map(entry).collect();
+        Ok(json!({"calls": entries, "next": next}))
     }
 
     fn put_users(&self, request: &Value) -> Result<Value, Refused> {

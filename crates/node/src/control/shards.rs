@@ -180,6 +180,7 @@ fn write_cursor(cursor: CallCursor) -> String {
     match cursor {
         CallCursor::Own(slot) => format!("own.{slot}"),
         CallCursor::Forwarded(at, id) => format!("forwarded.{}.{id}", at.as_nanos()),
+        CallCursor::Talking(number) => format!("talking.{number}"),
     }
 }
 
@@ -189,6 +190,7 @@ fn read_cursor(text: &str) -> Option<CallCursor> {
     }
     match text.split_once('.')? {
         ("own", slot) => slot.parse().ok().map(CallCursor::Own),
+        ("talking", number) => number.parse().ok().map(CallCursor::Talking),
         ("forwarded", rest) => {
             let (at, id) = rest.split_once('.')?;
             Some(CallCursor::Forwarded(Instant::from_nanos(at.parse().ok()?), id.parse().ok()?))
@@ -203,9 +205,12 @@ mod tests {
 
     #[test]
     fn the_place_of_a_page_is_read_as_it_was_written() {
-        for cursor in
-            [CallCursor::START, CallCursor::Own(7), CallCursor::Forwarded(Instant::from_nanos(9), 3)]
-        {
+        for cursor in [
+            CallCursor::START,
+            CallCursor::Own(7),
+            CallCursor::Forwarded(Instant::from_nanos(9), 3),
+            CallCursor::Talking(5),
+        ] {
             assert_eq!(read_cursor(&write_cursor(cursor)), Some(cursor));
         }
         for text in ["own", "own.", "own.x", "forwarded.1", "forwarded.1.x", "other.1"] {

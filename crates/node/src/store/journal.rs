@@ -22,6 +22,7 @@ use dialtone_roles::io::{Answer, CallRecord, QueryId};
 use dialtone_roles::services::Choices;
 use dialtone_roles::settings::Settings;
 use dialtone_roles::shard_of_aor;
+use dialtone_wire::time::Instant;
 use rusqlite::{Connection, TransactionBehavior};
 use smol_str::SmolStr;
 
@@ -39,6 +40,10 @@ const WAITING_MAX: usize = 65_536;
 const BATCH_MAX: usize = 4_096;
 /// Call records that wait for a store that can be written again.
 const UNWRITTEN_MAX: usize = 2_048;
+/// How often it is looked for call records that are too old.
+const DELETION_PERIOD: Duration = Duration::from_secs(600);
+/// The same while there are more of them than are deleted at a time.
+const DELETION_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses-of-record that are given to a shard at a time.
 pub(crate) const PIECE: usize = 1_000;
 
@@ -86,6 +91,8 @@ pub(crate) struct JournalParts {
     pub(crate) store: JournalStore,
     /// How long the first word of a batch waits for others.
     pub(crate) batch: Duration,
+    /// How long call records are kept.
+    pub(crate) keep_records: Duration,
 }
 
 /// What the store thread counted.
@@ -157,6 +164,14 @@ impl JournalStore {
         services::load(&self.connection).map_err(|error| damaged(error, &self.path))
     }
 
+    /// Deletes some of the records of calls that began before this time. True when there may be more.
+    ///
+    /// # Errors
+    /// When the database can't be written.
+    pub(crate) fn delete_records(&mut self, started_before_unix_ms: u64) -> Result<bool, StoreError> {
+        records::delete(&self.connection, started_before_unix_ms).map_err(|error| damaged(error, &self.path))
+    }
+
     /// Keeps what a batch says, all of it or nothing.
     ///
     /// # Errors
@@ -206,8 +221,8 @@ pub(crate) fn start(
 ) -> std::io::Result<(JournalSender, JoinHandle<()>)> {
     let (queue, words) = sync_channel(WAITING_MAX);
     let sender = JournalSender { queue, counts: counts.clone() };
-    let mut thread =
-        JournalThread { parts, settings, shards, counts, is_failing: false, unwritten: VecDeque::new() };
+    let (is_failing, unwritten, deletes_at) = (false, VecDeque::new(), clock::now());
+    let mut thread = JournalThread { parts, settings, shards, counts, is_failing, unwritten, deletes_at };
     let handle = Builder::new().name("store".into()).spawn(move || thread.run(&words))?;
     Ok((sender, handle))
 }
@@ -221,12 +236,22 @@ struct JournalThread {
     is_failing: bool,
     /// Records of batches that could not be written.
     unwritten: VecDeque<Box<CallRecord>>,
+    /// When old records are deleted next.
+    deletes_at: Instant,
 }
 
 impl JournalThread {
     fn run(&mut self, words: &Receiver<JournalWord>) {
         let mut batch = Vec::new();
-        while let Ok(first) = words.recv() {
+        loop {
+            let first = match words.recv_timeout(self.deletes_at.since(clock::now())) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.delete_old_records();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             batch.extend(self.unwritten.drain(..).map(JournalWord::Record));
             batch.push(first);
             let end = clock::now() + self.parts.batch;
@@ -246,6 +271,9 @@ impl JournalThread {
                 }
             }
             self.forget_records();
+            if self.deletes_at <= clock::now() {
+                self.delete_old_records();
+            }
         }
         // What could not be written before gets a last chance.
         let batch: Vec<JournalWord> = self.unwritten.drain(..).map(JournalWord::Record).collect();
@@ -255,6 +283,17 @@ impl JournalThread {
             let lost = if is_written { 0 } else { batch.len() as u64 };
             self.counts.call_records_lost.fetch_add(lost, Ordering::Relaxed);
         }
+    }
+
+    /// Deletes call records whose time is over: some of them now, the rest soon, so that registrations need not wait.
+    fn delete_old_records(&mut self) {
+        let kept_ms = u64::try_from(self.parts.keep_records.as_millis()).unwrap_or(u64::MAX);
+        let before = clock::moment().unix_ms.saturating_sub(kept_ms);
+        let is_more = self.parts.store.delete_records(before).unwrap_or_else(|error| {
+            tracing::warn!(%error, "old call records can't be deleted");
+            false
+        });
+        self.deletes_at = clock::now() + if is_more { DELETION_PAUSE } else { DELETION_PERIOD };
     }
 
     fn count_records(&self, batch: &[JournalWord], is_written: bool) {

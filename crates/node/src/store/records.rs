@@ -1,9 +1,77 @@
 //! Call records in the database.
 
 use dialtone_roles::io::{CallEnd, CallRecord};
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use crate::clock::Moment;
+
+/// Records that are deleted in one transaction at most: registrations wait for it.
+const DELETED_MAX: usize = 10_000;
+
+/// A call that has ended, as it was recorded. Times are milliseconds of Unix time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCall {
+    /// Rises from record to record.
+    pub id: i64,
+    /// Its Call-ID.
+    pub call_id: String,
+    /// The URI of From.
+    pub caller: String,
+    /// The URI of To.
+    pub callee: String,
+    /// When the INVITE came.
+    pub started_unix_ms: i64,
+    /// When it was answered, if it was.
+    pub answered_unix_ms: Option<i64>,
+    /// When it was over.
+    pub ended_unix_ms: i64,
+    /// The word for how it ended.
+    pub ended_by: String,
+    /// The status of a call that was refused.
+    pub status: Option<u16>,
+    /// The Reason header of who ended it.
+    pub reason: Option<String>,
+}
+
+/// The `limit` records before this one, the last one first.
+pub(super) fn page(
+    connection: &Connection,
+    before: Option<i64>,
+    limit: usize,
+) -> rusqlite::Result<Vec<StoredCall>> {
+    let mut select = connection.prepare_cached(
+        "SELECT id, call_id, caller, callee, started_unix_ms, answered_unix_ms, ended_unix_ms, ended_by, status,
+             reason
+         FROM calls WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = select.query_map(params![before.unwrap_or(i64::MAX), limit], |row| {
+        Ok(StoredCall {
+            id: row.get(0)?,
+            call_id: row.get(1)?,
+            caller: row.get(2)?,
+            callee: row.get(3)?,
+            started_unix_ms: row.get(4)?,
+            answered_unix_ms: row.get(5)?,
+            ended_unix_ms: row.get(6)?,
+            ended_by: row.get(7)?,
+            status: row.get(8)?,
+            reason: row.get(9)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Deletes records of calls that began before this time, the oldest first. True when there may be more.
+pub(super) fn delete(connection: &Connection, started_before_unix_ms: u64) -> rusqlite::Result<bool> {
+    let before = i64::try_from(started_before_unix_ms).unwrap_or(i64::MAX);
+    let deleted = connection.execute(
+        "DELETE FROM calls WHERE id IN
+             (SELECT id FROM calls WHERE started_unix_ms < ?1 ORDER BY started_unix_ms LIMIT ?2)",
+        params![before, i64::try_from(DELETED_MAX).unwrap_or(i64::MAX)],
+    )?;
+    Ok(deleted == DELETED_MAX)
+}
 
 /// Adds a record. Its times are those of the clock of the machine as it is now.
 pub(super) fn put(
@@ -22,6 +90,7 @@ pub(super) fn put(
         CallEnd::Callee => ("callee", None),
         CallEnd::Cancelled => ("cancelled", None),
         CallEnd::Refused(status) => ("refused", Some(status.code())),
+        CallEnd::RanOut => ("ran out", None),
         CallEnd::Stopped => ("stopped", None),
         // Ends that are not known here, and that of a call which nobody saw end.
         _ => ("unknown", None),

@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use super::bindings;
 use super::folder::Folder;
 use super::journal::JournalStore;
+use super::records::{self, StoredCall};
 use super::{Store, StoreError, services};
 use crate::clock;
 use crate::subscribers::aor;
@@ -140,6 +141,10 @@ impl Store for SqliteStore {
 
     fn secret(&self) -> Result<[u8; 32], StoreError> {
         self.folder.secret()
+    }
+
+    fn ended_calls(&self, before: Option<i64>, limit: usize) -> Result<Vec<StoredCall>, StoreError> {
+        records::page(&self.connection, before, limit).map_err(|error| damaged(error, &self.path))
     }
 
     fn journal(&self) -> Result<Option<JournalStore>, StoreError> {

@@ -7,6 +7,7 @@ use dialtone_wire::uri::UriBuf;
 use rusqlite::params;
 
 use super::*;
+use crate::store::Store as _;
 use crate::store::{DATABASE_NAME, Folder, SqliteStore};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -232,11 +233,43 @@ fn what_users_chose_is_read_as_it_was_written() {
 }
 
 #[test]
+fn call_records_are_deleted_when_they_are_too_old_and_no_sooner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, mut journal) = open(folder.path());
+    let words: Vec<JournalWord> = (0..10_050)
+        .map(|second| {
+            let at = Instant::from_millis(second * 1_000);
+            JournalWord::Record(Box::new(CallRecord {
+                call_id: "c".into(),
+                caller: "sip:a@a.test".into(),
+                callee: "sip:b@a.test".into(),
+                started: at,
+                answered: None,
+                ended: at,
+                end: dialtone_roles::io::CallEnd::Cancelled,
+                reason: None,
+            }))
+        })
+        .collect();
+    // The clock of the machine: Unix time 20,000 s at the tenth millionth millisecond of the process.
+    journal.write(&moment("b", 20_000_000, 0), &words).expect("written");
+    let left = || store.ended_calls(None, 100_000).expect("a page");
+    let oldest = left().last().expect("a call").started_unix_ms;
+    let before = u64::try_from(oldest).expect("a time") + 10_020_000;
+    // No more than some thousand at a time.
+    assert!(journal.delete_records(before).expect("deleted"));
+    assert_eq!(left().len(), 50);
+    assert!(!journal.delete_records(before).expect("deleted"));
+    let left = left();
+    assert_eq!((left.len(), left.last().map(|call| call.started_unix_ms - oldest)), (30, Some(10_020_000)));
+}
+
+#[test]
 fn call_records_are_kept_with_the_time_of_the_clock() {
     use dialtone_roles::io::CallEnd;
     use dialtone_wire::Status;
     let folder = tempfile::tempdir().expect("a folder");
-    let (_store, mut journal) = open(folder.path());
+    let (store, mut journal) = open(folder.path());
     let record = |end, answered| {
         let (caller, callee) = ("sip:a@a.test".into(), "sip:b@a.test".into());
         let (started, ended) = (Instant::from_millis(1_000), Instant::from_millis(9_000));
@@ -249,6 +282,16 @@ fn call_records_are_kept_with_the_time_of_the_clock() {
         record(CallEnd::Refused(Status::of(486)), None),
     ];
     journal.write(&moment("b", 1_000_000, 0), &words).expect("written");
+    // The last one first, page by page.
+    let page = |before| store.ended_calls(before, 1).expect("a page").pop();
+    let last = page(None).expect("a call");
+    assert_eq!(
+        (last.ended_by.as_str(), last.status, last.caller.as_str()),
+        ("refused", Some(486), "sip:a@a.test")
+    );
+    let first = page(Some(last.id)).expect("another call");
+    assert_eq!((first.answered_unix_ms, first.ended_by.as_str()), (Some(994_000), "callee"));
+    assert_eq!(page(Some(first.id)), None);
     let sql =
         "SELECT started_unix_ms, answered_unix_ms, ended_unix_ms, ended_by, status FROM calls ORDER BY id";
     let mut statement = journal.connection.prepare(sql).expect("a table");
