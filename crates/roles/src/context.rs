@@ -15,6 +15,7 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::uri::{Host, Uri, UriBuf};
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use foldhash::fast::FixedState;
+use smallvec::SmallVec;
 use smol_str::{SmolStr, SmolStrBuilder};
 
 use crate::counters::Counters;
@@ -33,6 +34,9 @@ use crate::text::push_address;
 mod client_use;
 
 pub(crate) use client_use::{ClientUse, UaClient};
+
+/// Calls that one INVITE begins at most, as far as the records follow them: each phone that it rings may answer.
+const ANSWERS_MAX: usize = 16;
 
 /// Names one request of our own user agent, from the first sending until its last response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +83,7 @@ pub(crate) enum ServerUse {
 }
 
 /// What is known of a server transaction beside the transaction itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ServerRecord {
     pub(crate) used_by: ServerUse,
     /// Where the request came from, and to which of our addresses.
@@ -88,6 +92,8 @@ pub(crate) struct ServerRecord {
     pub(crate) since: Instant,
     /// How much is remembered of it.
     pub(crate) mode: Mode,
+    /// The To tags of the calls that it began, for the records: a 2xx that comes again, after the BYE even, begins none.
+    pub(crate) answered: SmallVec<[SmolStr; 1]>,
 }
 
 /// What the roles of one shard share.
@@ -372,9 +378,16 @@ impl Context<'_> {
         if status.is_provisional() || request.method() != Some(&Method::Invite) {
             return;
         }
-        let followed = self.core.servers.get(&server).filter(|record| record.mode == Mode::Call);
-        let Some(ServerRecord { since, used_by, .. }) = followed.copied() else { return };
-        let is_own = used_by == ServerUse::Ua;
+        let followed = self.core.servers.get_mut(&server).filter(|record| record.mode == Mode::Call);
+        let Some(ServerRecord { since, used_by, answered, .. }) = followed else { return };
+        let tag = to_tag.unwrap_or_default();
+        if status.is_success() {
+            if answered.len() >= ANSWERS_MAX || answered.iter().any(|known| known == tag) {
+                return;
+            }
+            answered.push(SmolStr::new(tag));
+        }
+        let (since, is_own) = (*since, *used_by == ServerUse::Ua);
         let records = self.core.records.as_mut();
         let record =
             records.and_then(|records| records.answered(self.now, since, request, status, to_tag, is_own));

@@ -8,6 +8,7 @@ use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::SipUri;
 use dialtone_wire::{HeaderName, Message, Method, Status, refusal};
+use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::stateless::response_flow;
@@ -224,9 +225,16 @@ impl Engine {
         let back = response_flow(flow, via.response_address(flow.remote));
         match self.core.transactions.receive_request(now, back, request) {
             Received::New(server) => {
-                self.core
-                    .servers
-                    .insert(server, ServerRecord { used_by: ServerUse::Engine, flow, since: now, mode });
+                self.core.servers.insert(
+                    server,
+                    ServerRecord {
+                        used_by: ServerUse::Engine,
+                        flow,
+                        since: now,
+                        mode,
+                        answered: SmallVec::new(),
+                    },
+                );
                 Some(server)
             }
             Received::Absorbed | Received::Ack(_) | Received::Malformed(_) => None,
