@@ -35,7 +35,9 @@ pub(crate) fn check() {
     let mut overview = format!("{HEAD}{INTRODUCTION}");
     let mut stale = Vec::new();
     let mut flows: Vec<&Flow> = FLOWS.iter().collect();
-    flows.sort_by_key(|flow| (flow.source, numbers(flow.section)));
+    flows.sort_by_key(|flow| {
+        (flow.source, if flow.source == Source::Deck { Vec::new() } else { numbers(flow.section) })
+    });
     for flow in flows {
         let section = flow.section;
         let (file, origin) = match flow.source {
@@ -49,9 +51,12 @@ pub(crate) fn check() {
     assert!(stale.is_empty(), "stale: {stale:?}: DIALTONE_BLESS=1 cargo test -p dialtone-tests --test flows");
 }
 
-/// `3.10` comes after `3.9`; the slides of the deck stay in their order.
+/// `3.10` comes after `3.9`, an appendix after all sections.
 fn numbers(section: &str) -> Vec<u16> {
-    section.split('.').filter_map(|number| number.parse().ok()).collect()
+    let place = |part: &str| {
+        part.parse().ok().or_else(|| part.bytes().next().map(|letter| 1_000 + u16::from(letter)))
+    };
+    section.split('.').filter_map(place).collect()
 }
 
 fn settle(folder: &std::path::Path, file: &str, text: &str) -> Option<String> {

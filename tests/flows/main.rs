@@ -104,6 +104,9 @@ const FLOWS: &[Flow] = &[
     races::RE_INVITE_AND_BYE,
     races::ACK_AND_BYE,
     races::TWO_RE_INVITES,
+    races::BYE_OVERLAPS,
+    races::FORK,
+    races::FORK_UNANNOUNCED,
     services::ALWAYS,
     services::BUSY,
     services::NO_ANSWER,
@@ -304,6 +307,21 @@ fn rfc_5407_3_2_4_ack_and_bye() {
 #[test]
 fn rfc_5407_3_3_1_two_re_invites() {
     check_race("3.3.1");
+}
+
+#[test]
+fn rfc_5407_appendix_b_bye_overlaps_re_invite() {
+    check_race("B");
+}
+
+#[test]
+fn rfc_5407_appendix_e_two_answers_of_a_fork() {
+    check_race("E.5");
+}
+
+#[test]
+fn rfc_5407_appendix_e_two_answers_unannounced() {
+    check_race("E.6");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_sim::roles::io::{CallHandle, Command, Event, Play};
-use dialtone_sim::{Habits, HostId, Mute, Planned, World, phone_settings, scene};
+use dialtone_sim::{Agent, AgentContext, Habits, HostId, Mute, Planned, World, phone_settings, scene};
 use dialtone_wire::uri::UriBuf;
-use dialtone_wire::{Limits, Message};
+use dialtone_wire::{HeaderName, Limits, Message, Method, Status, Writer};
 
 use crate::fields::{Field, tag};
 use crate::raw::PASSWORD;
@@ -367,6 +367,141 @@ pub(crate) const TWO_RE_INVITES: Flow = Flow {
     },
     ..Flow::RFC_5407
 };
+
+pub(crate) const BYE_OVERLAPS: Flow = Flow {
+    section: "B",
+    title: "BYE Request Overlapping with re-INVITE",
+    text: "Alice's re-INVITE is lost, and she hangs up. Her transaction repeats the INVITE though the call is over; \
+           Bob, for whom it is over too, answers 481, and the transaction acknowledges that.",
+    participants: BOTH,
+    figure: "F1 INVITE: Alice -> Bob, lost\n\
+             F2 BYE: Alice -> Bob\n\
+             F3 200 BYE: Bob -> Alice\n\
+             F4 INVITE: Alice -> Bob, as F1\n\
+             F5 481 INVITE: Bob -> Alice\n\
+             F6 ACK: Alice -> Bob",
+    play: || {
+        let mut race = Race::established();
+        race.from = race.world.packets().len();
+        race.lose_next();
+        race.hold(race.alice);
+        race.hang_up(race.alice);
+        race.rest()
+    },
+    ..Flow::RFC_5407
+};
+
+pub(crate) const FORK: Flow = Flow {
+    section: "E.5",
+    title: "Receiving 1xx and 2xx Responses with Different To Tags (Figure 5)",
+    text: "The INVITE was forked somewhere, and two phones ring: two early dialogs. The first 200 makes the call; that \
+           of the other phone, which comes later, gets its ACK and a BYE of its own. (What is behind the fork is \
+           played by hand; dialog A is Bob's, B is Carol's.)",
+    participants: &[("UAC", ALICE), ("Fork", BOB)],
+    shows: &[
+        ("F3", Field::Contact, "bob@Bob"),
+        ("F4", Field::Contact, "carol@Bob"),
+        ("F6", Field::RequestUri, "bob@Bob"),
+        ("F8", Field::RequestUri, "carol@Bob"),
+        ("F9", Field::RequestUri, "carol@Bob"),
+    ],
+    figure: "F1 INVITE: UAC -> Fork\n\
+             F2 100 INVITE: Fork -> UAC\n\
+             F3 180 INVITE: Fork -> UAC\n\
+             F4 180 INVITE: Fork -> UAC\n\
+             F5 200 INVITE: Fork -> UAC\n\
+             F6 ACK: UAC -> Fork\n\
+             F7 200 INVITE: Fork -> UAC\n\
+             F8 ACK: UAC -> Fork\n\
+             F9 BYE: UAC -> Fork\n\
+             F10 200 BYE: Fork -> UAC",
+    afterwards: HANGS_UP,
+    play: || forked(&[100, 180, 180]),
+    ..Flow::RFC_5407
+};
+
+pub(crate) const FORK_UNANNOUNCED: Flow = Flow {
+    section: "E.6",
+    title: "Receiving 2xx Responses with Different To Tags (Figure 6)",
+    text: "As before, but nobody has said that it rings.",
+    participants: &[("UAC", ALICE), ("Fork", BOB)],
+    shows: &[
+        ("F4", Field::RequestUri, "bob@Bob"),
+        ("F6", Field::RequestUri, "carol@Bob"),
+        ("F7", Field::RequestUri, "carol@Bob"),
+    ],
+    figure: "F1 INVITE: UAC -> Fork\n\
+             F2 100 INVITE: Fork -> UAC\n\
+             F3 200 INVITE: Fork -> UAC\n\
+             F4 ACK: UAC -> Fork\n\
+             F5 200 INVITE: Fork -> UAC\n\
+             F6 ACK: UAC -> Fork\n\
+             F7 BYE: UAC -> Fork\n\
+             F8 200 BYE: Fork -> UAC",
+    afterwards: HANGS_UP,
+    play: || forked(&[100]),
+    ..Flow::RFC_5407
+};
+
+/// Alice's call is forked: the phones say this, and both answer.
+fn forked(before: &'static [u16]) -> (World, usize) {
+    let mut world = World::new(5407);
+    world.store.add_name(NAME, BOB.ip());
+    let alice = phone(&mut world, "alice", "atlanta.example.com", ALICE);
+    world.add_agent("Fork", BOB, Box::new(Fork { before, later: None }));
+    world.run_for(Duration::from_secs(1));
+    let mut race = Race { world, alice, bob: alice, from: 0 };
+    race.call();
+    race.after(2_000);
+    assert!(race.world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
+    race.hang_up(alice);
+    race.rest()
+}
+
+/// Two phones behind a proxy, as the caller sees them: the second answers half a second after the first.
+#[derive(Debug)]
+struct Fork {
+    before: &'static [u16],
+    later: Option<(std::net::SocketAddr, Bytes)>,
+}
+
+impl Fork {
+    fn say(invite: &Message, to: std::net::SocketAddr, status: u16, who: &str) -> Bytes {
+        let tag = (status > 100).then_some(who);
+        let mut writer = Writer::response_to(invite, Status::of(status), to, tag);
+        writer.header(HeaderName::Contact, format_args!("<sip:{who}@192.0.2.201>"));
+        match status {
+            200 => writer.finish_with("application/sdp", OFFER.replace("alice", who).as_bytes()),
+            _ => writer.finish(),
+        }
+    }
+}
+
+impl Agent for Fork {
+    fn packet(&mut self, cx: &mut AgentContext<'_>, from: std::net::SocketAddr, bytes: &Bytes) {
+        let Ok(request) = Message::parse(bytes.clone(), &Limits::default()) else { return };
+        match request.method() {
+            Some(Method::Invite) => {
+                for (status, who) in self.before.iter().zip(["", "bob", "carol"]) {
+                    cx.send(from, Fork::say(&request, from, *status, who));
+                }
+                cx.send(from, Fork::say(&request, from, 200, "bob"));
+                self.later = Some((from, Fork::say(&request, from, 200, "carol")));
+                cx.wake_after(Duration::from_millis(500));
+            }
+            Some(Method::Bye) => {
+                cx.send(from, Writer::response_to(&request, Status::of(200), from, None).finish())
+            }
+            _ => {}
+        }
+    }
+
+    fn wake(&mut self, cx: &mut AgentContext<'_>) {
+        if let Some((to, answer)) = self.later.take() {
+            cx.send(to, answer);
+        }
+    }
+}
 
 /// Alice and Bob, each with a phone and no proxy between them.
 pub(crate) struct Race {
