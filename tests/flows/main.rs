@@ -88,6 +88,7 @@ const FLOWS: &[Flow] = &[
     sessions::TWO_PROXIES,
     sessions::TWO_CHALLENGES,
     sessions::PROXY_FAILURE,
+    sessions::REDIRECT,
     sessions::ADDRESS_CHANGE,
     unsuccessful::NO_ANSWER,
     unsuccessful::BUSY,
@@ -198,6 +199,11 @@ fn rfc_3665_3_3_session_with_multiple_proxy_authentication() {
 #[test]
 fn rfc_3665_3_4_successful_session_with_proxy_failure() {
     check("3.4");
+}
+
+#[test]
+fn rfc_3665_3_6_session_via_redirect_and_proxy_servers_with_sdp_in_ack() {
+    check("3.6");
 }
 
 #[test]

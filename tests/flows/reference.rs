@@ -116,8 +116,12 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "B4",
     ];
     let from = names.iter().find(|name| left.ends_with(*name)).expect("a sender that we know");
-    // RFC 3665 §3.6 calls one party by two names.
-    let from = if *from == "Redirect Proxy" { "Redirect Server" } else { from };
+    // RFC 3665 §3.6 has two names for each of its servers.
+    let from = match *from {
+        "Redirect Proxy" => "Redirect Server",
+        "Proxy" if entry["section"] == "3.6" => "Proxy 3",
+        other => other,
+    };
     Reference {
         number: text(entry, "f").expect("a number"),
         from: from.to_owned(),

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::settings::dial_plan::{Action, CallerPattern, Rule, Template};
 use dialtone_sim::roles::settings::{Foreign, Settings};
 use dialtone_sim::{Habits, HostId, Mute, World, phone_settings, server_settings};
+use dialtone_wire::Status;
 use dialtone_wire::uri::UriBuf;
 
 use crate::fields::Field;
@@ -22,6 +24,11 @@ const SAME_CREDENTIALS: &str =
 const PROXIES_ADD_NONE: &str = "the RFC's proxy adds a Contact to the ACK that its sender did not put there";
 pub(crate) const ACK_HAS_ROUTE: &str = "RFC 3261 §17.1.1.3: the ACK of a refusal has the Route of its INVITE";
 
+const CHICAGO: &str = "chicago.example.com";
+const REDIRECT_SERVER: SocketAddr = crate::address(222);
+const PROXY_3: SocketAddr = crate::address(233);
+const BOB_AWAY: SocketAddr = crate::address(100);
+const NOBODY: SocketAddr = crate::address(240);
 const BOB_MOVED: SocketAddr = crate::address(100);
 const BACKUP_IN_ROUTE: &str =
     "our phone names the proxy that it is set up with; the RFC's finds it in its target";
@@ -125,6 +132,62 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
         let from = world.packets().len();
         call(&mut world, alice);
         world.run_for(Duration::from_secs(32));
+        answer_and_hang_up(&mut world, alice, bob);
+        (world, from)
+    },
+    ..Flow::RFC_3665
+};
+
+pub(crate) const REDIRECT: Flow = Flow {
+    section: "3.6",
+    title: "Session via Redirect and Proxy Servers with SDP in ACK",
+    text: "The redirect server of Bob's domain names another place in its 302; Alice's phone calls there, by way of \
+           that domain's proxy. It has no ports ready yet and sends no offer, so that the offer is in Bob's 200 and \
+           the answer in the ACK.",
+    participants: &[
+        ("Alice", ALICE),
+        ("Redirect Server", REDIRECT_SERVER),
+        ("Proxy 3", PROXY_3),
+        ("Bob", BOB_AWAY),
+    ],
+    play: || {
+        let mut world = World::new(3665);
+        let mut redirecting = proxy(BILOXI, "ss2.biloxi.example.com", REDIRECT_SERVER);
+        redirecting.authenticate = false;
+        let contact = Template::of_contact("<sip:bob@chicago.example.com>").expect("a contact");
+        redirecting.dial_plan.rules.push(Rule {
+            name: "bob-is-away".into(),
+            numbers: vec!["bob".parse().expect("a pattern")],
+            domains: Vec::new(),
+            callers: vec![CallerPattern::Anyone],
+            times: None,
+            strip: 0,
+            prepend: Default::default(),
+            action: Action::Redirect { status: Status::of(302), contacts: vec![contact] },
+        });
+        world.add_host("Redirect Server", redirecting, None);
+        let mut third = proxy(CHICAGO, "ss3.chicago.example.com", PROXY_3);
+        third.authenticate = false;
+        world.add_host("Proxy 3", third, None);
+        world.store.add_name(BILOXI, REDIRECT_SERVER.ip());
+        world.store.add_name(CHICAGO, PROXY_3.ip());
+        world.add_agent("Nobody", NOBODY, Box::new(Mute));
+        let bob = phone(&mut world, "bob", CHICAGO, BOB_AWAY, None);
+        world.command(bob, Command::Register);
+        world.run_for(Duration::from_secs(2));
+        world.no_ports = 1_000;
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
+        let from = world.packets().len();
+        call(&mut world, alice);
+        world.run_for(Duration::from_secs(1));
+        // Another call orders ports, and gets them after it has begun without.
+        world.no_ports = 0;
+        let nobody = UriBuf::parse("sip:nobody@192.0.2.240").expect("an address");
+        world.command(alice, Command::Call { token: 2, to: nobody, play: Play::Silence });
+        world.run_for(Duration::from_secs(1));
+        let other = world.calls(alice)[1];
+        world.command(alice, Command::Hangup { call: other });
+        world.run_for(Duration::from_secs(40));
         answer_and_hang_up(&mut world, alice, bob);
         (world, from)
     },
