@@ -217,7 +217,9 @@ impl Engine {
             Input::FlowClosed(flow) => {
                 self.core.transactions.flow_failed(now, &flow);
                 if let Some(connection) = flow.connection {
-                    self.core.location.connection_closed(connection);
+                    for aor in self.core.location.connection_closed(connection) {
+                        self.bindings_lost(now, aor);
+                    }
                 }
             }
             Input::TransmitFailed(flow) => self.core.transactions.flow_failed(now, &flow),

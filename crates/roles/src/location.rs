@@ -94,20 +94,28 @@ impl Location {
     }
 
     /// A connection is gone: its bindings are reached by their contacts from now on. Where a NAT is in between that
-    /// is no use, and requests fail until the phone has registered again.
-    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) {
+    /// is no use, and requests fail until the phone has registered again. Flows of RFC 5626 end with it (§7); says whose.
+    pub(crate) fn connection_closed(&mut self, connection: ConnectionId) -> Vec<SmolStr> {
+        let mut lost = Vec::new();
         while let Some((first, aor)) =
             self.by_connection.range((connection, SmolStr::default())..).next().cloned()
             && first == connection
         {
-            let bindings = self.bindings.get_mut(&aor).into_iter().flatten();
-            for binding in bindings.filter(|binding| binding.flow.connection == Some(connection)) {
-                if !binding.behind_nat {
+            let over_it = |binding: &Binding| binding.flow.connection == Some(connection);
+            let ends = |binding: &Binding| over_it(binding) && binding.reg_id().is_some();
+            if self.bindings.get(&aor).into_iter().flatten().any(ends) {
+                let held = self.bindings.get(&aor).cloned().unwrap_or_default();
+                self.replace(&aor, held.into_iter().filter(|binding| !ends(binding)).collect());
+                lost.push(aor.clone());
+            }
+            for binding in self.bindings.get_mut(&aor).into_iter().flatten() {
+                if over_it(binding) && !binding.behind_nat {
                     binding.flow.connection = None;
                 }
             }
             self.by_connection.remove(&(first, aor));
         }
+        lost
     }
 
     /// The bindings of the first `aors_max` addresses-of-record after this one, in their order.
@@ -192,8 +200,10 @@ fn connection_of(binding: &Binding) -> Option<ConnectionId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::binding::Details;
     use dialtone_wire::net::{Flow, Transport};
     use dialtone_wire::uri::UriBuf;
+    use std::sync::Arc;
 
     fn binding(user: &str, slot: u32, until: u64, behind_nat: bool) -> Binding {
         let address = "192.0.2.1:5060".parse().expect("an address");
@@ -227,6 +237,23 @@ mod tests {
         location.connection_closed(ConnectionId { shard: 0, slot: 7, generation: 0 });
         assert_eq!(connections(&location, "sip:a@b"), [None, Some(7), Some(8)]);
         assert_eq!(connections(&location, "sip:b@b"), [None]);
+    }
+
+    #[test]
+    fn a_flow_ends_with_its_connection_and_the_other_flows_stay() {
+        let mut location = Location::new(1);
+        let a = SmolStr::new("sip:a@b");
+        let flow = |slot: u32, reg_id: u32| {
+            let details = Details { reg_id: std::num::NonZeroU32::new(reg_id), ..Details::default() };
+            Binding { details: Some(Arc::new(details)), ..binding("a", slot, 9, true) }
+        };
+        let mut udp = flow(7, 3);
+        udp.flow.connection = None;
+        location.replace(&a, vec![flow(7, 1), flow(8, 2), udp, binding("x", 7, 9, false)]);
+        let lost = location.connection_closed(ConnectionId { shard: 0, slot: 7, generation: 0 });
+        assert_eq!((lost, location.len()), (vec![a], 3));
+        assert_eq!(connections(&location, "sip:a@b"), [Some(8), None, None]);
+        assert!(location.connection_closed(ConnectionId { shard: 0, slot: 7, generation: 0 }).is_empty());
     }
 
     #[test]

@@ -257,6 +257,16 @@ impl Engine {
         self.core.outputs.push_back(Output::Query(QueryId::UNANSWERED, query));
     }
 
+    /// Some bindings of an address-of-record have ended before their time: has the others journalled, and says so.
+    pub(super) fn bindings_lost(&mut self, now: Instant, aor: SmolStr) {
+        let left: Vec<Binding> = self.core.location.of(now, &aor).cloned().collect();
+        let count = left.len();
+        if self.settings.journal {
+            self.journal_unanswered(&aor, left);
+        }
+        self.bindings_changed(aor, count);
+    }
+
     /// Removes all bindings of an address-of-record, and what its user chose: whoever gets the name next begins with
     /// nothing.
     pub(super) fn forget(&mut self, now: Instant, aor: &SmolStr) {
@@ -265,10 +275,7 @@ impl Engine {
             return;
         }
         self.core.location.replace(aor, Vec::new());
-        if self.settings.journal {
-            self.journal_unanswered(aor, Vec::new());
-        }
-        self.bindings_changed(aor.clone(), 0);
+        self.bindings_lost(now, aor.clone());
     }
 
     /// Takes in bindings of an earlier life.
