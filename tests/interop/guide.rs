@@ -31,6 +31,16 @@ fn the_first_hour_goes_as_its_page_says() {
 }
 
 #[test]
+fn two_domains_go_as_their_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["laptop"]);
+        reader.carry_out("two-domains.md");
+        assert_eq!(reader.heard, ["server", "laptop"], "both phones of the page heard each other");
+        assert!(reader.phones.is_empty() && reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn forward_on_busy_goes_as_its_page_says() {
     lab(|lab| {
         let mut reader = Reader::new(lab, &["alice", "bob", "carol"]);
@@ -141,7 +151,9 @@ impl<'a> Reader<'a> {
         // Behind the host stands the file, where a block is one.
         let (host, file) = host.split_once(' ').unwrap_or((host, ""));
         assert!(self.hosts.contains_key(host), "no host `{host}` for `{line}`");
-        let line = self.words.iter().fold(line.to_owned(), |line, (word, value)| line.replace(word, value));
+        // Of two words that begin alike, the longer one first.
+        let line =
+            self.words.iter().rev().fold(line.to_owned(), |line, (word, value)| line.replace(word, value));
         assert!(
             !line.contains("ADDRESS") && !line.contains("PASSWORD-OF"),
             "nothing was shown that tells what to write for it in `{line}`"

@@ -46,6 +46,19 @@ impl Kamailio {
         Kamailio::start(lab, address, DOMAIN, &rest.replace("@NEXT@", &next.to_string()))
     }
 
+    /// The same, which also names itself in the Path of registrations, so that calls come back through it.
+    pub(crate) fn edge_with_path(lab: &Lab, address: SocketAddr, next: SocketAddr) -> Kamailio {
+        let rest = r#"
+            if (is_method("REGISTER")) { add_path(); }
+            # Back along the Path: its Route, which named us, has been taken off.
+            if ($rd != "@DOMAIN@") { t_relay(); exit; }
+            $du = "sip:@NEXT@";
+            if (!t_relay()) { sl_reply_error(); }
+        "#;
+        let rest = rest.replace("@NEXT@", &next.to_string()).replace("@DOMAIN@", DOMAIN);
+        Kamailio::start(lab, address, DOMAIN, &rest)
+    }
+
     /// Starts it; `rest` is what it does with requests outside of dialogs.
     fn start(lab: &Lab, address: SocketAddr, domain: &str, rest: &str) -> Kamailio {
         let folder = lab.path(&format!("kamailio-{}", address.port()));
@@ -78,9 +91,20 @@ fn text(address: SocketAddr, domain: &str, rest: &str) -> String {
         "#!KAMAILIO\ndebug=1\nlog_stderror=yes\nchildren=2\ntcp_children=2\nauto_aliases=no\nalias=\"{domain}\"\n\
          listen=udp:{address}\nlisten=tcp:{address}\n"
     );
-    for module in
-        ["tm", "sl", "rr", "pv", "maxfwd", "usrloc", "registrar", "textops", "siputils", "auth", "xlog"]
-    {
+    for module in [
+        "tm",
+        "sl",
+        "rr",
+        "path",
+        "pv",
+        "maxfwd",
+        "usrloc",
+        "registrar",
+        "textops",
+        "siputils",
+        "auth",
+        "xlog",
+    ] {
         text.push_str(&format!("loadmodule \"{module}.so\"\n"));
     }
     text.push_str(

@@ -26,6 +26,7 @@ mod phones;
 mod plan;
 mod process;
 mod refusals;
+mod registering;
 mod serve;
 mod serving;
 mod sipp;

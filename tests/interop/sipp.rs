@@ -1,5 +1,6 @@
 //! SIPp as caller and callee through our proxy.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -105,11 +106,16 @@ fn calls_over(
 
 /// SIPp with a scenario of the folder beside this file, on a port of its own.
 pub(crate) fn sipp(lab: &Lab, server: &Server, scenario: &str, user: &User, port: u16) -> Command {
+    sipp_to(lab, server.address, scenario, user, port)
+}
+
+/// The same with another server to talk to.
+pub(crate) fn sipp_to(lab: &Lab, to: SocketAddr, scenario: &str, user: &User, port: u16) -> Command {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/sipp").join(format!("{scenario}.xml"));
     assert!(file.is_file(), "there is no {}", file.display());
     let (errors, port) = (lab.path(&format!("{scenario}.log")), port.to_string());
     let mut command = Command::new("sipp");
-    command.arg(server.address.to_string()).arg("-sf").arg(file).args(["-i", ADDRESS, "-p", &port]);
+    command.arg(to.to_string()).arg("-sf").arg(file).args(["-i", ADDRESS, "-p", &port]);
     command.args(["-key", "domain", DOMAIN, "-key", "caller", &user.name]);
     command.args(["-au", &user.name, "-ap", &user.password, "-timeout", "30s", "-timeout_error"]);
     command.args(["-nostdin", "-trace_err", "-error_file"]).arg(errors);

@@ -173,3 +173,56 @@ fn the_phones_of_a_user_go_with_him() {
     server.input(Input::Forget("sip:bob@sip.test".into()));
     assert_eq!(server.engine.tables().bindings, 0);
 }
+
+/// The contacts that a call to somebody rings, in order.
+fn rings(server: &mut Server, uri: &str, call_id: &str) -> Vec<String> {
+    let sent = server.receive("127.0.0.2:5070", &Request { call_id, ..invite(uri) }.text());
+    let invites = sent.iter().filter(|(_, message)| message.is_request());
+    let mut rung: Vec<String> = invites.map(|(_, message)| message.uri_text().to_owned()).collect();
+    rung.sort();
+    rung
+}
+
+/// The contacts that are listed of him: what `GET /registrations` shows.
+fn listed(server: &Server, aor: &str) -> Vec<String> {
+    let mut contacts = Vec::new();
+    let mut after = None;
+    loop {
+        let page = server.engine.bindings(server.now, after.as_deref(), 2);
+        let own = page.entries.iter().filter(|entry| entry.aor == aor);
+        contacts.extend(own.map(|entry| entry.binding.contact.to_string()));
+        after = page.next;
+        if after.is_none() {
+            contacts.sort();
+            return contacts;
+        }
+    }
+}
+
+#[test]
+fn what_is_listed_is_what_rings() {
+    let mut server = Server::new(open());
+    let users = ["alice", "bob", "carol", "dave", "erin"];
+    let mut seed = 7_u32;
+    let mut next = move |below: u32| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) % below
+    };
+    for step in 0..200 {
+        let user = users[next(5) as usize];
+        let (aor, phone) = (format!("sip:{user}@sip.test"), format!("127.0.0.{}:5080", 3 + next(6)));
+        let extra = match next(4) {
+            0 => format!("Contact: <sip:{user}@{phone}>;expires=0\r\n"),
+            1 if next(4) == 0 => "Contact: *\r\nExpires: 0\r\n".to_owned(),
+            _ => format!("Contact: <sip:{user}@{phone}>;expires={}\r\n", 60 + next(240)),
+        };
+        let call_id = format!("r{step}");
+        server.receive(&phone, &Request { extra, ..register(&aor, &phone, &call_id) }.text());
+        server.pass(u64::from(next(30)));
+        let call_id = format!("c{step}");
+        assert_eq!(rings(&mut server, &aor, &call_id), listed(&server, &aor), "step {step}: {user}");
+    }
+    let all: usize = users.iter().map(|user| listed(&server, &format!("sip:{user}@sip.test")).len()).sum();
+    assert_eq!(all, server.engine.tables().bindings, "and no others are held");
+    assert!(all > 0);
+}

@@ -1,0 +1,131 @@
+//! Registrations with Path, flows and GRUUs, by SIPp, Kamailio and baresip.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::kamailio::Kamailio;
+use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system};
+use crate::phone::{Phone, Setup};
+use crate::process::Process;
+use crate::serve::{DOMAIN, PORT, Server, tcp};
+use crate::sipp::{sipp, sipp_to};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const CALLS: &str = "10";
+/// The device of the SIPp scenarios.
+const INSTANCE: &str = "urn:uuid:00000000-0000-1000-8000-000A95A0E128";
+
+/// A server that tells its registrations over HTTP.
+fn server(lab: &Lab, more: &[&str]) -> Server {
+    let file = lab.path("dialtone.toml");
+    std::fs::write(&file, "[http]\nlisten = \"127.0.0.1:9090\"\n").expect("a file of the lab");
+    let file = file.to_string_lossy().into_owned();
+    Server::start_with(lab, &[&["--config", &file], more].concat())
+}
+
+/// All registrations, as HTTP tells them.
+fn registrations() -> Vec<Value> {
+    let mut command = Command::new("curl");
+    let text = system(command.args(["-s", "--max-time", "10", "http://127.0.0.1:9090/registrations"]));
+    let page: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    page["registrations"].as_array().expect("a list").clone()
+}
+
+#[test]
+fn calls_come_back_through_the_kamailio_that_put_itself_into_the_path() {
+    lab(|lab| {
+        let mut server = server(lab, &[]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        let edge = format!("{ADDRESS}:5070").parse().expect("an address");
+        let edge = Kamailio::edge_with_path(lab, edge, server.address);
+        system(sipp_to(lab, edge.address, "register_path", &bob, 5160).args(["-m", "1"]));
+        let registered = registrations();
+        assert_eq!(registered.len(), 1, "{registered:?}");
+        let path = registered[0]["path"][0].as_str().unwrap_or_default();
+        assert!(path.contains(&format!("{ADDRESS}:5070")), "{registered:?}");
+        let mut answering = sipp_to(lab, edge.address, "answer_behind_edge", &bob, 5160);
+        let mut answering = Process::start(answering.args(["-m", CALLS]));
+        // The caller talks to our server, which sends each call to the phone by way of the edge.
+        let text =
+            system(sipp(lab, &server, "call", &alice, 5150).args(["-s", "bob", "-m", CALLS, "-r", "10"]));
+        let status = answering.finish(PATIENCE);
+        assert!(status.success(), "the callee ended with {status}\n{}\n{text}", answering.output());
+        server.stop();
+    });
+}
+
+#[test]
+fn sipp_registers_a_flow_and_its_gruu_rings_it() {
+    lab(|lab| {
+        let mut server = server(lab, &[]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        system(sipp(lab, &server, "register_flow", &bob, 5160).args(["-m", "1"]));
+        let registered = registrations();
+        let told = (&registered[0]["instance"], &registered[0]["reg_id"]);
+        assert_eq!(told, (&Value::from(format!("<{INSTANCE}>")), &Value::from(1)), "{registered:?}");
+        let call = |uri: &str| {
+            let mut command = Command::new(dialtone());
+            command.args(["call", uri, "--proxy", &format!("{ADDRESS}:{PORT}"), "--user", &alice.name]);
+            command.args([
+                "--password",
+                &alice.password,
+                "--domain",
+                DOMAIN,
+                "--no-media",
+                "--duration",
+                "1",
+            ]);
+            command.output().expect("the program under test can be run").status.code()
+        };
+        let mut answering = Process::start(sipp(lab, &server, "answer", &bob, 5160).args(["-m", "1"]));
+        let device = format!("sip:bob@{DOMAIN};gr={INSTANCE}");
+        assert_eq!(call(&device), Some(0));
+        assert!(answering.finish(PATIENCE).success(), "{}", answering.output());
+        // Another device of bob is not there, and an address that was never given leads nowhere.
+        assert_eq!(call(&format!("sip:bob@{DOMAIN};gr=urn:uuid:other")), Some(14));
+        assert_eq!(call(&format!("sip:tgruu.0123@{DOMAIN};gr")), Some(14));
+        server.stop();
+    });
+}
+
+#[test]
+fn baresip_keeps_a_flow_with_us_and_is_called_over_it() {
+    lab(|lab| {
+        let mut server = server(lab, &["--listen", &tcp()]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        let home = Network::home();
+        let setup = |user, number, hertz, answers| Setup {
+            number,
+            network: &home,
+            user,
+            hertz,
+            answers,
+            transport: "tcp",
+            codec: "PCMU",
+        };
+        let account = format!(
+            "<sip:bob@{DOMAIN}>;auth_user=bob;auth_pass={};outbound=\"sip:{ADDRESS}:{PORT};transport=tcp\";\
+             sipnat=outbound;regint=600;audio_codecs=PCMU;answermode=auto\n",
+            bob.password
+        );
+        let mut called = Phone::register_as(lab, &setup(&bob, 2, 1000.0, true), &account);
+        let registered = registrations();
+        assert_eq!(registered.len(), 1, "{registered:?}");
+        assert_eq!(registered[0]["reg_id"], 1, "{registered:?}");
+        assert!(
+            registered[0]["instance"].as_str().is_some_and(|text| text.starts_with("<urn:uuid:")),
+            "{registered:?}"
+        );
+        let mut caller = Phone::register(lab, &setup(&alice, 1, 440.0, false));
+        caller.call("sip:bob@sip.test");
+        called.wait_until_established();
+        caller.talk(Duration::from_secs(3));
+        caller.hang_up();
+        called.wait_for_the_end();
+        assert!(caller.recording().find(1000.0).is_heard());
+        assert!(called.recording().find(440.0).is_heard());
+        server.stop();
+    });
+}
