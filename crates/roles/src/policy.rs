@@ -242,7 +242,7 @@ fn decide_target(
     let Some(user) = user else { return Decision::ServerItself };
     let begins_call = request.method() == Some(&Method::Invite) && !in_dialog;
     if begins_call
-        && domain.mode != Mode::Stateless
+        && !matches!(domain.mode, Mode::Stateless | Mode::Redirect)
         && star_codes::read(&settings.star_codes, &user).is_some()
     {
         return Decision::StarCode { domain: domain.name.clone(), dialled: user };
@@ -252,7 +252,10 @@ fn decide_target(
         return local_user(settings, tokens, user, &domain.name, uri.as_ref(), onward());
     }
     // What a rule leads elsewhere may need a tree of branches, which nobody forgets at once.
-    let mode = if domain.mode == Mode::Stateless { Mode::Call } else { domain.mode };
+    let mode = match domain.mode {
+        Mode::Stateless | Mode::Redirect => Mode::Call,
+        Mode::Transaction | Mode::Call => domain.mode,
+    };
     let elsewhere = || own.onward(tokens, request, mode);
     match planned::consult(settings, request, &user, Called::Own(domain), unix_s, elsewhere) {
         planned::Consulted::Decided(decision) => *decision,
@@ -427,6 +430,11 @@ impl OwnRoutes {
     /// On to a domain of ours, which may want its calls without us. Of such a call nothing is seen but its beginning.
     fn onward_to(&self, tokens: &RouteTokens, request: &Message, domain: &Domain) -> Onward {
         match (domain.leaves_path, domain.mode) {
+            (_, Mode::Redirect) => Onward {
+                record_route: None,
+                redirects: true,
+                ..self.onward(tokens, request, Mode::Transaction)
+            },
             (false, mode) => self.onward(tokens, request, mode),
             (true, Mode::Stateless) => {
                 Onward { record_route: None, ..self.onward(tokens, request, Mode::Stateless) }

@@ -31,6 +31,7 @@ pub(crate) mod forward;
 mod legs;
 mod preferences;
 mod recursion;
+mod redirect;
 mod responses;
 mod services;
 pub(crate) mod session;

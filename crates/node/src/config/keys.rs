@@ -378,7 +378,8 @@ tables! {
         /// How much the proxy remembers of requests for this domain. `"stateless"`: nothing (RFC 3261 §16.11); the next
         /// hop repeats what is lost and asks for passwords, and of several phones of a user one rings.
         /// `"transaction"`: each request until it is answered. `"call"`: beside that each call until its end, so that
-        /// it is listed and recorded.
+        /// it is listed and recorded. `"redirect"`: no request is forwarded to its users; their callers get 302 with
+        /// the phones that are registered, and call these themselves.
         mode: Mode = Mode::Call, (), Reload;
         /// Whether the proxy stays in the path of calls for this domain (Record-Route). With `false` the phones send each
         /// other all that follows the first answer themselves: the call is not listed and not recorded, and phones

@@ -545,7 +545,8 @@ choice!(
 );
 choice!(
     Mode, "a mode of the proxy",
-    "call" => Mode::Call, "transaction" => Mode::Transaction, "stateless" => Mode::Stateless
+    "call" => Mode::Call, "transaction" => Mode::Transaction, "stateless" => Mode::Stateless,
+    "redirect" => Mode::Redirect
 );
 choice!(
     Foreign, "what happens to foreign domains",

@@ -50,6 +50,8 @@ pub(crate) struct Onward {
     pub(crate) in_dialog: bool,
     /// The session interval of the request.
     pub(crate) session: Option<Session>,
+    /// The caller of a user is told where his phones are, and nothing is forwarded.
+    pub(crate) redirects: bool,
     /// The dial plan asks its sender for no password.
     pub(crate) unasked: bool,
     /// What is answered where the user does not exist, if it is not 404.

@@ -288,6 +288,10 @@ impl ResponseContext {
     /// Tries the devices of a user, or what his services name in their place.
     fn found(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId, found: Found) {
         self.tree.leg_mut(at).has_bindings = !found.bindings.is_empty();
+        let is_asked_for = self.onward.redirects && self.tree.leg(at).cause == Cause::Request;
+        if is_asked_for && !found.bindings.is_empty() {
+            return self.redirect(cx, &found.bindings);
+        }
         if self.serve(cx, at, found.services) {
             return;
         }

@@ -13,6 +13,8 @@ pub enum Mode {
     /// Beside that the call, from its INVITE until its BYE, or until its session has run out (RFC 4028 §8).
     #[default]
     Call,
+    /// Nothing is forwarded to the users: their callers are told where they are (RFC 3261 §8.3).
+    Redirect,
 }
 
 impl Mode {
@@ -22,6 +24,7 @@ impl Mode {
             Mode::Stateless => "stateless",
             Mode::Transaction => "transaction",
             Mode::Call => "call",
+            Mode::Redirect => "redirect",
         }
     }
 }

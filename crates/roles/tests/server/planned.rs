@@ -250,3 +250,64 @@ fn what_follows_in_a_dialog_is_not_asked_of_the_plan_again() {
     let next = Request { call_id: "next", ..invite("sip:123@sip.test") };
     assert_eq!(server.status("127.0.0.2:5070", &next.text()), 603);
 }
+
+/// A server whose domain only says where its users are.
+fn redirect_server() -> Server {
+    let mut settings = settings();
+    settings.domains[0].mode = dialtone_roles::settings::Mode::Redirect;
+    Server::new(settings)
+}
+
+#[test]
+fn a_redirect_server_says_where_the_phones_of_a_user_are_and_forwards_nothing() {
+    let mut server = redirect_server();
+    for (index, contact) in
+        ["<sip:low@127.0.0.3:5080>;q=0.2", "<sip:high@127.0.0.4>", "<sip:mid@127.0.0.5>;q=0.5"]
+            .iter()
+            .enumerate()
+    {
+        let call_id = format!("reg{index}");
+        let mut request = crate::peers::register("sip:bob@sip.test", "127.0.0.3:5080", &call_id);
+        request.extra = format!("Contact: {contact}\r\n");
+        let challenge = server.receive("127.0.0.3:5080", &request.text()).remove(0).1;
+        request.with_credentials("bob", "bob-pw", &challenge);
+        assert_eq!(server.status("127.0.0.3:5080", &request.text()), 200);
+    }
+    server.pass(40);
+    let sent = authorized_invite(&mut server, "sip:bob@sip.test");
+    assert_eq!(sent.len(), 1, "no branch and no 100: {sent:?}");
+    assert_eq!(code(&sent[0].1), 302);
+    let expected =
+        ["<sip:high@127.0.0.4>", "<sip:mid@127.0.0.5>;q=0.500", "<sip:low@127.0.0.3:5080>;q=0.200"];
+    assert_eq!(values(&sent[0].1, HeaderName::Contact), expected);
+    assert_eq!((server.engine.counters().redirected, server.engine.counters().forwarded), (1, 0));
+    // The ACK ends it.
+    let to = String::from_utf8(sent[0].1.value(HeaderName::To).unwrap().to_vec()).unwrap();
+    let ack = Request { method: "ACK", cseq: 2, ..invite("sip:bob@sip.test") };
+    let ack = ack.text().replace("z9hG4bKcall2ACK", "z9hG4bKcall2INVITE").replace("<sip:bob@sip.test>", &to);
+    assert!(server.receive("127.0.0.2:5070", &ack).is_empty());
+    server.pass(6);
+    let tables = server.engine.tables();
+    assert_eq!((tables.proxy_contexts, tables.server_transactions, tables.kept_bytes), (0, 0, 0));
+}
+
+#[test]
+fn a_redirect_server_asks_for_passwords_and_knows_who_is_not_there() {
+    let mut server = redirect_server();
+    register_bob(&mut server);
+    assert_eq!(server.status("127.0.0.9:1", &invite("sip:bob@sip.test").text()), 407);
+    let mut server = redirect_server();
+    assert_eq!(code(&authorized_invite(&mut server, "sip:carol@sip.test")[0].1), 480);
+    let mut server = redirect_server();
+    assert_eq!(code(&authorized_invite(&mut server, "sip:nobody@sip.test")[0].1), 404);
+    // Other methods are redirected as well (RFC 3261 §8.3).
+    let mut server = redirect_server();
+    register_bob(&mut server);
+    let mut options = Request { method: "OPTIONS", ..invite("sip:bob@sip.test") };
+    let challenge = server.receive("127.0.0.2:5070", &options.text()).remove(0).1;
+    options.with_credentials("alice", "alice-pw", &challenge);
+    let sent = server.receive("127.0.0.2:5070", &options.text());
+    assert_eq!((sent.len(), code(&sent[0].1)), (1, 302));
+    server.pass(40);
+    assert_eq!(server.engine.tables().proxy_contexts, 0);
+}
