@@ -14,7 +14,7 @@ use crate::settings::{Mode, Secret};
 const fn beginning(mode: Mode) -> Option<char> {
     match mode {
         Mode::Stateless => Some('s'),
-        Mode::Transaction => Some('t'),
+        Mode::Transaction | Mode::Redirect => Some('t'),
         Mode::Call => None,
     }
 }
