@@ -3,6 +3,7 @@
 use std::fmt;
 
 use dialtone_roles::dial_plan::{Call, Called, Caller, End, Explained, Verdict, decide};
+use dialtone_roles::services::is_star_code;
 use dialtone_roles::settings::{Secret, Settings};
 use dialtone_wire::uri::{Uri, UriBuf};
 use smol_str::{SmolStr, format_smolstr};
@@ -92,7 +93,7 @@ pub struct RuleLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Goes {
-    /// One word: `user`, `robot`, `group`, `trunk`, `uri`, `as-dialled`, `redirect`, `refuse`.
+    /// One word: `user`, `robot`, `star-code`, `group`, `trunk`, `uri`, `as-dialled`, `redirect`, `refuse`.
     pub way: &'static str,
     /// The user, group, trunk or URI; empty where there is none.
     pub to: String,
@@ -139,8 +140,13 @@ fn explain_with(
     let call = Call { number: &number, domain, caller, unix_s };
     let plan = &settings.dial_plan;
     let mut rules = Vec::new();
+    // A star code goes before the rules.
+    let is_star_code = own.is_some() && is_star_code(&settings.star_codes, &number);
     let planned = decide(settings, &call, |index, verdict| {
         let rule = &plan.rules[index];
+        if is_star_code {
+            return;
+        }
         rules.push(RuleLine {
             name: rule.name.to_string(),
             line: file.rule.get(index).and_then(|entry| entry.name.place).map_or(0, |place| place.line),
@@ -158,12 +164,12 @@ fn explain_with(
         },
         at: utc::rfc3339(unix_s),
         clock: zone.write(unix_s),
-        unseen: plan.rules.len().saturating_sub(rules.len()),
+        unseen: if is_star_code { 0 } else { plan.rules.len().saturating_sub(rules.len()) },
         rules,
-        rule: planned.rule.and_then(name),
-        goes: goes(settings, &number, planned.end),
-        password: planned.asks && settings.authenticate,
-        incomplete: planned.incomplete.and_then(name),
+        rule: planned.rule.filter(|_| !is_star_code).and_then(name),
+        goes: if is_star_code { Goes::star_code() } else { goes(settings, &number, planned.end) },
+        password: (planned.asks || is_star_code) && settings.authenticate,
+        incomplete: planned.incomplete.filter(|_| !is_star_code).and_then(name),
         number: number.to_string(),
     })
 }
@@ -215,6 +221,14 @@ fn caller(settings: &Settings, text: &str, home: SmolStr) -> Option<Caller> {
         Some(domain) => Caller::User { user: sip.user_unescaped()?, domain: domain.name.clone() },
         None => Caller::Stranger,
     })
+}
+
+impl Goes {
+    /// To the server, which changes what is done with the calls of who calls.
+    fn star_code() -> Goes {
+        let (way, to) = ("star-code", String::new());
+        Goes { way, to, number: None, status: None, contacts: Vec::new(), reason: None }
+    }
 }
 
 fn goes(settings: &Settings, called: &str, end: End) -> Goes {
@@ -271,7 +285,10 @@ impl fmt::Display for Explanation {
             let rules = if self.unseen == 1 { "rule comes" } else { "rules come" };
             writeln!(f, "  {} more {rules} after it", self.unseen)?;
         }
-        if self.rules.is_empty() {
+        let is_star_code = self.goes.way == "star-code";
+        if is_star_code {
+            writeln!(f, "  no rule is asked")?;
+        } else if self.rules.is_empty() {
             writeln!(f, "  there is no rule")?;
         } else if self.rule.is_none() {
             writeln!(f, "  no rule matches")?;
@@ -282,6 +299,9 @@ impl fmt::Display for Explanation {
         match *way {
             "user" => write!(f, "It goes to the phones of {to}")?,
             "robot" => write!(f, "The server answers itself, as {to}")?,
+            "star-code" => {
+                write!(f, "A star code: the server changes what is done with the caller's own calls")?
+            }
             "group" => write!(f, "It goes to the group {to}")?,
             "trunk" => {
                 write!(f, "It goes to {} over the trunk {to}", goes_on.as_deref().unwrap_or_default())?;

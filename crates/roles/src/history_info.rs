@@ -57,7 +57,7 @@ struct Entry {
 enum Target {
     /// As somebody else wrote it: the whole value.
     Came(SmolStr),
-    /// Ours.
+    /// Ours; a contact of a 3xx has no mechanism that we know of.
     Made { uri: SmolStr, from: Option<(Mechanism, Index)>, reason: Option<Status> },
 }
 
@@ -131,15 +131,21 @@ impl History {
         self.is_private
     }
 
-    /// Adds an entry below another one: its target, and how that was found.
-    pub(crate) fn add(&mut self, parent: EntryId, uri: SmolStr, mechanism: Mechanism) -> EntryId {
+    /// Adds an entry below another one: its target, and how that was found, if we know (§10.4).
+    pub(crate) fn add(
+        &mut self,
+        parent: EntryId,
+        uri: SmolStr,
+        mechanism: impl Into<Option<Mechanism>>,
+    ) -> EntryId {
         let above = self.entries[parent.0].index.clone();
         let depth = above.len() + 1;
         let siblings =
             self.entries.iter().filter(|entry| entry.index.len() == depth && entry.index.starts_with(&above));
         let last = siblings.filter_map(|entry| entry.index.last().copied()).max().unwrap_or(0);
         let index = above.iter().copied().chain([last.saturating_add(1)]).collect();
-        let target = Target::Made { uri, from: Some((mechanism, above)), reason: None };
+        let from = mechanism.into().map(|mechanism| (mechanism, above));
+        let target = Target::Made { uri, from, reason: None };
         self.entries.push(Entry { index, target, is_cached: false });
         EntryId(self.entries.len() - 1)
     }

@@ -259,6 +259,61 @@ fn rest_of_the_values(resolved: &Resolved) {
 }
 
 #[test]
+fn forwarding_and_star_codes_arrive_where_they_belong() {
+    let resolved = resolved(
+        r#"
+        [forwarding]
+        no_answer_after = "9s"
+        forwards_max = 2
+        history_info = false
+        [star_codes]
+        always = "*1"
+        busy = ""
+        do_not_disturb_status = "603"
+        [[domain]]
+        name = "a.test"
+        aliases = ["alias.test"]
+        [[forward]]
+        user = "bob"
+        busy = "201"
+        no_answer_after = "7s"
+        [[forward]]
+        user = "carol@ALIAS.test"
+        always = "sip:x@elsewhere.test"
+        do_not_disturb = "480"
+        "#,
+    );
+    let forwarding = &resolved.forwarding;
+    assert_eq!((forwarding.forwards_max, forwarding.history_info, forwarding.diversion), (2, false, true));
+    assert_eq!(forwarding.no_answer_after.as_secs(), 9);
+    let users: Vec<String> =
+        forwarding.users.iter().map(|(aor, services)| format!("{aor} {services:?}")).collect();
+    assert_eq!(users.len(), 2);
+    assert!(users[0].starts_with("sip:bob@a.test Services { always: None, busy: Some(\"201\")"), "{users:?}");
+    assert!(
+        users[1].starts_with("sip:carol@a.test Services { always: Some(\"sip:x@elsewhere.test\")"),
+        "{users:?}"
+    );
+    let codes: Vec<&str> = resolved.star_codes.codes.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(codes, ["*1", "*73", "*91", "*92", "*93", "*94", "*95", "*78", "*79"]);
+    assert_eq!(resolved.star_codes.do_not_disturb.code(), 603);
+}
+
+#[test]
+fn problems_of_forwarding_are_told_with_their_places() {
+    let problems = Config::read_and_resolve(
+        "[star_codes]\nbusy = \"*72\"\n[[domain]]\nname = \"a.test\"\n[[forward]]\nuser = \"bob\"\n[[forward]]\n\
+         user = \"bob@a.test\"\n[[forward]]\nuser = \"x@other.test\"\n[[forward]]\nbusy = \"1\"\n",
+        "t.toml",
+        &facts(),
+    )
+    .expect_err("there are problems");
+    let told: Vec<String> =
+        problems.iter().map(|problem| format!("{} {}", problem.line, problem.key)).collect();
+    assert_eq!(told, ["2 star_codes.busy", "8 forward.user", "10 forward.user", "11 forward"]);
+}
+
+#[test]
 fn every_key_refuses_a_date_and_names_its_line_and_a_right_value() {
     for table in tables() {
         for key in &table.keys {

@@ -86,6 +86,18 @@ fn each_rule_says_why_it_does_not_match_up_to_the_one_that_does() {
 }
 
 #[test]
+fn a_star_code_goes_before_the_rules() {
+    check(
+        "*72201",
+        Some("bob"),
+        "2026-11-20T09:30",
+        "*72201 in a.test, called by bob@a.test, fri 2026-11-20 09:30 (Europe/Berlin)\n\n  no rule is asked\n\n\
+         A star code: the server changes what is done with the caller's own calls, after the caller has shown a \
+         password.\n",
+    );
+}
+
+#[test]
 fn the_time_and_the_caller_that_are_asked_about_count() {
     check(
         "100",

@@ -255,7 +255,9 @@ impl ResponseContext {
         // The first leg has its entry from the start, and all others are below it.
         let parent = above.map_or(kept.root, |above| self.entry_of(settings, kept, above));
         let uri = leg.destination.as_ref().map_or_else(SmolStr::default, |to| uri_of(settings, to));
-        let entry = kept.history.add(parent, uri, Mechanism::Mapped);
+        // §10.4: how a contact of a 3xx was found is known to who sent it.
+        let mechanism = (leg.cause != Cause::Redirect).then_some(Mechanism::Mapped);
+        let entry = kept.history.add(parent, uri, mechanism);
         kept.legs.push((at, entry));
         entry
     }

@@ -330,6 +330,52 @@ fn nobody_forwards_to_where_he_may_not_call() {
 }
 
 #[test]
+fn the_rules_of_the_dial_plan_count_for_who_forwards_and_not_for_who_calls() {
+    use dialtone_roles::settings::dial_plan::{Action, CallerPattern, Rule, Template};
+    let rule = Rule {
+        name: "abroad".into(),
+        numbers: vec!["00*".parse().unwrap()],
+        domains: Vec::new(),
+        callers: vec![CallerPattern::User { user: "bob".into(), domain: None }],
+        times: None,
+        strip: 2,
+        prepend: "+".into(),
+        action: Action::Uri(Template::of_uri("sip:{number}@127.0.0.5:5080").unwrap()),
+    };
+    let rest = Rule {
+        name: "nobody else".into(),
+        callers: Vec::new(),
+        action: Action::Refuse { status: Status::of(403), reason: None },
+        ..rule.clone()
+    };
+    let users = [("bob", always("00491")), ("carol", always("00491"))];
+    let mut server = server_with(&users, |settings| settings.dial_plan.rules = vec![rule, rest]);
+    let sent = calls(&mut server, "bob", "");
+    assert_eq!(invite_to(&sent, CAROL).uri_text(), "sip:+491@127.0.0.5:5080");
+    let request = Request { call_id: "two", ..invite("sip:carol@sip.test") };
+    let sent = server.receive(ALICE, &request.text());
+    check(&sent, &["403 -> alice"]);
+}
+
+#[test]
+fn a_phone_that_sends_elsewhere_is_followed_and_stands_in_the_history() {
+    let mut server = server_with(&[], |settings| settings.foreign = Foreign::Open);
+    registers(&mut server, "bob", BOB);
+    let sent = calls(&mut server, "bob", "Supported: histinfo\r\n");
+    let contact = "Contact: <sip:carol@127.0.0.5:5080>\r\n";
+    let moved = response(invite_to(&sent, BOB), "302 Moved Temporarily", "b", contact);
+    let sent = server.receive(BOB, &moved);
+    assert_eq!(
+        values(invite_to(&sent, CAROL), HeaderName::HistoryInfo),
+        [
+            "<sip:bob@sip.test>;index=1",
+            "<sip:x@127.0.0.3:5080?Reason=SIP%3Bcause%3D302>;index=1.1;rc=1",
+            "<sip:carol@127.0.0.5:5080>;index=1.2",
+        ]
+    );
+}
+
+#[test]
 fn a_cancelled_call_is_not_forwarded() {
     let (busy, no_answer) = (to("carol"), to("carol"));
     let mut server = server(&[("bob", Services { busy, no_answer, ..Services::default() })]);
