@@ -181,6 +181,31 @@ pub(crate) fn failed(error: &AskError, as_json: bool) -> Exit {
     exit
 }
 
+/// One line for each trunk.
+fn trunks_text(status: &Value) -> String {
+    let trunks = status["trunks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut out = if trunks.is_empty() { String::new() } else { "\n  trunks\n".to_owned() };
+    for trunk in trunks {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let registered = match trunk["registered"].as_bool() {
+            Some(true) => ", registered",
+            Some(false) => ", NOT registered",
+            None => "",
+        };
+        let addresses = trunk["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let addresses: Vec<String> = addresses
+            .iter()
+            .map(|address| match address["state"].as_str() {
+                Some(state @ ("up" | "down")) => format!("{} {state}", text(&address["address"])),
+                _ => text(&address["address"]),
+            })
+            .collect();
+        let (name, calls) = (text(&trunk["name"]), trunk["calls"].as_u64().unwrap_or_default());
+        out.push_str(&format!("    {name} {calls} calls{registered}  {}\n", addresses.join(", ")));
+    }
+    out
+}
+
 fn status_text(status: &Value) -> String {
     let text = |name: &str| status[name].as_str().unwrap_or_default().to_owned();
     let number = |name: &str| status[name].as_u64().unwrap_or_default();
@@ -214,6 +239,7 @@ fn status_text(status: &Value) -> String {
             number("shards")
         ));
     }
+    out.push_str(&trunks_text(status));
     let held_off = status["held_off"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !held_off.is_empty() {
         out.push_str("\n  held off or blocked (freed by `dialtone unblock`)\n");

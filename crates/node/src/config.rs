@@ -23,6 +23,7 @@ mod resolve;
 mod route;
 mod table;
 mod text;
+mod trunks;
 mod value;
 
 #[cfg(test)]
@@ -34,11 +35,12 @@ pub use dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, Unk
 pub use group::{Callee, MemberEntry};
 pub use keys::{
     AliasEntry, Change, Config, Control, DialPlan, Digest, DomainEntry, GroupEntry, Http, KeyInfo, Limits,
-    Log, Proxy, Registrar, Robots, RuleEntry, Server, Store, TableInfo, Timers, changes,
+    Log, Proxy, Registrar, Robots, RuleEntry, Server, Store, TableInfo, Timers, TrunkEntry, changes,
     changes_needing_restart, tables,
 };
 pub use problem::{Place, Problem, Remedy, What};
 pub use read::{FILE_BYTES_MAX, PROBLEMS_MAX};
 pub use resolve::{Facts, Resolved, StoreSettings};
 pub use text::{defaults, manual};
+pub use trunks::{CallerIds, InboundTo, NumberMap, ServerUri, ServerUris, ShownNumber, TrunkName, TrunkUser};
 pub use value::{AskedMethod, FilePath, LogFormat, LogLevel, Required, Setting, Size};

@@ -332,6 +332,23 @@ fn log_event(shard: u16, event: Event) {
         Event::Incoming { .. } => tracing::info!(shard, "a robot is called"),
         Event::Answered { .. } => tracing::info!(shard, "a robot answered"),
         Event::Ended { reason, .. } => tracing::info!(shard, ?reason, "a robot's call ended"),
+        Event::TrunkAddress { trunk, address, up: true } => {
+            tracing::info!(shard, %trunk, %address, "an address of a trunk answers");
+        }
+        Event::TrunkAddress { trunk, address, .. } => {
+            tracing::warn!(shard, %trunk, %address, "an address of a trunk does not answer");
+        }
+        Event::TrunkRegistered { trunk, expires_s } => {
+            tracing::info!(shard, %trunk, expires_s, "registered with a trunk");
+        }
+        Event::TrunkNotRegistered { trunk, status } => {
+            let status = status.map(|status| status.code());
+            tracing::warn!(shard, %trunk, status, "not registered with a trunk");
+        }
+        Event::TrunkUnknownNumber { trunk, number } => {
+            tracing::warn!(shard, %trunk, "a number of nobody was called from a trunk");
+            tracing::debug!(shard, %trunk, %number, "a number of nobody was called from a trunk");
+        }
         Event::RuleAnswered { rule, status } => {
             tracing::debug!(shard, %rule, status = status.code(), "a rule of the dial plan answered");
         }

@@ -30,7 +30,7 @@ use dialtone_roles::io::{
     Answer, CallRecord, ChangeOutcome, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output,
     Query, QueryId,
 };
-use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, ListedServices, Page};
+use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, ListedServices, ListedTrunk, Page};
 use dialtone_roles::services::{Change, Choices, Services};
 use dialtone_roles::settings::Settings;
 use dialtone_roles::{Engine, Freed, Guesser, HeldOff, Source, steer};
@@ -103,6 +103,8 @@ pub(crate) enum Word {
     Calls { from: CallCursor, count: usize, to: SyncSender<Page<ListedCall, CallCursor>> },
     /// Tell who is held off or blocked.
     HeldOff { most: usize, to: SyncSender<Vec<HeldOff>> },
+    /// Tell the trunks.
+    Trunks(SyncSender<Vec<ListedTrunk>>),
     /// Block a source; tell whether there was room.
     Block { source: Source, time: Option<Duration>, to: SyncSender<bool> },
     /// Free those who are held off or blocked; tell who that was.
@@ -326,6 +328,7 @@ impl Shard {
             }
             Word::Calls { from, count, to } => drop(to.try_send(self.engine.calls(from, count))),
             Word::HeldOff { most, to } => drop(to.try_send(self.engine.held_off(now, most))),
+            Word::Trunks(to) => drop(to.try_send(self.engine.trunks())),
             Word::Block { source, time, to } => drop(to.try_send(self.engine.block(now, source, time))),
             Word::Free { freed, to } => drop(to.try_send(self.engine.free(now, &freed))),
             Word::Report(to) => drop(to.try_send(self.report())),

@@ -30,6 +30,7 @@ use crate::registrar;
 use crate::services::ServiceTable;
 use crate::settings::{Mode, Settings};
 use crate::text::push_address;
+use crate::trunks::Trunks;
 
 mod client_use;
 
@@ -116,6 +117,8 @@ pub(crate) struct Core {
     pub(crate) flows: FlowTokens,
     /// Calls that are followed for their records; `None` for a phone.
     pub(crate) records: Option<Records>,
+    /// The trunks, as far as this shard knows of them.
+    pub(crate) trunks: Trunks,
     /// Requests of the user agent that failed before they had a transaction, to be told after this call.
     pub(crate) failed: VecDeque<(UaRequest, Failure)>,
     /// Keys the tags of answers that keep no state.
@@ -162,6 +165,7 @@ impl Core {
             counters: Counters::default(),
             flows: FlowTokens::new(&settings.secret),
             records: (!settings.domains.is_empty()).then(|| Records::new(hash_seed)),
+            trunks: Trunks::new(&settings.secret),
             failed: VecDeque::new(),
             tag_seed,
             next_request: 0,
@@ -185,6 +189,7 @@ impl Core {
 
     pub(crate) fn call_recorded(&mut self, record: Option<CallRecord>) {
         if let Some(record) = record {
+            self.trunks.end_call(&record.call_id);
             self.counters.call_records += 1;
             self.outputs.push_back(Output::Event(Event::CallRecorded(Box::new(record))));
         }
@@ -293,6 +298,14 @@ impl Context<'_> {
             && let Some(invite) = used.ask_cancel(reason)
         {
             self.send_cancel(client, &invite, reason);
+        }
+    }
+
+    /// Gives up a request whatever its transaction does: no response to it comes up any more.
+    pub(crate) fn abandon(&mut self, request: UaRequest) {
+        if let Some(client) = self.core.requests.remove(&request) {
+            self.core.clients.remove(&client);
+            self.core.transactions.abandon_client(client);
         }
     }
 

@@ -66,6 +66,18 @@ numbers! {
         ruled_out,
         /// Requests that were answered with a redirection (3xx).
         redirected,
+        /// Calls that were sent out over a trunk.
+        trunk_calls,
+        /// Calls over a trunk that went to another of its addresses because one failed.
+        trunk_failovers,
+        /// Calls refused because a trunk had as many as it may.
+        trunk_full,
+        /// Challenges of trunks that could not be answered: there is no password for them, or it is wrong.
+        trunk_refused,
+        /// Requests from trunks that led somewhere.
+        trunk_incoming,
+        /// Calls from trunks to numbers of nobody.
+        trunk_unknown,
         /// Requests for users that do not exist or have no binding.
         not_found,
         /// REGISTER requests that were granted.

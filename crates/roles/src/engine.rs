@@ -13,14 +13,14 @@ use dialtone_transaction::{EdgeCounts, Event as TransactionEvent, Matched, Serve
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
 use dialtone_wire::{Message, Status};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use crate::auth::Authenticator;
-use crate::context::{ClientUse, Context, Core, Failure, ServerUse, transaction_limits};
+use crate::context::{ClientUse, Context, Core, Failure, ServerUse, UaRequest, transaction_limits};
 use crate::counters::{Counters, Tables};
 use crate::guesses::{Freed, Guesser, HeldOff, Source};
 use crate::io::{Answer, CallRecord, Input, MediaCommand, Output};
-use crate::listing::{CallCursor, ListedBinding, ListedCall, Page};
+use crate::listing::{CallCursor, ListedBinding, ListedCall, ListedTrunk, Page};
 use crate::location::Location;
 use crate::policy::Decision;
 use crate::proxy::Proxy;
@@ -28,6 +28,7 @@ use crate::proxy::stateless::forward_response;
 use crate::records::Records;
 use crate::route_token::RouteTokens;
 use crate::settings::Settings;
+use crate::trunks::keeper::Keeper;
 use crate::ua::{ServerEvent, Ua};
 
 mod act;
@@ -48,6 +49,8 @@ pub(crate) struct Arrived {
     pub(crate) decision: Decision,
     /// Who sent it, once that is known.
     pub(crate) caller: Option<Caller>,
+    /// The trunk that it came from.
+    pub(crate) trunk: Option<SmolStr>,
 }
 
 /// A user of ours who has shown a password.
@@ -59,6 +62,13 @@ pub(crate) struct Caller {
     pub(crate) domain: SmolStr,
 }
 
+impl Caller {
+    /// The canonical address-of-record.
+    pub(crate) fn aor(&self) -> SmolStr {
+        format_smolstr!("sip:{}@{}", dialtone_wire::uri::escape_user(&self.user), self.domain)
+    }
+}
+
 /// One shard.
 #[derive(Debug)]
 pub struct Engine {
@@ -67,9 +77,10 @@ pub struct Engine {
     authenticator: Authenticator,
     proxy: Proxy,
     ua: Ua,
+    keeper: Keeper,
     tokens: RouteTokens,
-    /// The listeners' addresses have not been leased ports on yet.
-    leases_due: bool,
+    /// Nothing was done yet: no ports are leased, no trunk is looked after.
+    start_due: bool,
 }
 
 /// Handles one input, carries out all that follows from it, and says when to come back: the one loop that node and
@@ -101,8 +112,9 @@ impl Engine {
             authenticator,
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
+            keeper: Keeper::default(),
             tokens: RouteTokens::new(&settings.secret),
-            leases_due: true,
+            start_due: true,
             core,
             settings,
         }
@@ -178,6 +190,11 @@ impl Engine {
         self.authenticator.free(now, freed)
     }
 
+    /// The trunks as this shard sees them.
+    pub fn trunks(&self) -> Vec<ListedTrunk> {
+        self.core.trunks.list(&self.settings)
+    }
+
     /// A page of the calls: first those of the user agent, then INVITEs that the proxy forwards, then calls between
     /// others that were answered. It looks at `count`
     /// places.
@@ -209,8 +226,9 @@ impl Engine {
     }
 
     fn handle(&mut self, now: Instant, input: Input) {
-        if std::mem::take(&mut self.leases_due) {
+        if std::mem::take(&mut self.start_due) {
             self.order_leases();
+            self.configure_trunks(now);
         }
         match input {
             Input::Packet { flow, bytes } => self.packet(now, flow, bytes),
@@ -245,6 +263,7 @@ impl Engine {
                 self.core.transactions.set_limits(transaction_limits(&settings));
                 self.settings = settings;
                 self.order_leases();
+                self.configure_trunks(now);
                 if self.settings.draining {
                     let (ua, mut cx) = self.ua_and_context(now);
                     ua.hang_up_all(&mut cx);
@@ -252,6 +271,11 @@ impl Engine {
             }
             Input::Timeout => {}
         }
+    }
+
+    fn configure_trunks(&mut self, now: Instant) {
+        let (keeper, mut cx) = self.keeper_and_context(now);
+        keeper.configure(&mut cx);
     }
 
     /// Ports are ready before the first call needs them.
@@ -290,13 +314,14 @@ impl Engine {
         proxy.handle_timeout(&mut cx);
         let (ua, mut cx) = self.ua_and_context(now);
         ua.handle_timeout(&mut cx);
+        let (keeper, mut cx) = self.keeper_and_context(now);
+        keeper.handle_timeout(&mut cx);
         // What a role does in answer to an event may cause another; each transaction gives a bounded number.
         loop {
             if let Some(event) = self.core.transactions.poll_event() {
                 self.transaction_event(now, event);
             } else if let Some((request, failure)) = self.core.failed.pop_front() {
-                let (ua, mut cx) = self.ua_and_context(now);
-                ua.handle_failure(&mut cx, request, failure);
+                self.own_request_failed(now, request, failure);
             } else {
                 break;
             }
@@ -320,6 +345,7 @@ impl Engine {
             self.proxy.poll_timeout(),
             self.ua.poll_timeout(),
             self.core.records.as_ref().and_then(Records::poll_timeout),
+            self.keeper.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -328,6 +354,10 @@ impl Engine {
 
     fn ua_and_context(&mut self, now: Instant) -> (&mut Ua, Context<'_>) {
         (&mut self.ua, Context { now, settings: &self.settings, core: &mut self.core })
+    }
+
+    fn keeper_and_context(&mut self, now: Instant) -> (&mut Keeper, Context<'_>) {
+        (&mut self.keeper, Context { now, settings: &self.settings, core: &mut self.core })
     }
 
     fn proxy_and_context(&mut self, now: Instant) -> (&mut Proxy, Context<'_>) {
@@ -364,6 +394,10 @@ impl Engine {
                 let cancel = if status.is_provisional() { used.provisional() } else { None };
                 if status.is_final() {
                     used.finish();
+                }
+                if self.keeper.owns(request) {
+                    let (keeper, mut cx) = self.keeper_and_context(now);
+                    return keeper.handle_response(&mut cx, request, &response);
                 }
                 let (ua, mut cx) = self.ua_and_context(now);
                 if let Some((invite, reason)) = cancel {
@@ -414,11 +448,20 @@ impl Engine {
             }
             Some(ClientUse::Ua(used)) => {
                 let request = used.request;
-                let (ua, mut cx) = self.ua_and_context(now);
-                ua.handle_failure(&mut cx, request, failure);
+                self.own_request_failed(now, request, failure);
             }
             Some(ClientUse::Cancel) | None => {}
         }
+    }
+
+    /// A request that no other element's request has caused got no answer.
+    fn own_request_failed(&mut self, now: Instant, request: UaRequest, failure: Failure) {
+        if self.keeper.owns(request) {
+            let (keeper, mut cx) = self.keeper_and_context(now);
+            return keeper.handle_failure(&mut cx, request, failure);
+        }
+        let (ua, mut cx) = self.ua_and_context(now);
+        ua.handle_failure(&mut cx, request, failure);
     }
 
     fn server_event(&mut self, now: Instant, server: ServerId, event: ServerEvent) {

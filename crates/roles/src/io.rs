@@ -16,6 +16,7 @@ use crate::binding::Binding;
 use crate::guesses::{Guesser, Hold};
 use crate::services::{Change, Choices, Services};
 use crate::settings::Settings;
+pub use crate::trunks::{HopState, TrunkNews};
 
 /// Something that happened to a shard.
 #[derive(Debug)]
@@ -188,6 +189,13 @@ pub enum Notice {
         query: QueryId,
         /// The nonce and its count.
         nonce: NonceUse,
+    },
+    /// What the shard that looks after a trunk has found out.
+    Trunk {
+        /// Its name.
+        name: SmolStr,
+        /// What there is to know.
+        news: TrunkNews,
     },
     /// Answers [`Notice::AskNonce`].
     Nonce {
@@ -393,6 +401,36 @@ pub enum Event {
         token: u64,
         /// What became of it.
         outcome: ChangeOutcome,
+    },
+    /// An address of a trunk answers its probes, or does not any more.
+    TrunkAddress {
+        /// The name of the trunk.
+        trunk: SmolStr,
+        /// The address.
+        address: UriBuf,
+        /// Whether it answers.
+        up: bool,
+    },
+    /// Somebody behind a trunk called a number of nobody.
+    TrunkUnknownNumber {
+        /// The name of the trunk.
+        trunk: SmolStr,
+        /// The number.
+        number: SmolStr,
+    },
+    /// A trunk has us registered.
+    TrunkRegistered {
+        /// Its name.
+        trunk: SmolStr,
+        /// Seconds until it ends if it is not refreshed.
+        expires_s: u32,
+    },
+    /// A trunk has refused our registration, or nobody answered; it is tried again.
+    TrunkNotRegistered {
+        /// Its name.
+        trunk: SmolStr,
+        /// The status; `None` when nobody answered.
+        status: Option<Status>,
     },
     /// A call through a server is over, or was not answered.
     CallRecorded(Box<CallRecord>),

@@ -12,6 +12,7 @@ mod engine;
 mod gruu;
 mod guesses;
 mod history_info;
+mod identity;
 pub mod io;
 mod leases;
 pub mod listing;
@@ -30,6 +31,7 @@ pub mod settings;
 mod star_codes;
 mod steer;
 mod text;
+mod trunks;
 mod ua;
 
 pub use binding::{Binding, Details};

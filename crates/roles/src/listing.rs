@@ -11,6 +11,7 @@ use dialtone_wire::time::Instant;
 use smol_str::SmolStr;
 
 use crate::binding::Binding;
+use crate::io::HopState;
 use crate::services::Choices;
 
 /// Part of what there is.
@@ -80,6 +81,19 @@ pub struct ListedCall {
     pub from: Option<SmolStr>,
     /// Who is called, the same way.
     pub to: Option<SmolStr>,
+}
+
+/// A trunk as one shard sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedTrunk {
+    /// Its name.
+    pub name: SmolStr,
+    /// Its addresses, and whether they answer.
+    pub hops: Vec<(SmolStr, HopState)>,
+    /// Whether we are registered there; `None` where that is not known or not wanted.
+    pub registered: Option<bool>,
+    /// Calls of this shard that run over it.
+    pub calls: usize,
 }
 
 /// Where a page of calls begins.

@@ -11,14 +11,16 @@ mod planned;
 use crate::auth::{Side, own_credentials};
 use crate::dial_plan::Called;
 use crate::proxy::forward::TOKEN_PARAM;
+use crate::proxy::shift::{SHIFT_PARAM, Shift};
 use crate::proxy::{Named, Onward, Opens};
 use crate::registrar::canonical_aor;
 use crate::reply::Reply;
 use crate::route_token::{RouteTokens, is_right, mode_of};
-use crate::settings::{Destination, Domain, Foreign, Methods, Mode, Robot, Settings};
+use crate::settings::{Destination, Domain, Foreign, Methods, Mode, Robot, Settings, Trunk};
 use crate::star_codes;
 
 mod edge;
+mod trunk;
 
 /// Routes of ours in one request whose flow is read.
 const FLOWS_MAX: usize = 4;
@@ -73,6 +75,13 @@ pub(crate) enum Decision {
         /// How it goes on.
         onward: Onward,
     },
+    /// From a trunk, to one of its numbers or where a rule for it says.
+    FromTrunk {
+        /// The place.
+        destination: Destination,
+        /// How it goes on.
+        onward: Onward,
+    },
     /// Goes where its Route or Request-URI says.
     Route {
         /// How it goes on.
@@ -114,6 +123,7 @@ impl Decision {
             Decision::Ua if in_dialog() => Some((Side::Server, callers_domain(settings, request)?)),
             Decision::Route { .. }
             | Decision::Reply { .. }
+            | Decision::FromTrunk { .. }
             | Decision::Ua
             | Decision::Refuse(_)
             | Decision::BadExtension
@@ -146,13 +156,14 @@ fn callers_domain(settings: &Settings, request: &Message) -> Option<SmolStr> {
 }
 
 /// Decides about a request that came on a flow. `is_our_dialog` says whether it belongs to a dialog of our user agent,
-/// `unix_s` is the time, for the hours of the dial plan.
+/// `trunk` which trunk it comes from, `unix_s` is the time, for the hours of the dial plan.
 pub(crate) fn decide(
     settings: &Settings,
     tokens: &RouteTokens,
     request: &Message,
     came: &Flow,
     is_our_dialog: bool,
+    trunk: Option<&Trunk>,
     unix_s: u64,
 ) -> Decision {
     if is_our_dialog || settings.domains.is_empty() {
@@ -160,14 +171,19 @@ pub(crate) fn decide(
     }
     let own = own_routes(settings, tokens, request, came);
     let is_ack = request.method() == Some(&Method::Ack);
-    let mut decision = decide_target(settings, tokens, request, came, &own, unix_s);
-    if let Decision::To { onward, .. } | Decision::Route { onward, .. } = &mut decision {
+    let from_trunk = trunk.and_then(|trunk| trunk::decide(settings, tokens, request, &own, trunk, unix_s));
+    let mut decision =
+        from_trunk.unwrap_or_else(|| decide_target(settings, tokens, request, came, &own, unix_s));
+    if let Decision::To { onward, .. } | Decision::Route { onward, .. } | Decision::FromTrunk { onward, .. } =
+        &mut decision
+    {
         onward.credentials = own_credentials(settings, request);
         if onward.record_route.is_some() && onward.sender.is_none() && needs_flow(request, came) {
             onward.sender = Some(tokens.flows.make(came, onward.mode, Opens::Dialog));
         }
     }
-    let forwards = matches!(decision, Decision::To { .. } | Decision::Route { .. });
+    let forwards =
+        matches!(decision, Decision::To { .. } | Decision::Route { .. } | Decision::FromTrunk { .. });
     if forwards && request.max_forwards().ok().flatten() == Some(0) {
         // RFC 3261 §16.3 step 3; §11: an OPTIONS that ends here may be answered.
         let is_options = request.method() == Some(&Method::Options);
@@ -366,6 +382,8 @@ struct OwnRoutes {
     flow: Option<Named>,
     /// The request belongs to a dialog that went through us.
     in_dialog: bool,
+    /// How requests of this side of the dialog differ on the other one.
+    shift: Option<Shift>,
 }
 
 fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message, came: &Flow) -> OwnRoutes {
@@ -391,6 +409,9 @@ fn own_routes(settings: &Settings, tokens: &RouteTokens, request: &Message, came
         // A call between two phones of ours passes us twice, each time with up to two values.
         let named = uri.user.filter(|_| own.count <= FLOWS_MAX).and_then(|user| tokens.flows.read(user));
         own.flow = named.filter(|named| !is_same(&named.flow, came));
+        if let Some(came) = uri.params.value(SHIFT_PARAM) {
+            own.shift = own.shift.or_else(|| Shift::read(came, &tokens.trunks, request));
+        }
     }
     own.in_dialog = own.token_is_right && matches!(request.to_tag(), Ok(Some(_)));
     own
@@ -453,7 +474,7 @@ impl OwnRoutes {
             || matches!(request.to_tag(), Ok(None)));
         let record_route =
             starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id, mode));
-        let (own_routes, local, in_dialog) = (self.count, self.local, self.in_dialog);
-        Onward { own_routes, local, in_dialog, record_route, mode, ..Onward::default() }
+        let (own_routes, local, in_dialog, shift) = (self.count, self.local, self.in_dialog, self.shift);
+        Onward { own_routes, local, in_dialog, record_route, mode, shift, ..Onward::default() }
     }
 }

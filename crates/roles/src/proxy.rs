@@ -35,9 +35,11 @@ mod redirect;
 mod responses;
 mod services;
 pub(crate) mod session;
+pub(crate) mod shift;
 pub(crate) mod stateless;
 mod target;
 mod tree;
+pub(crate) mod trunk;
 
 use best::Best;
 pub(crate) use flow_token::{FlowTokens, Named, Opens};
@@ -89,6 +91,14 @@ struct ResponseContext {
     cancelled: bool,
     /// The server transaction has ended.
     server_gone: bool,
+    /// The user who sent it, by his canonical address-of-record, if he has shown his password.
+    caller: Option<SmolStr>,
+    /// The trunk that it came from.
+    trunk: Option<SmolStr>,
+    /// It came from a trunk of our trust domain.
+    is_trusted: bool,
+    /// CSeq or From may be others on the far side.
+    is_shifted: bool,
     best: Option<Best>,
     /// Challenges of branches that are not the best response: they go back with it.
     challenged: Vec<Message>,
@@ -114,6 +124,8 @@ struct Branch {
     spares: Vec<Target>,
     /// The INVITE as it was sent, for its CANCEL.
     sent: bytes::Bytes,
+    /// Where it went, if that is over a trunk.
+    target: Option<Box<Target>>,
     state: BranchState,
     cancel: CancelState,
 }
@@ -204,7 +216,9 @@ impl Proxy {
         onward: Onward,
         destination: Option<Destination>,
     ) {
-        let Arrived { server, request, flow, .. } = arrived;
+        let is_trusted =
+            arrived.trunk.as_ref().and_then(|name| cx.settings.trunk(name)).is_some_and(|trunk| trunk.trust);
+        let Arrived { server, request, flow, caller, trunk, .. } = arrived;
         if self.contexts.len() >= cx.settings.limits.proxy_contexts {
             cx.core.counters.overload += 1;
             let tag = cx.token();
@@ -224,7 +238,6 @@ impl Proxy {
             breadth: forward::max_breadth(&request),
             request,
             flow,
-            onward,
             is_invite,
             tree: Tree::new(cx.now, destination),
             branches: SmallVec::new(),
@@ -234,6 +247,11 @@ impl Proxy {
             answered: false,
             cancelled: false,
             server_gone: false,
+            caller: caller.map(|caller| caller.aor()),
+            trunk,
+            is_trusted,
+            is_shifted: onward.shift.is_some(),
+            onward,
             best: None,
             challenged: Vec::new(),
             timer_c,
@@ -351,6 +369,12 @@ impl ResponseContext {
     }
 
     fn send(&mut self, cx: &mut Context<'_>, id: ContextId, leg: LegId, target: &Target, flow: Flow) {
+        let changed = self.over_trunk_again(cx, target).or_else(|| self.unproven(target));
+        let mut changed = changed.or_else(|| target.trunk.is_some().then(|| target.clone()));
+        if let Some(target) = &mut changed {
+            self.authorize(cx, target);
+        }
+        let target = changed.as_ref().unwrap_or(target);
         let with_history = self.with_history(cx, leg, target);
         let (target, entry) =
             with_history.as_ref().map_or((target, None), |(target, entry)| (target, *entry));
@@ -367,8 +391,19 @@ impl ResponseContext {
                 let (state, cancel) = (BranchState::Calling, CancelState::Unasked);
                 let breadth = target.breadth.unwrap_or(1);
                 let spares = target.spares.clone();
-                let branch = Branch { client, leg, is_left: false, breadth, spares, sent, state, cancel };
-                self.branches.push(branch);
+                let target = changed.filter(|target| target.trunk.is_some()).map(Box::new);
+                let is_left = false;
+                self.branches.push(Branch {
+                    client,
+                    leg,
+                    is_left,
+                    breadth,
+                    spares,
+                    sent,
+                    target,
+                    state,
+                    cancel,
+                });
                 self.sent_more = true;
                 if let Some(entry) = entry {
                     self.sent_with_history(client, entry);

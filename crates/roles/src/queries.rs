@@ -14,6 +14,7 @@ use crate::engine::services::{Keeping, StarTarget};
 use crate::io::QueryId;
 use crate::proxy::{ContextId, LegId, Passing, Target};
 use crate::registrar::Grant;
+use crate::trunks::keeper::Errand;
 
 /// What goes on when the answer is there.
 #[derive(Debug)]
@@ -55,6 +56,8 @@ pub(crate) enum Waiting {
     Pass { passing: Box<Passing>, transport: Transport, port: u16 },
     /// Another one, to the first binding of its address-of-record.
     PassTo(Box<Passing>),
+    /// A request to a trunk, to a host name.
+    Trunk { name: SmolStr, errand: Errand, transport: Transport, port: u16 },
     /// A branch of a response context, to a host name.
     Branch { context: ContextId, leg: LegId, target: Box<Target>, transport: Transport, port: u16 },
 }

@@ -9,6 +9,7 @@ use subtle::ConstantTimeEq as _;
 use crate::gruu::GruuKeys;
 use crate::proxy::{Branches, FlowTokens};
 use crate::settings::{Mode, Secret};
+use crate::trunks::TrunkTokens;
 
 /// How the token of a call begins: no hexadecimal digit, and nothing in mode `call`.
 const fn beginning(mode: Mode) -> Option<char> {
@@ -36,6 +37,8 @@ pub(crate) struct RouteTokens {
     pub(crate) flows: FlowTokens,
     /// The branches of the stateless proxy.
     pub(crate) branches: Branches,
+    /// Those of trunks.
+    pub(crate) trunks: TrunkTokens,
 }
 
 impl RouteTokens {
@@ -47,6 +50,7 @@ impl RouteTokens {
             gruus: GruuKeys::new(secret),
             flows: FlowTokens::new(secret),
             branches: Branches::new(secret),
+            trunks: TrunkTokens::new(secret),
         }
     }
 

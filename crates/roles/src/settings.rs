@@ -8,21 +8,20 @@ use dialtone_wire::net::Transport;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
+mod calls;
 mod destination;
 pub mod dial_plan;
 mod digest;
-
-pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
-mod calls;
 mod mode;
+mod services;
+mod trunk;
 
 pub use calls::CallSettings;
-pub use mode::{Mode, NextHops};
-mod services;
-
-pub use services::{ForwardingSettings, StarAction, StarCodes};
-
 pub use destination::{Destination, Group, Member, Strategy};
+pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
+pub use mode::{Mode, NextHops};
+pub use services::{ForwardingSettings, StarAction, StarCodes};
+pub use trunk::{InboundNumber, Trunk, TrunkAccess, TrunkFrom};
 
 /// The settings of one engine. All shards of a server hold the same value.
 #[derive(Clone, Debug)]
@@ -42,6 +41,8 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// The domains that we are responsible for; empty for a phone.
     pub domains: Vec<Domain>,
+    /// The ways to other telephone systems.
+    pub trunks: Vec<Trunk>,
     /// Users of the domain that we play ourselves.
     pub robots: Vec<Robot>,
     /// Groups that ring together.
@@ -157,7 +158,7 @@ pub enum Foreign {
 }
 
 /// Who a phone is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     /// The address-of-record, `sip:alice@example.com`.
     pub aor: UriBuf,
@@ -329,6 +330,11 @@ impl Default for Limits {
 }
 
 impl Settings {
+    /// The trunk of this name.
+    pub fn trunk(&self, name: &str) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.name == name)
+    }
+
     /// The defaults: no listener, no domain, no account; passwords are asked for and foreign domains refused.
     pub fn new(secret: Secret) -> Settings {
         Settings {
@@ -339,6 +345,7 @@ impl Settings {
             product: SmolStr::new_static(concat!("Dialtone/", env!("CARGO_PKG_VERSION"))),
             listeners: Vec::new(),
             domains: Vec::new(),
+            trunks: Vec::new(),
             robots: Vec::new(),
             groups: Vec::new(),
             authenticate: true,

@@ -80,6 +80,7 @@ header_names! {
     Organization = "Organization";
     PAssertedIdentity = "P-Asserted-Identity", list;
     Path = "Path", list;
+    PPreferredIdentity = "P-Preferred-Identity", list;
     Priority = "Priority";
     Privacy = "Privacy";
     ProxyAuthenticate = "Proxy-Authenticate";

@@ -422,6 +422,14 @@ impl Check<'_> {
                 self.known_domain(entry.from.place, "rule.from", domain, domains);
             }
         }
+        if let To::Trunk(name) = to {
+            self.known_trunk(entry.to.place, "rule.to", name);
+        }
+        for caller in &entry.from.value.0 {
+            if let CallerPattern::Trunk(name) = caller {
+                self.known_trunk(entry.from.place, "rule.from", name);
+            }
+        }
         let is_public = self.config.server.public.value || self.facts.public;
         let leads_out = match to {
             To::Trunk(_) => true,
@@ -462,6 +470,12 @@ impl Check<'_> {
 
     fn without_meaning(&mut self, place: Option<Place>, key: &str, only_with: &'static str) {
         self.problem(place, key, What::OnlyWith(only_with), Remedy::Remove);
+    }
+
+    fn known_trunk(&mut self, place: Option<Place>, key: &str, name: &SmolStr) {
+        if !self.config.trunk.iter().any(|trunk| trunk.name.value.as_str() == name) {
+            self.problem(place, key, What::NoSuch("trunk", shortened(name)), Remedy::AddTable("trunk"));
+        }
     }
 
     fn known_domain(&mut self, place: Option<Place>, key: &str, name: &SmolStr, domains: &[Domain]) {

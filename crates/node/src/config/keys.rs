@@ -9,7 +9,7 @@ use dialtone_roles::settings::dial_plan::{
 };
 use dialtone_roles::settings::{
     CallSettings, DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings,
-    Strategy,
+    Strategy, TrunkFrom,
 };
 
 use crate::listen::ListenAddress;
@@ -20,6 +20,7 @@ use super::forwarding::{Code, DoNotDisturb, ForwardTarget, UserAddress};
 use super::group::{Callee, MemberEntry};
 use super::route::RouteUri;
 use super::table::{Table, tables};
+use super::trunks::{CallerIds, NumberMap, ServerUri, ServerUris, ShownNumber, TrunkName, TrunkUser};
 use super::value::{AskedMethod, FilePath, LogFormat, LogLevel, Required, Setting, Size};
 
 /// What a running server does with a changed value.
@@ -81,7 +82,8 @@ impl TableInfo {
 
 /// Entries of `[[forward]]`.
 pub(super) const FORWARDS_MAX: usize = 10_000;
-
+/// Entries of `[[trunk]]`.
+pub(super) const TRUNKS_MAX: usize = 256;
 /// Entries of `[[domain]]`.
 pub(super) const DOMAINS_MAX: usize = 256;
 /// Entries of `[[rule]]`.
@@ -471,6 +473,50 @@ tables! {
         /// Do-not-disturb: refuses calls with this status. 486 is followed by `busy` and 480 by `not_reachable`, where
         /// they are set.
         do_not_disturb: Option<DoNotDisturb> = None, (), Reload;
+    }
+    /// A way to another telephone system. How the two find each other say `address`, `registrar` or `account`, of which
+    /// one must be there. Rules send calls out over it, `numbers` say whose calls come in. See [trunks](trunk.md).
+    "trunk", trunk: TrunkEntry, at most TRUNKS_MAX {
+        /// Its name, for rules, the log and `dialtone status`. It must be there.
+        name: TrunkName = TrunkName::default(), (), Reload;
+        /// Where it is, the preferred address first. Calls from these addresses come in without a password.
+        address: ServerUris = ServerUris::default(), (), Reload;
+        /// The registrar that this server registers with as `user`.
+        registrar: Option<ServerUri> = None, (), Reload;
+        /// The user of this server that the other side registers as.
+        account: Option<TrunkUser> = None, (), Reload;
+        /// Who this server is on the other side, when that asks; with `@`, its domain there.
+        user: Option<TrunkUser> = None, (), Reload;
+        /// The user name of digest, where it is another one.
+        auth_user: Option<TrunkUser> = None, (), Reload;
+        /// A file whose first line is the password of `user`; a relative path starts at the data folder.
+        password_file: Option<FilePath> = None, (), Reload;
+        /// Where all requests to the other side go first.
+        proxy: Option<ServerUri> = None, (), Reload;
+        /// For how long this server registers.
+        expires: Duration = Duration::from_secs(3600), ms(10 * SECOND, 7 * DAY), Reload;
+        /// Whether one registration with `registrar` stands for all numbers (RFC 6140).
+        gin: bool = false, (), Reload;
+        /// Whose the numbers are that are called from there: `user:NAME`, `user:NAME@DOMAIN`, `group:NAME`, `trunk:NAME` or a
+        /// SIP URI.
+        /// The first that fits counts. In a number `x` is any digit; a `*` at its end stands for whatever follows.
+        numbers: NumberMap = NumberMap::default(), (), Reload;
+        /// Whether the other side is told who really calls, and believed in that (P-Asserted-Identity, RFC 3325).
+        trust: bool = false, (), Reload;
+        /// The number that callers show who have none of their own.
+        caller_id: Option<ShownNumber> = None, (), Reload;
+        /// The numbers that users show, by `NAME` or `NAME@DOMAIN`. Others show the number in `numbers` that is theirs.
+        caller_ids: CallerIds = CallerIds::default(), (), Reload;
+        /// What From says: the number of the caller, the account that this server has there, or what his phone wrote.
+        from: TrunkFrom = TrunkFrom::Number, (), Reload;
+        /// Whether called numbers are marked with `user=phone`.
+        user_phone: bool = true, (), Reload;
+        /// Calls at the same time, of each shard. More are refused with 480.
+        calls: u64 = 1_000, 1..=1_000_000, Reload;
+        /// How often each `address` is asked with OPTIONS whether it is there; `"0s"` is never.
+        probe: Duration = Duration::from_secs(30), ms(0, HOUR), Reload;
+        /// How long an address may be silent after an INVITE before the next one is tried.
+        answer_within: Duration = Duration::from_secs(4), ms(500, MINUTE), Reload;
     }
 }
 

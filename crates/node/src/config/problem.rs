@@ -56,6 +56,8 @@ impl fmt::Display for Problem {
 pub enum What {
     /// The file can't be read.
     Unreadable(io::ErrorKind),
+    /// A file with a password can't be read, or is empty.
+    UnreadableSecret(io::ErrorKind),
     /// The file is longer than this many bytes.
     FileTooLong(usize),
     /// The bytes from here on are no UTF-8.
@@ -127,6 +129,7 @@ impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             What::Unreadable(kind) => write!(f, "this settings file can't be read: {kind}"),
+            What::UnreadableSecret(kind) => write!(f, "no password can be read from this file: {kind}"),
             What::FileTooLong(most) => {
                 write!(f, "this file is longer than {most} bytes: it is no settings file")
             }
@@ -168,6 +171,8 @@ impl fmt::Display for What {
 pub enum Remedy {
     /// Look whether the file is there and may be read.
     CheckFile,
+    /// Write a password into a file.
+    WritePassword,
     /// Name another file.
     NameSettingsFile,
     /// Save it as UTF-8.
@@ -220,6 +225,9 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remedy::CheckFile => f.write_str("look whether the file is there and may be read by this user"),
+            Remedy::WritePassword => {
+                f.write_str("write the password into its first line, and let nobody but the server read it")
+            }
             Remedy::NameSettingsFile => f.write_str("name the settings file with --config"),
             Remedy::SaveAsUtf8 => f.write_str("save the file as UTF-8"),
             Remedy::WriteToml => {

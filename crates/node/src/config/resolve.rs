@@ -9,7 +9,7 @@ use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
     CallSettings, DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings, Limits,
-    Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes, Timers,
+    Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes, Timers, Trunk,
 };
 
 use crate::listen::{ListenAddress, is_public};
@@ -55,6 +55,8 @@ pub struct Resolved {
     pub drain: Duration,
     /// The domains, at least one.
     pub domains: Vec<Domain>,
+    /// The trunks.
+    pub trunks: Vec<Trunk>,
     /// The users that the server plays.
     pub robots: Vec<Robot>,
     /// The ring groups.
@@ -125,6 +127,7 @@ impl Resolved {
             unix_start_s,
             listeners,
             domains: self.domains.clone(),
+            trunks: self.trunks.clone(),
             robots: self.robots.clone(),
             groups: self.groups.clone(),
             authenticate: self.authenticate,
@@ -195,6 +198,7 @@ impl Config {
         let listen = check.listen();
         let domains = check.domains();
         let groups = check.groups(&domains);
+        let trunks = check.trunks(&domains);
         check.orders();
         check.whole_seconds();
         check.doors();
@@ -216,6 +220,7 @@ impl Config {
             shards: u16::try_from(self.server.shards.value).unwrap_or(u16::MAX),
             drain: self.server.drain.value,
             domains,
+            trunks,
             robots: self.robots.echo.value.iter().map(robot).collect(),
             groups,
             authenticate: self.digest.required.value && !facts.open,
@@ -398,6 +403,14 @@ impl Check<'_> {
             self.problem(place, key, what, remedy);
         }
         groups
+    }
+
+    fn trunks(&mut self, domains: &[Domain]) -> Vec<Trunk> {
+        let (config, facts) = (self.config, self.facts);
+        let mut report = |place: Option<Place>, key: &str, what: What, remedy: Remedy| {
+            self.problem(place, key, what, remedy);
+        };
+        super::trunks::resolve(&config.trunk, facts.data, domains, &mut report)
     }
 
     /// Values of which one must not be larger than another.

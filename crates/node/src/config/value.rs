@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dialtone_roles::settings::{Foreign, Integrity, Mode};
+use dialtone_roles::settings::{Foreign, Integrity, Mode, TrunkFrom};
 use dialtone_wire::Method;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -404,6 +404,10 @@ impl Scalar for FilePath {
         Ok(FilePath(text.into()))
     }
 
+    fn example((): &()) -> String {
+        quoted("name.password")
+    }
+
     fn write(&self) -> String {
         quoted(&self.0.to_string_lossy())
     }
@@ -547,6 +551,10 @@ choice!(
     Mode, "a mode of the proxy",
     "call" => Mode::Call, "transaction" => Mode::Transaction, "stateless" => Mode::Stateless,
     "redirect" => Mode::Redirect
+);
+choice!(
+    TrunkFrom, "what From says",
+    "number" => TrunkFrom::Number, "account" => TrunkFrom::Account, "keep" => TrunkFrom::Keep
 );
 choice!(
     Foreign, "what happens to foreign domains",

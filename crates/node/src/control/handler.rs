@@ -192,6 +192,7 @@ impl Handler {
             "users": self.subscribers.list()?.len(),
             "registrations": number("bindings"),
             "calls": number("calls") + number("calls_forwarding") + number("calls_talking"),
+            "trunks": shards::trunks(self.subscribers.shards()),
             "held_off": shards::held_off(self.subscribers.shards(), HELD_OFF_MAX),
             "counters": groups,
             "tables": tables,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, Page};
+use dialtone_roles::io::HopState;
+use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, ListedTrunk, Page};
 use dialtone_roles::{Freed, Guesser, HeldOff, Source};
 use dialtone_wire::time::Instant;
 use serde_json::{Value, json};
@@ -98,6 +99,33 @@ pub(crate) fn held_off(shards: &[Sender<Word>], most: usize) -> Vec<Value> {
         entry
     };
     all.into_iter().take(most).map(entry).collect()
+}
+
+/// The trunks, as all shards together see them.
+pub(crate) fn trunks(shards: &[Sender<Word>]) -> Vec<Value> {
+    let (told, _) = ask_all(shards, Word::Trunks);
+    let mut all: Vec<ListedTrunk> = Vec::new();
+    for trunk in told.into_iter().flatten() {
+        let Some(known) = all.iter_mut().find(|known| known.name == trunk.name) else {
+            all.push(trunk);
+            continue;
+        };
+        known.calls += trunk.calls;
+        known.registered = known.registered.or(trunk.registered);
+        for ((_, known), (_, state)) in known.hops.iter_mut().zip(&trunk.hops) {
+            if *known == HopState::Unknown {
+                *known = *state;
+            }
+        }
+    }
+    let hop =
+        |(address, state): &(SmolStr, HopState)| json!({"address": address.as_str(), "state": state.word()});
+    let entry = |trunk: &ListedTrunk| {
+        let addresses: Vec<Value> = trunk.hops.iter().map(hop).collect();
+        let ListedTrunk { name, registered, calls, .. } = trunk;
+        json!({"name": name.as_str(), "registered": registered, "calls": calls, "addresses": addresses})
+    };
+    all.iter().map(entry).collect()
 }
 
 fn described(guesser: &Guesser) -> Value {

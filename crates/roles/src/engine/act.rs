@@ -15,6 +15,7 @@ use crate::io::{Event, Output, Query, QueryId};
 use crate::policy::Decision;
 use crate::proxy::Onward;
 use crate::proxy::session::{self, TooSmall};
+use crate::proxy::trunk::BULK_PARAM;
 use crate::queries::Waiting;
 use crate::registrar::{self, EXTENSIONS, Grant, Granted, Registered, Registration};
 use crate::settings::{Listener, Mode, Robot, Settings};
@@ -48,6 +49,12 @@ impl Engine {
                 self.respond(now, arrived.server, &arrived.request, reply.status, |writer| {
                     reply.write(writer, true);
                 });
+            }
+            Decision::FromTrunk { destination, onward } => {
+                let (destination, onward) = (destination.clone(), onward.clone());
+                self.core.counters.trunk_incoming += 1;
+                let (proxy, mut cx) = self.proxy_and_context(now);
+                proxy.start(&mut cx, arrived, onward, Some(destination));
             }
             Decision::Route { onward, .. } => {
                 let Some(onward) = self.watch_session(now, &arrived, onward) else { return };
@@ -116,8 +123,11 @@ impl Engine {
     fn register(&mut self, now: Instant, arrived: Arrived, name: &SmolStr, aor: SmolStr) {
         let Arrived { server, request, flow, caller, .. } = &arrived;
         let (server, flow) = (*server, *flow);
-        let is_known =
-            |option: &[u8]| EXTENSIONS.iter().any(|own| option.eq_ignore_ascii_case(own.as_bytes()));
+        let is_trunk = self.settings.trunks.iter().any(|trunk| trunk.is_user(&aor));
+        let is_known = |option: &[u8]| {
+            EXTENSIONS.iter().any(|own| option.eq_ignore_ascii_case(own.as_bytes()))
+                || (is_trunk && option.eq_ignore_ascii_case(b"gin"))
+        };
         if request.values(HeaderName::Require).any(|option| !is_known(option)) {
             return self.respond(now, server, request, Status::of(420), |writer| {
                 for value in request.values(HeaderName::Require).filter(|option| !is_known(option)) {
@@ -131,6 +141,14 @@ impl Engine {
                 writer.header(
                     HeaderName::Warning,
                     format_args!("399 {name} \"only its user registers this address\""),
+                );
+            });
+        }
+        if is_trunk && has_bulk_contact_with_user(request) {
+            return self.respond(now, server, request, Status::of(400), |writer| {
+                writer.header(
+                    HeaderName::Warning,
+                    format_args!("399 {name} \"a bnc Contact has no user part\""),
                 );
             });
         }
@@ -331,4 +349,12 @@ fn may_register(settings: &Settings, request: &Message, domain: &str, caller: Op
         Some(caller) => caller.user == user && responsible == user,
         None => responsible == user || is_registrant(&responsible),
     }
+}
+
+/// RFC 6140 §5.2: such a REGISTER must not be granted.
+fn has_bulk_contact_with_user(request: &Message) -> bool {
+    let contacts = request.contacts().flatten();
+    let mut uris =
+        contacts.filter_map(|contact| contact.address().and_then(|address| address.uri.as_sip().copied()));
+    uris.any(|uri| uri.user.is_some() && uri.params.has(BULK_PARAM))
 }

@@ -70,6 +70,11 @@ impl Engine {
                 let sent = flow.map(|flow| cx.send_ack_on(&draft, flow));
                 ua.ack_resolved(&mut cx, invite, &tag, sent);
             }
+            Waiting::Trunk { name, errand, transport, port } => {
+                let (keeper, mut cx) = self.keeper_and_context(now);
+                let flow = first_address(&cx, &answer, transport, port);
+                keeper.resolved(&mut cx, &name, errand, flow);
+            }
             Waiting::Branch { context, leg, target, transport, port } => {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 let flow = first_address(&cx, &answer, transport, port);
@@ -111,6 +116,9 @@ impl Engine {
                     self.services_changed(now, Asker::Call(arrived), outcome);
                 }
             }
+            Notice::Trunk { name, news } => {
+                self.core.trunks.note(&name, news);
+            }
             Notice::AskNonce { from, query, nonce } => {
                 let cx = Context { now, settings: &self.settings, core: &mut self.core };
                 let verdict = self.authenticator.judge_use(&cx, nonce);
@@ -133,7 +141,10 @@ impl Engine {
     fn checked(&mut self, now: Instant, checked: Checked) {
         if let Checked::User(user, presented) = checked {
             let Presented { arrived, domain, .. } = *presented;
-            self.act(now, Arrived { caller: Some(Caller { user, domain }), ..arrived });
+            let caller = Caller { user, domain };
+            let trunk = self.settings.trunks.iter().find(|trunk| trunk.is_user(&caller.aor()));
+            let trunk = trunk.map(|trunk| trunk.name.clone()).or_else(|| arrived.trunk.clone());
+            self.act(now, Arrived { caller: Some(caller), trunk, ..arrived });
         }
     }
 

@@ -19,7 +19,7 @@ use crate::io::{Event, Output};
 use crate::policy::{Decision, decide};
 use crate::proxy::{Onward, forward};
 use crate::reply::Reply;
-use crate::settings::Mode;
+use crate::settings::{Mode, Trunk};
 
 /// When to try again after a 503, in seconds.
 const RETRY_AFTER_S: u32 = 10;
@@ -100,15 +100,18 @@ impl Engine {
     fn request(&mut self, now: Instant, flow: Flow, request: Message) {
         self.core.counters.requests += 1;
         let is_our_dialog = self.ua.owns_dialog(&request);
+        let source = self.source_trunk(&request, flow);
+        let trunk = source.map(|trunk| trunk.name.clone());
         let unix_s = self.unix_s(now);
-        let mut decision = decide(&self.settings, &self.tokens, &request, &flow, is_our_dialog, unix_s);
+        let mut decision =
+            decide(&self.settings, &self.tokens, &request, &flow, is_our_dialog, source, unix_s);
         if decision.is_stateless() {
             if !self.core.transactions.absorb_repetition(now, &request) {
                 self.pass(now, flow, request, decision);
             }
             return;
         }
-        if let Decision::To { onward, .. } = &mut decision {
+        if let Decision::To { onward, .. } | Decision::FromTrunk { onward, .. } = &mut decision {
             // §16.3 step 4; RFC 5393 §4.2: bindings that lead back to us would multiply with each round.
             let trace = self.trace(&request);
             if forward::is_loop(&request, trace) {
@@ -176,7 +179,7 @@ impl Engine {
                 writer.number(HeaderName::RetryAfter, RETRY_AFTER_S);
             });
         }
-        let arrived = Arrived { server, request, flow, decision, caller: None };
+        let arrived = Arrived { server, request, flow, decision, caller: None, trunk };
         match credentials {
             None => self.act(now, arrived),
             Some((side, domain, credentials)) => {
@@ -219,6 +222,14 @@ impl Engine {
         }
     }
 
+    /// The trunk that a request comes from.
+    fn source_trunk(&self, request: &Message, flow: Flow) -> Option<&Trunk> {
+        if self.settings.trunks.is_empty() {
+            return None;
+        }
+        self.core.trunks.source(&self.settings, request, flow)
+    }
+
     /// Begins a server transaction; `None` when the request repeats one, or is refused because there are too many.
     fn begin(&mut self, now: Instant, flow: Flow, request: &Message, mode: Mode) -> Option<ServerId> {
         let via = request.via().ok()?;
@@ -254,7 +265,8 @@ impl Engine {
         let invite = self.core.transactions.find_cancelled(&cancel);
         let Some(invite) = invite else {
             // §16.10: what we forwarded without state is cancelled by whoever has the transaction.
-            let decision = decide(&self.settings, &self.tokens, &cancel, &flow, false, self.unix_s(now));
+            let decision =
+                decide(&self.settings, &self.tokens, &cancel, &flow, false, None, self.unix_s(now));
             if decision.is_stateless() {
                 return self.pass(now, flow, cancel, decision);
             }
@@ -316,7 +328,7 @@ impl Engine {
         if ua.handle_ack(&mut cx, &ack) {
             return;
         }
-        match decide(&self.settings, &self.tokens, &ack, &flow, false, self.unix_s(now)) {
+        match decide(&self.settings, &self.tokens, &ack, &flow, false, None, self.unix_s(now)) {
             decision if decision.is_stateless() => self.pass(now, flow, ack, decision),
             // To a GRUU (RFC 5627 §6.1).
             decision @ Decision::To { onward: Onward { in_dialog: true, .. }, .. } => {

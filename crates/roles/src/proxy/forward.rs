@@ -10,6 +10,8 @@ use dialtone_wire::{Edits, HeaderName, Message, Status};
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
+use super::shift::{SHIFT_PARAM, Shift};
+use super::trunk::OverTrunk;
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
 use crate::proxy::{Opens, Session, Target};
 use crate::random;
@@ -30,6 +32,8 @@ pub(crate) struct Onward {
     pub(crate) credentials: SmallVec<[usize; 1]>,
     /// The token for our Record-Route; `None` when this request gets none.
     pub(crate) record_route: Option<SmolStr>,
+    /// How requests of this dialog differ on the far side.
+    pub(crate) shift: Option<Shift>,
     /// What the branch says of the request as it came, by which we know it when it comes round again.
     pub(crate) trace: Option<u64>,
     /// How much is remembered of it.
@@ -146,10 +150,14 @@ pub(crate) fn build(
 ) -> Bytes {
     let via = via_value(&flow, branch);
     let receiver = onward.receiver.as_deref().or(target.token.as_deref());
+    let over = target.trunk.as_deref();
+    let shift = over.map(|over| (over.shift, over.step)).or_else(|| onward.shift.map(|shift| (shift, 0)));
+    let shifted = shift.map(|(shift, step)| shift.lines(request, step)).unwrap_or_default();
+    let param = over.and_then(|over| over.param.as_deref());
     let record_routes = onward
         .record_route
         .as_deref()
-        .map(|token| record_routes((came, onward.sender.as_deref()), (flow, receiver), token));
+        .map(|token| record_routes((came, onward.sender.as_deref()), (flow, receiver), token, param));
     let hops = request.max_forwards().ok().flatten().map_or(70, |hops| hops.saturating_sub(1));
     let uri = target.uri.as_deref();
     let strict_router = target.routes.is_empty().then(|| onward.strict_router(request)).flatten();
@@ -186,6 +194,7 @@ pub(crate) fn build(
     if let Some(session) = &onward.session {
         session.edit(&mut edits);
     }
+    shifted.edit(&mut edits);
     if let Some(path) = &onward.path {
         edits.push_path(path);
     }
@@ -204,6 +213,7 @@ fn record_routes(
     (came, sender): (Flow, Option<&str>),
     (goes, receiver): (Flow, Option<&str>),
     token: &str,
+    shift: Option<&str>,
 ) -> SmallVec<[String; 2]> {
     let value = |flow: Flow, user: Option<&str>| {
         let mut value = String::with_capacity(64);
@@ -212,9 +222,15 @@ fn record_routes(
             value.push_str(part);
         }
         push_address(&mut value, flow.local);
-        for part in [&transport_param(flow.transport), ";lr;", TOKEN_PARAM, "=", token, ">"] {
+        for part in [&transport_param(flow.transport), ";lr;", TOKEN_PARAM, "=", token] {
             value.push_str(part);
         }
+        if let Some(shift) = shift {
+            for part in [";", SHIFT_PARAM, "=", shift] {
+                value.push_str(part);
+            }
+        }
+        value.push('>');
         value
     };
     let is_one = (came.local, came.transport) == (goes.local, goes.transport);
@@ -250,7 +266,12 @@ fn ack_flow(cx: &Context<'_>, ack: &Message, onward: &Onward) -> Option<Flow> {
 pub(crate) fn forward_ack(cx: &mut Context<'_>, ack: &Message, came: Flow, onward: &Onward) -> bool {
     let Some(flow) = onward.flow.or_else(|| ack_flow(cx, ack, onward)) else { return false };
     let branch = cx.branch();
-    let bytes = build(ack, came, onward, &Target::unchanged(), flow, &branch);
+    let mut target = Target::unchanged();
+    if let (Some(shift), Ok(call_id), Ok(cseq)) = (onward.shift, ack.call_id(), ack.cseq()) {
+        let step = cx.core.trunks.repeated(call_id, cseq.number).unwrap_or(0);
+        target.trunk = Some(Box::new(OverTrunk::of_ack(shift, step)));
+    }
+    let bytes = build(ack, came, onward, &target, flow, &branch);
     cx.core.counters.forwarded += 1;
     cx.transmit(Transmit { flow, bytes });
     true

@@ -43,6 +43,9 @@ impl Proxy {
         if !context.answer_is_there(leg) {
             return;
         }
+        if !exists {
+            context.note_unknown(cx, leg);
+        }
         let nobody = context.onward.nobody.unwrap_or(Status::of(404));
         context.note(leg, Best::own(if exists { Status::of(480) } else { nobody }));
         self.settle(cx, id);
@@ -138,6 +141,9 @@ impl ResponseContext {
         }
         if leg.stage_until.is_some_and(|until| until <= cx.now) {
             leg.stage_until = None;
+            for client in self.silent(at) {
+                self.trunk_failed(cx, client, Status::of(408), true);
+            }
             self.leave_branches(cx, at, None);
             return true;
         }
@@ -178,9 +184,10 @@ impl ResponseContext {
         // A phone that nobody waits for any more keeps its part until it says so: something is left for the next one.
         let kept_back = u32::from(self.may_be_followed(cx, at));
         let breadth = (free / shares.saturating_mul(1 + kept_back)).max(1);
+        let time = self.stage_time(cx, at);
         let leg = self.tree.leg_mut(at);
         leg.is_sent = true;
-        leg.stage_until = (!leg.stages.is_empty()).then(|| cx.now + cx.settings.proxy.stage_ring);
+        leg.stage_until = (!leg.stages.is_empty()).then(|| cx.now + time);
         for target in stage {
             self.add_branch(cx, id, at, &Target { breadth: Some(breadth), ..target });
         }
@@ -235,7 +242,10 @@ impl ResponseContext {
                     Some(group) => self.ring_group(cx, at, group),
                 }
             }
-            Some(Destination::Trunk { .. }) => self.note(at, Best::own(Status::of(480))),
+            Some(Destination::Trunk { trunk, number }) => {
+                let (trunk, number) = (trunk.clone(), number.clone());
+                self.begin_trunk(cx, id, at, &trunk, &number);
+            }
         }
     }
 
@@ -265,7 +275,7 @@ impl ResponseContext {
     }
 
     /// Looks for the bindings of a user, here or on the shard that owns them.
-    fn look_up(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId, aor: SmolStr) {
+    pub(super) fn look_up(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId, aor: SmolStr) {
         let owner = shard_of_aor(cx.settings, &aor);
         if owner == cx.core.shard {
             let found = cx.core.find(cx.settings, cx.now, &aor);
@@ -287,6 +297,9 @@ impl ResponseContext {
 
     /// Tries the devices of a user, or what his services name in their place.
     fn found(&mut self, cx: &mut Context<'_>, id: ContextId, at: LegId, found: Found) {
+        if let Some(Destination::Trunk { .. }) = &self.tree.leg(at).destination {
+            return self.found_trunk(cx, at, &found);
+        }
         self.tree.leg_mut(at).has_bindings = !found.bindings.is_empty();
         let is_asked_for = self.onward.redirects && self.tree.leg(at).cause == Cause::Request;
         if is_asked_for && !found.bindings.is_empty() {

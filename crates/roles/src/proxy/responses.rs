@@ -5,6 +5,7 @@ use dialtone_wire::{Edits, HeaderName, Message, Status, Writer};
 
 use super::services::replace_history;
 use super::session;
+use super::shift;
 use super::{
     ANSWERED_ELSEWHERE, Best, Branch, BranchState, CancelState, ContextId, LegId, Proxy, REFUSED_FOR_ALL,
     ResponseContext, Target, is_challenge,
@@ -56,6 +57,10 @@ impl Proxy {
             }
             return self.settle(cx, id);
         }
+        if is_challenge(status) && context.answer_challenge(cx, id, client, &response) {
+            return self.settle(cx, id);
+        }
+        context.trunk_failed(cx, client, status, false);
         if is_left && status.code() == 487 {
             // What our own CANCEL brought about says nothing about the user.
             return self.settle(cx, id);
@@ -105,6 +110,7 @@ impl Proxy {
         if std::mem::replace(&mut branch.state, BranchState::Done) != BranchState::Done {
             let (leg, is_left, spares) = (branch.leg, branch.is_left, std::mem::take(&mut branch.spares));
             context.note_history(client, status);
+            context.trunk_failed(cx, client, status, true);
             if is_left || !context.try_spare(cx, id, leg, spares) {
                 // RFC 5626 §5.3.1: who has the registration may know another flow.
                 let is_flow = status.code() == 503 && context.onward.by_path;
@@ -172,6 +178,11 @@ impl ResponseContext {
             if status.code() > 100 {
                 self.tree.leg_mut(branch.leg).rang = true;
             }
+            let leg = self.tree.leg_mut(branch.leg);
+            if leg.answer_within.is_some() {
+                // The address of a trunk that answers at all is not given up.
+                leg.stage_until = None;
+            }
             if let CancelState::Wanted(reason) = &branch.cancel {
                 let reason = reason.clone();
                 branch.cancel = CancelState::Sent;
@@ -187,9 +198,10 @@ impl ResponseContext {
     /// Sends the best response back; a challenge with those of all other branches (§16.7 step 7), so that the caller
     /// can answer all of them at once.
     fn send_best(&mut self, cx: &mut Context<'_>, status: Status, response: &Message) {
+        let request = self.is_shifted.then(|| self.request.clone());
         let challenged = std::mem::take(&mut self.challenged);
         let history = self.history_back(cx.settings, response);
-        let mut edits = Edits::new();
+        let mut edits = restoring(request.as_ref());
         if let Some(values) = &history {
             replace_history(&mut edits, values);
         }
@@ -210,8 +222,9 @@ impl ResponseContext {
         let session = self.onward.session.as_ref().filter(|_| refreshes);
         let inserted = session.and_then(|session| session.insert(response));
         let granted = refreshes.then(|| session::granted(session, response)).flatten();
+        let request = self.is_shifted.then(|| self.request.clone());
         let history = self.history_back(cx.settings, response);
-        let mut edits = Edits::new();
+        let mut edits = restoring(request.as_ref());
         if let Some(values) = &history {
             replace_history(&mut edits, values);
         }
@@ -268,4 +281,13 @@ impl ResponseContext {
         };
         cx.respond(self.server, &self.request, status, Some(&tag), extra, None);
     }
+}
+
+/// The changes that give a response the CSeq and From of the request that it answers, where the far side saw others.
+fn restoring(request: Option<&Message>) -> Edits<'_> {
+    let mut edits = Edits::new();
+    if let Some(request) = request {
+        shift::restore(&mut edits, request);
+    }
+    edits
 }

@@ -4,6 +4,7 @@ use dialtone_wire::HeaderName;
 use dialtone_wire::net::Flow;
 use smol_str::{SmolStr, format_smolstr};
 
+use super::trunk::OverTrunk;
 use crate::binding::Binding;
 
 /// One place that a request is forwarded to, and what its copy of the request has that others don't have.
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) without: Vec<HeaderName>,
     /// Its part of Max-Breadth (RFC 5393 §5.3.3); `None` leaves what the request has, if that is not too much.
     pub(crate) breadth: Option<u32>,
+    /// What a target over a trunk has beside all this.
+    pub(crate) trunk: Option<Box<OverTrunk>>,
 }
 
 impl Target {

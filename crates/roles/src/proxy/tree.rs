@@ -54,6 +54,8 @@ pub(crate) struct Leg {
     pub(super) ring_until: Option<Instant>,
     /// When those that ring now have had their time, while others wait for their turn.
     pub(super) stage_until: Option<Instant>,
+    /// How long a target of it may be silent before the next one is tried; `None`: how long it may ring.
+    pub(super) answer_within: Option<Duration>,
     /// Questions whose answers are not there: bindings, host names.
     pub(super) waiting: u16,
     /// Targets that are tried when those before them have failed.
@@ -124,6 +126,7 @@ impl Leg {
             ring: None,
             ring_until: None,
             stage_until: None,
+            answer_within: None,
             waiting: 0,
             stages: VecDeque::new(),
             turns: VecDeque::new(),

@@ -218,10 +218,7 @@ impl Desk {
     pub(super) fn abandon(&mut self, cx: &mut Context<'_>, request: UaRequest) {
         self.deadlines.stop(Wake::InviteOver(request));
         self.requests.remove(&request);
-        if let Some(client) = cx.core.requests.remove(&request) {
-            cx.core.clients.remove(&client);
-            cx.core.transactions.abandon_client(client);
-        }
+        cx.abandon(request);
     }
 
     /// Lets an INVITE live until no 2xx to it can come any more, and no longer.

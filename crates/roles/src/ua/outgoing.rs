@@ -531,7 +531,7 @@ pub(super) fn out_of_dialog(cx: &mut Context<'_>, method: Method, uri: UriBuf, t
 }
 
 /// The proxy as a route set of one loose router (RFC 3261 §8.1.1.1, §8.1.2).
-pub(super) fn preloaded(proxy: &UriBuf) -> Option<RouteSet> {
+pub(crate) fn preloaded(proxy: &UriBuf) -> Option<RouteSet> {
     let is_loose = proxy.uri().as_sip()?.is_loose_router();
     let route = format!("<{proxy}{}>", if is_loose { "" } else { ";lr" });
     RouteSet::preloaded([route.as_str()]).ok()

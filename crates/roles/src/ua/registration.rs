@@ -308,14 +308,14 @@ fn granted_s(response: &Message, settings: &Settings) -> Option<u32> {
 
 /// When a binding is refreshed: after nine tenths of its life, at least 5 seconds before its end, so that one lost
 /// REGISTER and its answer do no harm; short lives are halved.
-fn refresh_after(lifetime: Duration) -> Duration {
+pub(crate) fn refresh_after(lifetime: Duration) -> Duration {
     let early = lifetime.saturating_sub(Duration::from_secs(5));
     (lifetime.mul_f32(0.9)).min(early).max(lifetime / 2).max(Duration::from_secs(1))
 }
 
 /// RFC 5626 §4.5: "a wait time of W = min( max-time, (base-time * (2 ^ consecutive-failures)))", and the pause is
 /// "a uniform random time between 50 and 100% of the upper-bound wait time W".
-fn retry_pause(failures: u32, random: u64) -> Duration {
+pub(crate) fn retry_pause(failures: u32, random: u64) -> Duration {
     let most = RETRY_BASE.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
     let half_ms = u64::try_from(most.as_millis() / 2).unwrap_or(u64::MAX);
     Duration::from_millis(half_ms + random % (half_ms + 1))

@@ -18,6 +18,7 @@ mod registering;
 mod services;
 mod star_codes;
 mod stateless;
+mod trunks;
 
 use dialtone_wire::HeaderName;
 

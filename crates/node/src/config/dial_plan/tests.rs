@@ -31,6 +31,7 @@ fn check(text: &str, expected: &[&str]) {
 }
 
 const EVERYTHING: &str = r#"
+trunk = [{ name = "carrier", address = ["sip:192.0.2.1"] }, { name = "other", account = "pbx" }]
 [dial_plan]
 zone = "Europe/Berlin"
 country = "49"
@@ -195,7 +196,8 @@ domain = "nowhere.test"
 fn a_public_server_has_no_rule_that_lets_everybody_out() {
     let rule = |from: &str, to: &str| {
         format!(
-            "[server]\npublic = true\n[[rule]]\nname = \"out\"\ndomain = \"*\"\nfrom = \"{from}\"\nto = \"{to}\"\n"
+            "[server]\npublic = true\n[[rule]]\nname = \"out\"\ndomain = \"*\"\nfrom = \"{from}\"\nto = \"{to}\"\n\
+             [[trunk]]\nname = \"carrier\"\naddress = [\"sip:192.0.2.1\"]\n"
         )
     };
     for to in ["trunk:carrier", "as-dialled"] {

@@ -1,0 +1,78 @@
+//! Calls that come in over a trunk: nobody there has a password, and where they may go is said by the trunk's numbers
+//! and by rules for it alone.
+
+use dialtone_wire::uri::{Uri, escape_user};
+use dialtone_wire::{HeaderName, Message, Method, Status};
+use smol_str::{SmolStr, format_smolstr};
+
+use super::{Decision, OwnRoutes};
+use crate::dial_plan::{self, Call, Called, Caller, End};
+use crate::identity::number_of;
+use crate::route_token::RouteTokens;
+use crate::settings::{Destination, Mode, Settings, Trunk};
+use crate::trunks::CONTACT_PARAM;
+
+/// Decides about a request from a trunk that begins something; `None` for requests within dialogs, for those that name
+/// nobody, and for REGISTER.
+pub(super) fn decide(
+    settings: &Settings,
+    tokens: &RouteTokens,
+    request: &Message,
+    own: &OwnRoutes,
+    trunk: &Trunk,
+    unix_s: u64,
+) -> Option<Decision> {
+    let begins = !matches!(request.method(), Some(Method::Register | Method::Ack))
+        && matches!(request.to_tag(), Ok(None));
+    if !begins || request.values(HeaderName::Route).count() > own.count {
+        return None;
+    }
+    let called = called_numbers(request, trunk);
+    let first = called.first()?;
+    let onward = || own.onward(tokens, request, Mode::Call);
+    let mapped = called.iter().find_map(|number| Some((trunk.destination_of(number)?, number)));
+    if let Some((destination, number)) = mapped {
+        let destination = match destination {
+            Destination::Trunk { trunk, .. } => {
+                Destination::Trunk { trunk: trunk.clone(), number: number.clone() }
+            }
+            other => other.clone(),
+        };
+        return Some(Decision::FromTrunk { destination, onward: onward() });
+    }
+    let domain = settings.domains.first()?;
+    let caller = Caller::Trunk(trunk.name.clone());
+    let call = Call { number: first, domain: Called::Own(domain), caller, unix_s };
+    let planned = dial_plan::decide(settings, &call, |_, _| ());
+    let is_ruled = planned.rule.is_some();
+    let destination = match planned.end {
+        End::User { user, domain } => {
+            Destination::User(format_smolstr!("sip:{}@{domain}", escape_user(&user)))
+        }
+        // Without a rule for this trunk nothing leads out again: calls to foreign numbers cost money.
+        End::Group(name) if is_ruled => Destination::Group(name),
+        End::Trunk { trunk, number } if is_ruled => Destination::Trunk { trunk, number },
+        End::Uri(uri) if is_ruled => Destination::Uri(uri),
+        End::Refuse { status, .. } => return Some(Decision::Refuse(status)),
+        _ => return Some(Decision::Refuse(Status::of(403))),
+    };
+    Some(Decision::FromTrunk { destination, onward: onward() })
+}
+
+/// What was called, the most telling first: the number in the Request-URI, unless that is our own Contact, then the one
+/// in To.
+fn called_numbers(request: &Message, trunk: &Trunk) -> Vec<SmolStr> {
+    let uri = request.uri().ok();
+    let account = trunk.account().and_then(|account| account.aor.uri().as_sip()?.user_unescaped());
+    let is_contact = |uri: &Uri<'_>| {
+        let sip = uri.as_sip();
+        sip.is_some_and(|sip| sip.params.has(CONTACT_PARAM) && sip.user_unescaped() == account)
+    };
+    let to = request.to().ok().and_then(|to| number_of(&to.uri));
+    let called = uri.as_ref().and_then(number_of);
+    match uri {
+        Some(uri) if is_contact(&uri) => to.into_iter().chain(called).collect(),
+        Some(_) => called.into_iter().chain(to).collect(),
+        None => Vec::new(),
+    }
+}
