@@ -50,7 +50,7 @@ pub(crate) use session::Session;
 pub(crate) use stateless::{Branches, Passing};
 pub(crate) use target::Target;
 pub(crate) use tree::LegId;
-use tree::Tree;
+use tree::{Leg, Tree};
 
 /// Names a response context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -351,6 +351,12 @@ impl ResponseContext {
         self.branches.iter().any(|branch| branch.state != BranchState::Done)
     }
 
+    /// Whether nothing is waited for but phones that were given up.
+    fn waits_for_left_only(&self) -> bool {
+        let is_over = |branch: &Branch| branch.is_left || branch.state == BranchState::Done;
+        !self.answered && self.branches.iter().all(is_over) && self.tree.iter().all(Leg::is_done)
+    }
+
     /// Whether anything can still come of it.
     fn is_unfinished(&self) -> bool {
         self.has_open_branch() || self.tree.iter().any(|leg| !leg.is_done())
@@ -440,7 +446,9 @@ impl ResponseContext {
                     cx.core.transactions.abandon_client(branch.client);
                     cx.core.clients.remove(&branch.client);
                     branch.state = BranchState::Done;
-                    gone.push(branch.leg);
+                    if !branch.is_left {
+                        gone.push(branch.leg);
+                    }
                 }
                 (BranchState::Done, _) => {}
             }

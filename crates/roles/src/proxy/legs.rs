@@ -89,6 +89,12 @@ impl Proxy {
             let at = cx.now + cx.settings.timer_c;
             self.set_timer_c(id, at);
         }
+        if next.is_some()
+            && let Some(context) = self.contexts.get_mut(&id)
+        {
+            // Nobody rings yet, but somebody will.
+            context.trying(cx);
+        }
         self.finish_if_done(cx, id);
     }
 }

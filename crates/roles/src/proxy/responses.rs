@@ -16,6 +16,10 @@ use crate::settings::Mode;
 /// When to try again after a 500 of our own, in seconds.
 const RETRY_AFTER_S: u32 = 5;
 
+/// How many times T1 the caller waits, once all else has failed, for phones that were cancelled when their ring time was
+/// over: time for their 487, or for the 200 that crossed with the CANCEL.
+const LEFT_T1: u32 = 4;
+
 impl Proxy {
     /// A response that belongs to a branch.
     pub(crate) fn handle_response(
@@ -124,6 +128,10 @@ impl Proxy {
     pub(super) fn finish_if_done(&mut self, cx: &mut Context<'_>, id: ContextId) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         if context.is_unfinished() {
+            let soon = cx.now + cx.settings.timers.t1() * LEFT_T1;
+            if context.waits_for_left_only() && context.timer_c > soon {
+                self.set_timer_c(id, soon);
+            }
             return;
         }
         self.timers_c.remove(&(context.timer_c, id));

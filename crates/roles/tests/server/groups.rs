@@ -96,6 +96,36 @@ fn a_member_with_a_delay_rings_later_and_not_at_all_once_somebody_has_answered()
 }
 
 #[test]
+fn a_phone_that_ignores_its_cancel_does_not_keep_the_caller_waiting() {
+    for rings in [true, false] {
+        let members = vec![member(user("bob"), 0, Some(10)), member(user("carol"), 0, Some(10))];
+        let mut room = room(vec![group("sales", Strategy::InTurn, members)]);
+        room.phone(3, "bob", "").phone(4, "carol", "");
+        room.call("sales", "");
+        if rings {
+            room.ring(&[3]);
+        }
+        room.pass(10);
+        let sent = room.answer(4, "486 Busy Here");
+        assert_eq!(sent, "", "bob's 200 may be on its way");
+        let sent = room.pass(2);
+        assert!(sent.ends_with("a:486"), "{sent}");
+        room.at_rest();
+    }
+}
+
+#[test]
+fn a_caller_knows_at_once_that_a_group_is_at_work_though_nobody_rings_yet() {
+    let members = vec![member(user("bob"), 5, None)];
+    let mut room = room(vec![group("sales", Strategy::All, members)]);
+    room.phone(3, "bob", "");
+    let sent = room.server.receive("127.0.0.2:5070", &crate::peers::invite("sip:sales@sip.test").text());
+    let codes: Vec<u16> = sent.iter().filter_map(|(_, message)| Some(message.status()?.code())).collect();
+    assert_eq!(codes, [100]);
+    assert_eq!(room.pass(5), "3:INVITE");
+}
+
+#[test]
 fn groups_in_groups_ring_and_a_group_in_itself_does_no_harm() {
     let sales = member(Destination::Group("sales".into()), 0, None);
     let night = member(Destination::Group("night".into()), 0, Some(10));
