@@ -160,6 +160,7 @@ impl Transactions {
         let client = Client { machine, flow, kept: bytes, key, deadline };
         let handle = self.clients.insert(client);
         self.client_slots.insert(hash, handle.slot);
+        self.client_peers.enter(self.peer_hash(&flow), handle.slot);
         self.counters.clients_created += 1;
         self.carry_out_client(handle, actions);
         Ok(ClientId(handle))
@@ -300,6 +301,7 @@ impl Transactions {
     fn remove_client(&mut self, handle: Handle) -> bool {
         let Some(client) = self.clients.remove(handle) else { return false };
         self.client_slots.remove(&self.hash(&client.key));
+        self.client_peers.leave(handle.slot);
         self.kept_bytes -= client.kept.len();
         self.release_key(client.key);
         true

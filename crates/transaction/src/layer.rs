@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 
 use crate::client::Client;
 use crate::deadlines::Deadlines;
+use crate::peers::Peers;
 use crate::server::Server;
 use crate::slab::{Handle, Slab};
 use crate::{Counters, EdgeCounts, Timers};
@@ -98,6 +99,8 @@ pub struct Transactions {
     pub(crate) servers: Slab<Server>,
     pub(crate) client_slots: HashMap<u64, u32, FixedState>,
     pub(crate) server_slots: HashMap<u64, u32, FixedState>,
+    pub(crate) client_peers: Peers,
+    pub(crate) server_peers: Peers,
     /// How many server transactions have the same From tag, Call-ID and CSeq, by the hash of these.
     pub(crate) same_request: HashMap<NonZeroU64, u32, FixedState>,
     pub(crate) deadlines: Deadlines<Owner>,
@@ -129,6 +132,8 @@ impl Transactions {
             servers: Slab::new(),
             client_slots: HashMap::with_hasher(hasher.clone()),
             server_slots: HashMap::with_hasher(hasher.clone()),
+            client_peers: Peers::new(hasher.clone()),
+            server_peers: Peers::new(hasher.clone()),
             same_request: HashMap::with_hasher(hasher.clone()),
             deadlines: Deadlines::new(),
             transmits: VecDeque::new(),
@@ -193,12 +198,17 @@ impl Transactions {
     }
 
     /// Tells the layer that messages can't be sent over `flow`: every transaction on it has a transport error
-    /// (RFC 3261 §17.1.4, §17.2.4). Looks at all transactions, in the order of their slots.
+    /// (RFC 3261 §17.1.4, §17.2.4), in the order of their slots. Looks at the transactions of that peer.
     pub fn flow_failed(&mut self, now: Instant, flow: &Flow) {
-        let clients = self.clients.iter().filter(|(_, client)| shares_fate(&client.flow, flow));
-        let clients: Vec<Handle> = clients.map(|(handle, _)| handle).collect();
-        let servers = self.servers.iter().filter(|(_, server)| shares_fate(&server.flow, flow));
-        let servers: Vec<Handle> = servers.map(|(handle, _)| handle).collect();
+        let peer = self.peer_hash(flow);
+        let clients = self.client_peers.of(peer).filter_map(|slot| self.clients.at(slot));
+        let clients = clients.filter(|(_, client)| shares_fate(&client.flow, flow));
+        let mut clients: Vec<Handle> = clients.map(|(handle, _)| handle).collect();
+        let servers = self.server_peers.of(peer).filter_map(|slot| self.servers.at(slot));
+        let servers = servers.filter(|(_, server)| shares_fate(&server.flow, flow));
+        let mut servers: Vec<Handle> = servers.map(|(handle, _)| handle).collect();
+        clients.sort_unstable();
+        servers.sort_unstable();
         for handle in clients {
             self.client_transport_error(now, ClientId(handle));
         }
@@ -233,6 +243,8 @@ impl Transactions {
             && self.clients.len() + self.servers.len() + self.kept_bytes == 0
             && self.client_slots.is_empty()
             && self.server_slots.is_empty()
+            && self.client_peers.is_empty()
+            && self.server_peers.is_empty()
             && self.same_request.is_empty()
             && self.transmits.is_empty()
             && self.events.is_empty()
@@ -251,6 +263,11 @@ impl Transactions {
     /// The hash of the key that is looked for.
     pub(crate) fn key_hash(&self) -> u64 {
         self.hash(&self.key)
+    }
+
+    /// The hash of who is at the other end of a flow.
+    pub(crate) fn peer_hash(&self, flow: &Flow) -> u64 {
+        self.hasher.hash_one((flow.transport, flow.remote))
     }
 
     /// The hash of a key.

@@ -17,6 +17,7 @@ mod layer;
 mod machine;
 pub mod non_invite_client;
 pub mod non_invite_server;
+mod peers;
 mod server;
 mod slab;
 mod timers;

@@ -208,6 +208,7 @@ impl Transactions {
             deadline: Instant::NEVER,
         });
         self.server_slots.insert(hash, handle.slot);
+        self.server_peers.enter(self.peer_hash(&flow), handle.slot);
         self.counters.servers_created += 1;
         self.carry_out_server(handle, actions, Bytes::new());
         Received::New(ServerId(handle))
@@ -475,6 +476,7 @@ impl Transactions {
     fn remove_server(&mut self, handle: Handle) -> bool {
         let Some(server) = self.servers.remove(handle) else { return false };
         self.server_slots.remove(&self.hash(&server.key));
+        self.server_peers.leave(handle.slot);
         if let Some(hash) = server.same_request
             && let Some(count) = self.same_request.get_mut(&hash)
         {
