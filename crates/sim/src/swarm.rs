@@ -7,8 +7,10 @@ use std::panic::catch_unwind;
 use std::time::Duration;
 
 use dialtone_roles::EdgeCounts;
+use dialtone_roles::Services;
 use dialtone_roles::io::{Command, Play};
 use dialtone_roles::settings::{Destination, Foreign, Group, Member, Mode, NextHops, Strategy};
+use dialtone_wire::Status;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
@@ -294,6 +296,8 @@ impl Plan {
             settings.proxy.recurse = self.random.chance(500);
             settings.registrar.path_unasked = self.random.chance(800);
             settings.groups = self.groups(&domain);
+            settings.forwarding.users = self.forwards(&domain);
+            settings.forwarding.no_answer_after = seconds(2 + self.random.below(8));
             let host = self.world.add_host(&domain, settings, Some(Habits::NONE));
             self.world.store.add_name(&domain, address.ip());
             for user in USERS {
@@ -301,6 +305,34 @@ impl Plan {
             }
             self.servers.push((host, address, domain));
         }
+    }
+
+    /// Some users send their calls elsewhere: to one another, to a group, to nobody, in a circle.
+    fn forwards(&mut self, domain: &str) -> BTreeMap<SmolStr, Services> {
+        let mut forwards = BTreeMap::new();
+        for user in USERS {
+            let mut to = |permille| {
+                let target = match self.random.below(8) {
+                    0 => "nobody",
+                    1 => GROUPS[0],
+                    2 => "echo",
+                    _ => self.random.choose(USERS).copied().unwrap_or_default(),
+                };
+                self.random.chance(permille).then(|| SmolStr::new_static(target))
+            };
+            let services = Services {
+                always: to(80),
+                busy: to(300),
+                no_answer: to(300),
+                no_answer_after: None,
+                not_reachable: to(200),
+                do_not_disturb: None,
+            };
+            let quiet = self.random.chance(60).then(|| Status::of(486));
+            let services = Services { do_not_disturb: quiet, ..services };
+            forwards.insert(format!("sip:{user}@{domain}").into(), services);
+        }
+        forwards
     }
 
     /// Groups of users, of one another and of strangers: some ring all at once, some one after the other.

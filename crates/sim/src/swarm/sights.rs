@@ -12,12 +12,14 @@ use crate::history::History;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sights([u64; NAMES.len()]);
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 7] = [
     "an INVITE forked by one server",
     "a branch that lost to another and was told so",
     "a call to a group, answered",
     "an INVITE behind four proxies",
     "a call forwarded without state, answered",
+    "a call with 181, being forwarded",
+    "an INVITE with History-Info",
 ];
 
 impl Sights {
@@ -42,6 +44,7 @@ impl Sights {
                         }
                     }
                     sights.0[3] += u64::from(message.values(HeaderName::Via).count() >= 5);
+                    sights.0[6] += u64::from(message.has(HeaderName::HistoryInfo));
                 }
                 (Some(Method::Cancel), _) => {
                     let reason = message.value(HeaderName::Reason).unwrap_or_default();
@@ -53,6 +56,7 @@ impl Sights {
                     let host = history.host_at(packet.from);
                     sights.0[4] += u64::from(host.is_some_and(|host| history.hosts[host.0].is_stateless));
                 }
+                (None, Some(181)) => sights.0[5] += 1,
                 _ => {}
             }
         }
