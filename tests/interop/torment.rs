@@ -89,7 +89,7 @@ const VERDICTS: &[(&str, Answer, Answer)] = &[
     ("unksm2.dat", 400, 400),
     ("unreason.dat", 0, 0),
     ("via-received-param-no-delim.dat", 200, 200),
-    ("via-received-param-with-delim.dat", 405, 405),
+    ("via-received-param-with-delim.dat", 481, 481),
     ("wsinv.dat", 403, 403),
     ("zeromf.dat", 200, 200),
 ];

@@ -1,11 +1,13 @@
 //! Passwords that are wrong, again and again; and which requests need one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use dialtone_roles::io::{Input, Notice, Output};
+use dialtone_roles::io::{Answer, Input, Notice, Output, Query};
 use dialtone_roles::settings::{DigestSettings, Integrity, Settings};
-use dialtone_roles::{Freed, Hold, Source};
+use dialtone_roles::{Engine, Freed, Hold, Source, StoredCredential};
+use dialtone_wire::net::Flow;
+use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Method};
 
 use crate::peers::{Request, Server, credentials, invite, register, register_bob, settings};
@@ -318,5 +320,60 @@ fn a_replay_is_refused_and_counts_as_no_guess() {
     }
     let counters = server.engine.counters();
     assert_eq!((counters.replays, counters.holds), (10, 0));
-    server.now = server.now + Duration::from_secs(1);
+}
+
+/// Gives an input to one of several shards, and carries what they say to each other and ask of the store until nothing
+/// moves any more. Gives back what was sent.
+fn shards_take(shards: &mut [Engine], now: Instant, shard: usize, input: Input) -> Vec<Message> {
+    let mut sent = Vec::new();
+    let mut inputs = VecDeque::from([(shard, input)]);
+    while let Some((shard, input)) = inputs.pop_front() {
+        dialtone_roles::turn(&mut shards[shard], now, input, |output| match output {
+            Output::Transmit(transmit) => {
+                sent.push(Message::parse(transmit.bytes, &dialtone_wire::Limits::default()).unwrap());
+            }
+            Output::Query(id, Query::Credential { domain, .. }) => {
+                let stored = StoredCredential::from_password("alice", &domain, &domain, "alice-pw");
+                inputs.push_back((shard, Input::Answer(id, Answer::Credential(Some(Arc::new(stored))))));
+            }
+            Output::Notice { to, notice } => inputs.push_back((to.into(), Input::Notice(notice))),
+            _ => {}
+        });
+    }
+    sent
+}
+
+/// OPTIONS to somebody who has no phone.
+fn options(call_id: &str) -> Request<'_> {
+    Request { method: "OPTIONS", call_id, ..invite("sip:carol@sip.test") }
+}
+
+#[test]
+fn a_replay_is_refused_on_whichever_shard_it_lands() {
+    let now = Instant::from_millis(1000);
+    let flow = Flow::udp("127.0.0.1:5060".parse().unwrap(), "127.0.0.2:5070".parse().unwrap());
+    for issued_by in 0..3 {
+        for used_at in 0..3 {
+            let settings = Arc::new(Settings { shards: 3, ..settings() });
+            let mut shards: Vec<Engine> = (0..3_u8)
+                .map(|number| Engine::new(number.into(), [number + 1; 32], settings.clone()))
+                .collect();
+            let packet = |request: &Request<'_>| Input::Packet { flow, bytes: request.text().into() };
+            let challenge = shards_take(&mut shards, now, issued_by, packet(&options("first"))).remove(0);
+            let line = credentials("OPTIONS", "sip:carol@sip.test", "alice", "alice-pw", &challenge);
+            let used = Request { extra: line.clone(), cseq: 2, ..options("used") };
+            let answer = shards_take(&mut shards, now, used_at, packet(&used)).remove(0);
+            assert_eq!(code(&answer), 480, "she is let in, and carol has no phone");
+            for replayed_at in 0..3 {
+                let call_id = format!("copy-{replayed_at}");
+                let copy = Request { extra: line.clone(), cseq: 3, ..options(&call_id) };
+                let answer = shards_take(&mut shards, now, replayed_at, packet(&copy)).remove(0);
+                assert_eq!(code(&answer), 407, "{issued_by} {used_at} {replayed_at}");
+                let stale = answer.value(HeaderName::ProxyAuthenticate).unwrap();
+                assert!(String::from_utf8_lossy(stale).contains("stale=true"));
+            }
+            let replays: u64 = shards.iter().map(|shard| shard.counters().replays).sum();
+            assert_eq!(replays, 3);
+        }
+    }
 }
