@@ -1,10 +1,12 @@
 //! docs/refusals.md at a running server: each refusal in its situation, and each method, asked by SIPp over UDP and TCP.
 
 use std::fmt::Write as _;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::lab::{ADDRESS, Lab, dialtone, lab, system};
 use crate::process::Process;
@@ -245,9 +247,9 @@ fn file(lab: &Lab, name: &str, scenario: &str) -> PathBuf {
 }
 
 /// SIPp with a scenario that was written here.
-fn sipp_with(lab: &Lab, server: &Server, name: &str, scenario: &str, user: &User, port: u16) -> Command {
+fn sipp_with(lab: &Lab, remote: SocketAddr, name: &str, scenario: &str, user: &User, port: u16) -> Command {
     let mut command = Command::new("sipp");
-    command.arg(server.address.to_string()).arg("-sf").arg(file(lab, name, scenario));
+    command.arg(remote.to_string()).arg("-sf").arg(file(lab, name, scenario));
     command.args(["-i", ADDRESS, "-p", &port.to_string(), "-au", &user.name, "-ap", &user.password]);
     command.args(["-m", "1", "-timeout", "20s", "-timeout_error", "-nostdin", "-trace_err", "-error_file"]);
     command.arg(lab.path(&format!("{name}.log")));
@@ -262,20 +264,7 @@ fn each_refusal_comes_in_its_situation_over_udp_and_tcp() {
         let mut server =
             Server::start_with(lab, &["--listen", &tcp(), "--config", &settings.to_string_lossy()]);
         let alice = server.user("alice");
-        let mut failed = Vec::new();
-        for (number, case) in cases().iter().enumerate() {
-            for transport in ["u1", "t1"] {
-                let name = format!("{number}-{}-{}-{transport}", case.status, case.method);
-                let mut command = sipp_with(lab, &server, &name, &case.scenario(), &alice, 5150);
-                let output = command.args(["-t", transport]).output().expect("sipp can be run");
-                if !output.status.success() {
-                    let errors =
-                        std::fs::read_to_string(lab.path(&format!("{name}.log"))).unwrap_or_default();
-                    failed.push(format!("{name}: {}\n{errors}", output.status));
-                }
-            }
-        }
-        assert!(failed.is_empty(), "{}", failed.join("\n"));
+        ask_all(lab, &server, &alice, &cases(), &["u1", "t1"]);
         server.stop();
     });
 }
@@ -298,10 +287,11 @@ fn each_method_goes_to_a_user_once_its_sender_has_shown_a_password() {
                 "SIP/2.0 200 OK\r\n[last_Via:]\r\n[last_From:]\r\n[last_To:];tag=[call_number]\r\n[last_Call-ID:]\r\n\
                  [last_CSeq:]\r\nContact: <sip:bob@[local_ip]:[local_port]>\r\nContent-Length: 0\r\n\r\n",
             );
-            let callee = sipp_with(lab, &server, &format!("{method}-callee"), &answer.end(), &bob, 5160);
+            let callee =
+                sipp_with(lab, server.address, &format!("{method}-callee"), &answer.end(), &bob, 5160);
             let mut callee = Process::start(&mut { callee });
             let ask = Case { authenticated: true, ..case(method, "bob", 200) }.scenario();
-            system(&mut sipp_with(lab, &server, &format!("{method}-caller"), &ask, &alice, 5150));
+            system(&mut sipp_with(lab, server.address, &format!("{method}-caller"), &ask, &alice, 5150));
             let status = callee.finish(PATIENCE);
             assert!(status.success(), "{method}: bob's phone ended with {status}\n{}", callee.output());
         }
@@ -332,7 +322,7 @@ fn a_phone_refuses_with_each_code_of_a_user_agent() {
                 "<recv response=\"100\" optional=\"true\"/>\n",
                 "<recv response=\"100\" optional=\"true\"/>\n<recv response=\"180\" optional=\"true\"/>\n",
             );
-            system(&mut sipp_with(lab, &server, &format!("phone-{code}"), &scenario, &alice, 5150));
+            system(&mut sipp_with(lab, server.address, &format!("phone-{code}"), &scenario, &alice, 5150));
             assert!(phone.terminate(PATIENCE).success(), "{}", phone.output());
         }
         server.stop();
@@ -362,10 +352,10 @@ fn an_answer_that_nobody_can_read_becomes_502() {
              [last_CSeq:]\r\nContact: sip:a?b=c\r\nContent-Length: 0\r\n\r\n",
         );
         answer.0.push_str("<recv request=\"ACK\"/>\n");
-        let callee = sipp_with(lab, &server, "bad-callee", &answer.end(), &bob, 5160);
+        let callee = sipp_with(lab, server.address, "bad-callee", &answer.end(), &bob, 5160);
         let mut callee = Process::start(&mut { callee });
         let ask = Case { authenticated: true, ..case("INVITE", "bob", 502) }.scenario();
-        system(&mut sipp_with(lab, &server, "bad-caller", &ask, &alice, 5150));
+        system(&mut sipp_with(lab, server.address, "bad-caller", &ask, &alice, 5150));
         let status = callee.finish(PATIENCE);
         assert!(status.success(), "the refusal was not acknowledged: {status}\n{}", callee.output());
         server.stop();
@@ -387,7 +377,163 @@ fn a_name_server_that_is_silent_makes_504() {
         let alice = server.user("alice");
         let uri = "sip:somebody@elsewhere.test".to_owned();
         let ask = Case { uri, authenticated: true, ..case("INVITE", "", 504) }.scenario();
-        system(&mut sipp_with(lab, &server, "silent", &ask, &alice, 5150));
+        system(&mut sipp_with(lab, server.address, "silent", &ask, &alice, 5150));
         server.stop();
     });
+}
+
+/// Asks them all, and tells all that went wrong.
+fn ask_all(lab: &Lab, server: &Server, user: &User, cases: &[Case], transports: &[&str]) {
+    let mut failed = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        for transport in transports {
+            let name = format!("{number}-{}-{}-{transport}", case.status, case.method);
+            let mut command = sipp_with(lab, server.address, &name, &case.scenario(), user, 5150);
+            let output = command.args(["-t", transport]).output().expect("sipp can be run");
+            if !output.status.success() {
+                let errors = std::fs::read_to_string(lab.path(&format!("{name}.log"))).unwrap_or_default();
+                failed.push(format!("{name}: {}\n{errors}", output.status));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// What a plan refuses, a registrar that insists on an extension, and times that pass sooner than usual.
+const STRICT: &str = "\
+[timers]
+t1 = \"50ms\"
+[registrar]
+requires = [\"path\"]
+[dial_plan]
+unknown_user = \"604\"
+[[rule]]
+name = \"gone\"
+number = \"1234\"
+to = \"refuse\"
+code = 410
+[[alias]]
+name = [\"info\"]
+user = \"alice\"
+[[alias]]
+name = [\"info\"]
+user = \"bob\"
+";
+
+#[test]
+fn a_plan_a_strict_registrar_and_a_silent_phone_refuse_too() {
+    lab(|lab| {
+        let settings = lab.path("dialtone.toml");
+        std::fs::write(&settings, STRICT).expect("a file of the lab can be written");
+        let mut server = Server::start_with(lab, &["--config", &settings.to_string_lossy()]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        let with = |case: Case, more: &str| Case { more: more.to_owned(), authenticated: true, ..case };
+        let contact = "Contact: <sip:alice@[local_ip]:[local_port]>";
+        // Bob's phone takes everything and says nothing.
+        let _silent = UdpSocket::bind((ADDRESS, 5190)).expect("a port of the lab");
+        let bobs = format!("Supported: path\r\nContact: <sip:bob@{ADDRESS}:5190>\r\n");
+        let registered = Case { from: "bob", ..with(case("REGISTER", "", 200), &bobs) };
+        ask_all(lab, &server, &bob, &[registered], &["u1"]);
+        let inner = "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKinner\r\nSupported: path, outbound\r\n";
+        let instance = "+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>\";reg-id=1";
+        let cases = [
+            Case { authenticated: true, ..case("INVITE", "bob", 408) },
+            case("INVITE", "1234", 410),
+            Case {
+                says: Some(("Require:", "path")),
+                ..with(case("REGISTER", "", 421), &format!("{contact}\r\n"))
+            },
+            with(case("REGISTER", "", 439), &format!("{inner}{contact};{instance}\r\n")),
+            with(case("INVITE", "bob", 440), "Max-Breadth: 0\r\n"),
+            Case { authenticated: true, ..case("INVITE", "info", 485) },
+            Case { authenticated: true, ..case("INVITE", "nobody", 604) },
+        ];
+        ask_all(lab, &server, &alice, &cases, &["u1"]);
+        server.stop();
+    });
+}
+
+/// The branches of the first two requests of a dialog.
+const BRANCHES: [&str; 2] = ["z9hG4bK-[call_id]-1", "z9hG4bK-[call_id]-2"];
+/// The To tag that the phone has given.
+const TAG: &str = "[peer_tag_param]";
+
+/// A request to a phone itself.
+fn to_phone(method: &str, cseq: u32, to_tag: &str, branch: &str, body: &str) -> String {
+    let kind = match body {
+        "" => "Content-Length: 0",
+        _ => "Content-Type: application/sdp\r\nContent-Length: [len]",
+    };
+    format!(
+        "{method} sip:bob@[remote_ip]:[remote_port] SIP/2.0\r\n\
+         Via: SIP/2.0/[transport] [local_ip]:[local_port];branch={branch}\r\nMax-Forwards: 70\r\n\
+         From: <sip:alice@{DOMAIN}>;tag=[pid]c[call_number]\r\nTo: <sip:bob@{DOMAIN}>{to_tag}\r\n\
+         Call-ID: [call_id]\r\nCSeq: {cseq} {method}\r\nContact: <sip:alice@[local_ip]:[local_port]>\r\n\
+         {kind}\r\n\r\n{body}"
+    )
+}
+
+/// An INVITE that rings.
+fn ringing() -> Xml {
+    let mut xml = Xml::new();
+    xml.send(&to_phone("INVITE", 1, "", BRANCHES[0], AUDIO));
+    xml.0.push_str("<recv response=\"100\" optional=\"true\"/>\n<recv response=\"180\"/>\n");
+    xml
+}
+
+/// And its end: 487 for who is cancelled.
+fn cancelled(mut xml: Xml) -> String {
+    xml.send(&to_phone("CANCEL", 1, "", BRANCHES[0], ""));
+    xml.0.push_str("<recv response=\"200\"/>\n<recv response=\"487\"/>\n");
+    xml.send_once(&to_phone("ACK", 1, TAG, BRANCHES[0], ""));
+    xml.end()
+}
+
+#[test]
+fn a_phone_refuses_what_comes_at_the_wrong_moment() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        // A second INVITE before the first one is answered.
+        let mut hurried = ringing();
+        hurried.send(&to_phone("INVITE", 2, TAG, BRANCHES[1], AUDIO));
+        hurried.receive(500, Some(("Retry-After:", "[0-9]")));
+        hurried.send_once(&to_phone("ACK", 2, TAG, BRANCHES[1], ""));
+        // The first one once more, by another way.
+        let mut merged = ringing();
+        merged.send(&to_phone("INVITE", 1, "", BRANCHES[1], AUDIO));
+        merged.receive(482, None);
+        let mut waiting = phone(&bob, &["--answer-after", "20"]);
+        let scenarios = [("cancelled", ringing()), ("hurried", hurried), ("merged", merged)];
+        for (name, scenario) in scenarios {
+            let scenario = cancelled(scenario);
+            system(&mut sipp_with(lab, address_of(&waiting), name, &scenario, &alice, 5150));
+        }
+        assert!(waiting.terminate(PATIENCE).success(), "{}", waiting.output());
+        // An offer while the phone's own, in the 2xx to an INVITE without one, has no answer yet.
+        let mut crossed = Xml::new();
+        crossed.send(&to_phone("INVITE", 1, "", BRANCHES[0], ""));
+        for provisional in [100, 180] {
+            let _ = writeln!(crossed.0, "<recv response=\"{provisional}\" optional=\"true\"/>");
+        }
+        crossed.receive(200, None);
+        crossed.send(&to_phone("INVITE", 2, TAG, BRANCHES[1], AUDIO));
+        crossed.receive(491, None);
+        crossed.send_once(&to_phone("ACK", 2, TAG, BRANCHES[1], ""));
+        crossed.send_once(&to_phone("ACK", 1, TAG, "[branch]", AUDIO));
+        crossed.send(&to_phone("BYE", 3, TAG, "[branch]", ""));
+        crossed.receive(200, None);
+        let mut quick = phone(&bob, &[]);
+        let scenario = crossed.end();
+        system(&mut sipp_with(lab, address_of(&quick), "crossed", &scenario, &alice, 5150));
+        assert!(quick.terminate(PATIENCE).success(), "{}", quick.output());
+        server.stop();
+    });
+}
+
+/// Where a phone listens.
+fn address_of(phone: &Process) -> SocketAddr {
+    let ready = phone.out().iter().find(|line| line.contains("\"ready\"")).expect("it runs");
+    let ready: Value = serde_json::from_str(ready).expect("JSON");
+    ready["address"].as_str().and_then(|address| address.parse().ok()).expect("an address")
 }

@@ -240,11 +240,11 @@ fn faults(row: &Row, sources: &[TextFile]) -> Vec<String> {
 }
 
 /// The texts between backquotes.
-fn quoted(cell: &str) -> Vec<&str> {
+pub(crate) fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-fn exists(test: &str, sources: &[TextFile]) -> bool {
+pub(crate) fn exists(test: &str, sources: &[TextFile]) -> bool {
     if test.contains('/') {
         return sources.iter().any(|file| file.path == test) || root().join(test).is_file();
     }

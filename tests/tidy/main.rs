@@ -7,4 +7,5 @@ mod deck;
 mod dependencies;
 mod files;
 mod links;
+mod refusals;
 mod sources;

@@ -43,4 +43,4 @@ pub use read::{FILE_BYTES_MAX, PROBLEMS_MAX};
 pub use resolve::{Facts, Resolved, StoreSettings};
 pub use text::{defaults, manual};
 pub use trunks::{CallerIds, InboundTo, NumberMap, ServerUri, ServerUris, ShownNumber, TrunkName, TrunkUser};
-pub use value::{AskedMethod, FilePath, LogFormat, LogLevel, Required, Setting, Size};
+pub use value::{AskedMethod, Extension, FilePath, LogFormat, LogLevel, Required, Setting, Size};

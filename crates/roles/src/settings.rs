@@ -67,6 +67,8 @@ pub struct Settings {
     pub calls: CallSettings,
     /// Registrar.
     pub registrar: RegistrarSettings,
+    /// Option tags that a phone must support to be registered; others get 421.
+    pub register_requires: Vec<SmolStr>,
     /// Whether a REGISTER that changes bindings is granted only when its owner has journalled them
     /// ([`Query::Journal`](crate::io::Query::Journal)).
     pub journal: bool,
@@ -358,6 +360,7 @@ impl Settings {
             calls: CallSettings::default(),
             proxy: ProxySettings::default(),
             registrar: RegistrarSettings::default(),
+            register_requires: Vec::new(),
             journal: false,
             forwarding: ForwardingSettings::default(),
             star_codes: StarCodes::default(),

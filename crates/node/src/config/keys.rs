@@ -21,7 +21,7 @@ use super::group::{Callee, MemberEntry};
 use super::route::RouteUri;
 use super::table::{Table, tables};
 use super::trunks::{CallerIds, NumberMap, ServerUri, ServerUris, ShownNumber, TrunkName, TrunkUser};
-use super::value::{AskedMethod, FilePath, LogFormat, LogLevel, Required, Setting, Size};
+use super::value::{AskedMethod, Extension, FilePath, LogFormat, LogLevel, Required, Setting, Size};
 
 /// What a running server does with a changed value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +197,9 @@ tables! {
         /// How often phones that keep their flow open (RFC 5626) are told to show that it is alive (Flow-Timer). `"0s"`
         /// leaves it to the phone.
         flow_timer: Duration = seconds(RegistrarSettings::default().flow_timer_s), ms(0, DAY), Reload;
+        /// Extensions that a phone must support (`Supported`, or `Require`) to be registered. Others get 421, which names
+        /// what they lack.
+        requires: Vec<Extension> = Vec::new(), (), Reload;
     }
     /// The proxy (RFC 3261 §16).
     "proxy", proxy: Proxy {

@@ -11,6 +11,7 @@ use dialtone_roles::settings::{
     CallSettings, DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings, Limits,
     Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes, Timers, Trunk,
 };
+use smol_str::SmolStr;
 
 use crate::listen::{ListenAddress, is_public};
 
@@ -81,6 +82,8 @@ pub struct Resolved {
     pub forwarding: ForwardingSettings,
     /// Star codes.
     pub star_codes: StarCodes,
+    /// Option tags that a phone must support to be registered.
+    pub register_requires: Vec<SmolStr>,
     /// Digest.
     pub digest: DigestSettings,
     /// Who guesses passwords.
@@ -138,6 +141,7 @@ impl Resolved {
             proxy: self.proxy,
             calls: self.calls,
             registrar: self.registrar,
+            register_requires: self.register_requires.clone(),
             forwarding: self.forwarding.clone(),
             star_codes: self.star_codes.clone(),
             digest: self.digest,
@@ -233,6 +237,7 @@ impl Config {
                 recurse: self.proxy.recurse.value,
             },
             registrar: self.registrar_settings(),
+            register_requires: self.registrar.requires.value.iter().map(|tag| tag.tag().into()).collect(),
             forwarding,
             star_codes,
             digest: DigestSettings {

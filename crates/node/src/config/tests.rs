@@ -133,6 +133,7 @@ fn each_value_arrives_where_it_belongs() {
         expires_default = "2m"
         expires_max = "1d"
         bindings_per_aor = 1
+        requires = ["gruu", "path"]
         binding_bytes = 512
         path_unasked = true
         flow_timer = "2m"
@@ -236,6 +237,7 @@ fn rest_of_the_values(resolved: &Resolved) {
     );
     assert_eq!((first.mode.word(), first.next_hops.is_empty()), ("call", true));
     assert_eq!((settings.calls.session_s, settings.calls.session_min_s), (Some(1800), 120));
+    assert_eq!(settings.register_requires, ["gruu", "path"]);
     let limits = settings.limits;
     let numbers = [
         limits.message.message_bytes,

@@ -444,6 +444,24 @@ impl LogLevel {
     }
 }
 
+/// An extension that the registrar knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension {
+    /// RFC 3327.
+    Path,
+    /// RFC 5626.
+    Outbound,
+    /// RFC 5627.
+    Gruu,
+}
+
+impl Extension {
+    /// Its option tag.
+    pub fn tag(self) -> &'static str {
+        Choice::word(&self)
+    }
+}
+
 /// A method whose requests may be asked for a password, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the method of its name")]
@@ -539,6 +557,10 @@ choice!(
 choice!(
     Integrity, "whether bodies are protected",
     "offered" => Integrity::Offered, "off" => Integrity::Off, "required" => Integrity::Required
+);
+choice!(
+    Extension, "an extension",
+    "path" => Extension::Path, "outbound" => Extension::Outbound, "gruu" => Extension::Gruu
 );
 choice!(
     AskedMethod, "a method",

@@ -135,6 +135,19 @@ impl Engine {
                 }
             });
         }
+        // RFC 3261 §21.4.15.
+        let lacks = |option: &&SmolStr| {
+            let named = [HeaderName::Supported, HeaderName::Require];
+            !named.into_iter().any(|name| request.has_token(name, option))
+        };
+        let lacking: Vec<&str> =
+            self.settings.register_requires.iter().filter(lacks).map(SmolStr::as_str).collect();
+        if !lacking.is_empty() && request.has(HeaderName::Contact) {
+            let lacking = lacking.join(", ");
+            return self.respond(now, server, request, Status::of(421), |writer| {
+                writer.text(HeaderName::Require, &lacking);
+            });
+        }
         // Step 4.
         if !may_register(&self.settings, request, name, caller.as_ref()) {
             return self.respond(now, server, request, Status::of(403), |writer| {

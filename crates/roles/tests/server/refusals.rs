@@ -138,6 +138,25 @@ fn what_is_required_and_not_known_is_420_and_named() {
 }
 
 #[test]
+fn a_registration_without_an_extension_that_we_insist_on_is_421_and_names_it() {
+    let settings = Settings {
+        register_requires: vec!["path".into(), "outbound".into()],
+        authenticate: false,
+        ..settings()
+    };
+    let mut server = Server::new(settings);
+    let mut ask = |call_id, extra: &str| {
+        let request = register("sip:alice@sip.test", "127.0.0.2:5070", call_id);
+        let text = request.text().replace("\r\n\r\n", &format!("\r\n{extra}\r\n"));
+        let answer = server.receive("127.0.0.2:5070", &text).remove(0).1;
+        (code(&answer), header(&answer, HeaderName::Require))
+    };
+    assert_eq!(ask("one", ""), (421, "path, outbound".to_owned()));
+    assert_eq!(ask("two", "Supported: timer, path\r\n"), (421, "outbound".to_owned()));
+    assert_eq!(ask("three", "Supported: outbound\r\nRequire: path\r\n"), (200, String::new()));
+}
+
+#[test]
 fn addresses_that_lead_nowhere() {
     for (uri, status) in [("sip:bob@elsewhere.test", 403), ("mailto:bob@sip.test", 416), ("tel:5550100", 484)]
     {
