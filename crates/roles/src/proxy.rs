@@ -105,6 +105,8 @@ struct ResponseContext {
     timer_c: Instant,
     /// Its entry in [`Proxy::leg_timers`].
     leg_timer: Option<Instant>,
+    /// A forwarding that was stopped: the status for it, and why.
+    stopped: Option<(Status, &'static str)>,
     /// The tag of our 181s.
     forward_tag: Option<SmolStr>,
     /// Where it has been, if that is kept.
@@ -256,6 +258,7 @@ impl Proxy {
             challenged: Vec::new(),
             timer_c,
             leg_timer: None,
+            stopped: None,
             forward_tag: None,
             history: None,
         };

@@ -279,12 +279,18 @@ impl ResponseContext {
     fn answer(&mut self, cx: &mut Context<'_>, status: Status) {
         let tag = cx.token();
         let history = self.values_back(cx.settings, None);
+        let stopped = self.stopped.filter(|(stopped, _)| *stopped == status);
+        let agent = cx.settings.domains.first().map(|domain| domain.name.clone());
+        let warning = agent.zip(stopped.map(|(_, words)| words));
         let extra = |writer: &mut Writer| {
             for value in history.iter().flatten() {
                 writer.text(HeaderName::HistoryInfo, value);
             }
             if status.code() == 500 {
                 writer.number(HeaderName::RetryAfter, RETRY_AFTER_S);
+            }
+            if let Some((agent, words)) = &warning {
+                writer.header(HeaderName::Warning, format_args!("399 {agent} \"{words}\""));
             }
         };
         cx.respond(self.server, &self.request, status, Some(&tag), extra, None);

@@ -38,7 +38,8 @@ enum Next {
 impl ResponseContext {
     /// Begins with a call for a user as his services say; `true` when his phones don't ring.
     pub(super) fn serve(&mut self, cx: &mut Context<'_>, at: LegId, services: Services) -> bool {
-        if !self.is_invite {
+        // A call that stands goes on where it is, also where a phone gave its address-of-record as its contact.
+        if !self.is_invite || !matches!(self.request.to_tag(), Ok(None)) {
             return false;
         }
         let asked = cx.settings.forwarding.history_info && history_info::is_asked_for(&self.request);
@@ -137,8 +138,9 @@ impl ResponseContext {
         cause: services::Cause,
     ) -> Result<(), Status> {
         let added = self.add_forward(cx, from, to, cause);
-        if added.is_err() {
+        if let Err(status) = added {
             cx.core.counters.forwards_stopped += 1;
+            self.stopped = Some((status, why_stopped(status)));
         }
         let added = added?;
         cx.core.counters.calls_forwarded += 1;
@@ -386,6 +388,15 @@ pub(super) fn replace_history<'a>(edits: &mut Edits<'a>, values: &'a [SmolStr]) 
     edits.remove(HeaderName::HistoryInfo);
     for value in values {
         edits.append(HeaderName::HistoryInfo.as_str(), value);
+    }
+}
+
+/// Words for the caller when a forwarding was stopped.
+const fn why_stopped(status: Status) -> &'static str {
+    match status.code() {
+        482 => "The callee forwards to somebody who was tried before",
+        480 => "The call was forwarded too often",
+        _ => "The callee forwards to where he may not call",
     }
 }
 

@@ -297,7 +297,10 @@ fn loops_are_stopped_and_each_user_is_tried_once() {
     let mut circle = server(&[("bob", always("carol")), ("carol", always("bob"))]);
     registers(&mut circle, "bob", BOB);
     registers(&mut circle, "carol", CAROL);
-    check(&calls(&mut circle, "bob", ""), &["100 -> alice", "181 -> alice", "482 -> alice"]);
+    let sent = calls(&mut circle, "bob", "");
+    check(&sent, &["100 -> alice", "181 -> alice", "482 -> alice"]);
+    let warning = "399 sip.test \"The callee forwards to somebody who was tried before\"";
+    assert_eq!(values(&sent[2].1, HeaderName::Warning), [warning]);
     let mut own = server(&[("bob", always("bob"))]);
     assert_eq!(calls(&mut own, "bob", "").last().and_then(|(_, m)| m.status()), Some(Status::of(482)));
     // Two who are busy: the caller hears that.
@@ -373,6 +376,18 @@ fn a_phone_that_sends_elsewhere_is_followed_and_stands_in_the_history() {
             "<sip:carol@127.0.0.5:5080>;index=1.2",
         ]
     );
+}
+
+#[test]
+fn a_call_that_stands_is_not_forwarded() {
+    let mut server = server(&[("bob", always("carol"))]);
+    registers(&mut server, "bob", BOB);
+    registers(&mut server, "carol", CAROL);
+    // Bob's phone has given its address-of-record as the Contact of the dialog.
+    let request = Request { to: "sip:bob@sip.test>;tag=b;x=<", ..invite("sip:bob@sip.test") };
+    let sent = server.receive(ALICE, &request.text().replace(";x=<>", ""));
+    invite_to(&sent, BOB);
+    assert!(sent.iter().all(|(to, _)| to != CAROL), "{sent:?}");
 }
 
 #[test]
