@@ -37,6 +37,8 @@ shard_counters! {
     datagrams,
     /// Of them, those that only keep a NAT's mapping open.
     keep_alives,
+    /// Of them, STUN requests of phones that ask whether their flow is alive (RFC 5626); they are answered.
+    stun_keep_alives,
     /// Of them, those of other protocols.
     not_sip,
     /// Messages that came over streams.

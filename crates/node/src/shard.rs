@@ -38,6 +38,7 @@ use dialtone_transport::datagram::{Datagram, classify};
 use dialtone_transport::stream::StreamSettings;
 use dialtone_transport::sys::{Poller, Readiness, StreamSockets};
 use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::stun;
 use dialtone_wire::time::Instant;
 use smol_str::SmolStr;
 
@@ -388,7 +389,14 @@ impl Shard {
         match classify(&bytes) {
             Datagram::Sip => {}
             Datagram::KeepAlive => return self.counters.keep_alives += 1,
-            // No STUN server yet; the rest of the kinds are for ports of their own.
+            // RFC 5626 §8: a phone asks whether its flow is alive.
+            Datagram::Stun => {
+                let Some(answer) = stun::keep_alive_answer(&bytes, flow.remote) else {
+                    return self.counters.not_sip += 1;
+                };
+                self.counters.stun_keep_alives += 1;
+                return self.transmits.push(Transmit { flow, bytes: answer.into() });
+            }
             _ => return self.counters.not_sip += 1,
         }
         self.handle_message(now, flow, bytes);

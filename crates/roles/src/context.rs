@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use smol_str::{SmolStr, SmolStrBuilder};
 
 use crate::counters::Counters;
+use crate::gruu::Key;
 use crate::io::{CallRecord, Event, Found, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
 use crate::location::Location;
@@ -27,7 +28,7 @@ use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
 use crate::records::Records;
 use crate::registrar;
-use crate::services::ServiceTable;
+use crate::services::{ServiceTable, Services};
 use crate::settings::{Mode, Settings};
 use crate::text::push_address;
 use crate::trunks::Trunks;
@@ -211,7 +212,11 @@ pub(crate) fn transaction_limits(settings: &Settings) -> TransactionLimits {
 impl Core {
     /// What is known of a user of this shard: his bindings, and what he wants done with his calls.
     pub(crate) fn find(&self, settings: &Settings, now: Instant, aor: &str) -> Found {
-        let services = self.services.effective(&settings.forwarding, aor);
+        // RFC 5627 §6.1: "forwarding services … SHOULD NOT be provided for requests sent to a GRUU".
+        let services = match Key::read(aor) {
+            Key::User(aor) => self.services.effective(&settings.forwarding, aor),
+            Key::Device { .. } | Key::Series { .. } => Services::default(),
+        };
         Found { bindings: registrar::targets(&self.location, now, aor), services }
     }
 }

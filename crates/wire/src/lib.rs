@@ -22,6 +22,7 @@ pub mod rtp;
 mod scan;
 mod screen;
 pub mod sdp;
+pub mod stun;
 pub mod time;
 pub mod uri;
 mod writer;

@@ -127,6 +127,22 @@ fn keep_alives_and_stun_are_passed_over_and_garbage_does_no_harm() {
 }
 
 #[test]
+fn a_phone_is_told_over_stun_that_its_flow_is_alive() {
+    let server = loopback(1);
+    let phone = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    phone.set_read_timeout(Some(std::time::Duration::from_secs(10))).expect("a time-out");
+    let request = b"\x00\x01\x00\x00\x21\x12\xa4\x42twelve bytes";
+    phone.send_to(request, server.listeners()[0].address).expect("sent");
+    let mut answer = [0; 64];
+    let (length, from) = phone.recv_from(&mut answer).expect("an answer");
+    assert_eq!(from, server.listeners()[0].address);
+    assert_eq!((length, &answer[..2], &answer[4..20]), (32, &[1, 1][..], &request[4..]));
+    let port = u16::from_be_bytes([answer[26] ^ 0x21, answer[27] ^ 0x12]);
+    assert_eq!(port, phone.local_addr().expect("bound").port());
+    assert_eq!(count(&server.stop(), "stun_keep_alives"), 1);
+}
+
+#[test]
 fn counters_of_a_running_server_can_be_asked_for() {
     let server = loopback(2);
     let client = Client::new(server.listeners()[0].address);
