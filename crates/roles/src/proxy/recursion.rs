@@ -12,8 +12,10 @@ use smol_str::{SmolStr, format_smolstr};
 use super::ResponseContext;
 use super::tree::{Cause, LegId, Turn};
 use crate::context::Context;
+use crate::gruu::Key;
 use crate::registrar::canonical_aor;
-use crate::settings::{Destination, Foreign, Member, Settings};
+use crate::services;
+use crate::settings::{Destination, Foreign, Member};
 
 /// Contacts of one 3xx that are looked at.
 const CONTACTS_MAX: usize = 16;
@@ -36,7 +38,7 @@ impl ResponseContext {
         let mut left: SmallVec<[&str; 2]> = SmallVec::new();
         for contact in response.contacts().take(CONTACTS_MAX) {
             let Ok(Contact::Address(contact)) = contact else { continue };
-            let destination = self.destination_of(cx.settings, leg, &contact);
+            let destination = self.destination_of(cx, leg, &contact);
             match destination.filter(|destination| self.tree.is_new(destination)) {
                 Some(destination) => taken.push((q_of(&contact), destination)),
                 None => left.push(contact.uri_text),
@@ -60,12 +62,18 @@ impl ResponseContext {
         Some((!left.is_empty()).then(|| with_contacts(response, &left)).flatten())
     }
 
-    /// Where a contact leads, if the call may go there: to users and groups of ours; to foreign domains as the policy
-    /// lets users of ours call there, if it is one of them whose phone says so.
-    fn destination_of(&self, settings: &Settings, leg: LegId, contact: &NameAddr<'_>) -> Option<Destination> {
+    /// Where a contact leads, if the call may go there: where the user whose phone says so could call himself. Others
+    /// than users of ours lead to users and groups of ours, and elsewhere only where everybody may call.
+    fn destination_of(&self, cx: &Context<'_>, leg: LegId, contact: &NameAddr<'_>) -> Option<Destination> {
+        let settings = cx.settings;
         let is_secure = |uri: &Uri<'_>| uri.as_sip().is_some_and(|sip| sip.secure);
         if self.request.uri().is_ok_and(|uri| is_secure(&uri)) && !is_secure(&contact.uri) {
             return None;
+        }
+        if let Some(Destination::User(key)) = &self.tree.leg(leg).destination {
+            let (Key::User(aor) | Key::Device { aor, .. }) = Key::read(key) else { return None };
+            let unix_s = settings.unix_start_s + cx.now.as_nanos() / 1_000_000_000;
+            return services::destination(settings, unix_s, aor, contact.uri_text).ok();
         }
         let Uri::Sip(sip) = &contact.uri else { return None };
         if let Some(domain) = settings.domain_of(&sip.host, sip.port) {
@@ -75,12 +83,7 @@ impl ResponseContext {
                 None => Destination::User(canonical_aor(sip, &domain.name)),
             });
         }
-        let is_ours = || matches!(self.tree.leg(leg).destination, Some(Destination::User(_)));
-        let may = match settings.foreign {
-            Foreign::Refuse => false,
-            Foreign::Authenticated => is_ours(),
-            Foreign::Open => true,
-        };
+        let may = settings.foreign == Foreign::Open;
         may.then(|| UriBuf::parse(contact.uri_text).ok()).flatten().map(Destination::Uri)
     }
 }

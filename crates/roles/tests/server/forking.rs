@@ -447,3 +447,26 @@ fn a_caller_may_ask_that_nothing_is_cancelled_when_one_phone_has_answered() {
     assert_eq!(room.answer(4, "200 OK"), "a:200");
     room.at_rest();
 }
+
+#[test]
+fn a_302_goes_where_the_dial_plan_lets_the_user_call_whose_phone_says_so() {
+    use dialtone_roles::settings::dial_plan::{Action, CallerPattern, DialPlan, DomainPattern, Rule};
+    let only = |user: &str| Rule {
+        name: "partner".into(),
+        numbers: Vec::new(),
+        domains: vec![DomainPattern::Any],
+        callers: vec![CallerPattern::User { user: user.into(), domain: None }],
+        times: None,
+        strip: 0,
+        prepend: Default::default(),
+        action: Action::AsDialled,
+    };
+    for (may, expected) in [("bob", "9:INVITE"), ("carol", "a:302")] {
+        let dial_plan = DialPlan { rules: vec![only(may)], ..DialPlan::default() };
+        let mut room = Room::new(Settings { dial_plan, ..settings() });
+        room.phone(3, "bob", "");
+        room.call("bob", "");
+        let contact = "Contact: <sip:bob@127.0.0.9:5080>\r\n";
+        assert_eq!(room.answer_with(3, "302 Moved Temporarily", contact), expected, "{may}");
+    }
+}
