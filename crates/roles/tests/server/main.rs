@@ -15,6 +15,7 @@ mod planned;
 mod proxying;
 mod refusals;
 mod registering;
+mod section16;
 mod services;
 mod star_codes;
 mod stateless;
