@@ -361,6 +361,39 @@ fn the_rules_of_the_dial_plan_count_for_who_forwards_and_not_for_who_calls() {
 }
 
 #[test]
+fn a_forwarded_call_goes_over_the_trunk_that_its_user_may_use() {
+    use dialtone_roles::settings::dial_plan::{Action, CallerPattern, Rule};
+    use dialtone_roles::settings::{Trunk, TrunkAccess};
+    let rule = Rule {
+        name: "out".into(),
+        numbers: vec!["+1*".parse().unwrap()],
+        domains: Vec::new(),
+        callers: vec![CallerPattern::User { user: "bob".into(), domain: None }],
+        times: None,
+        strip: 0,
+        prepend: "".into(),
+        action: Action::Trunk("carrier".into()),
+    };
+    let users = [("bob", always("+12125550100")), ("carol", always("+12125550100"))];
+    let mut server = server_with(&users, |settings| {
+        let hop = dialtone_wire::uri::UriBuf::parse("sip:127.0.1.1").unwrap();
+        settings.trunks = vec![Trunk::new("carrier", TrunkAccess::Addresses(vec![hop]))];
+        settings.dial_plan.rules = vec![rule];
+    });
+    let sent = calls(&mut server, "bob", "");
+    let out = invite_to(&sent, "127.0.1.1:5060");
+    assert!(out.uri_text().starts_with("sip:+12125550100@127.0.1.1"), "{}", out.uri_text());
+    assert_eq!(values(out, HeaderName::Diversion), ["<sip:bob@sip.test>;reason=unconditional;counter=1"]);
+    assert_eq!(
+        values(out, HeaderName::HistoryInfo)[1],
+        "<sip:+12125550100@sip.test;cause=302>;index=1.1;mp=1"
+    );
+    let request = Request { call_id: "two", ..invite("sip:carol@sip.test") };
+    let sent = server.receive(ALICE, &request.text());
+    assert!(sent.iter().all(|(to, _)| to == ALICE), "there is no rule for her: {sent:?}");
+}
+
+#[test]
 fn a_phone_that_sends_elsewhere_is_followed_and_stands_in_the_history() {
     let mut server = server_with(&[], |settings| settings.foreign = Foreign::Open);
     registers(&mut server, "bob", BOB);
