@@ -59,6 +59,15 @@ fn the_ring_group_rings_as_its_page_says() {
 }
 
 #[test]
+fn the_stateless_edge_stands_as_its_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["edge", "alice", "bob"]);
+        reader.carry_out("stateless-edge.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn blocks_are_found_with_their_kind_and_host() {
     let found = blocks("a\n```sh laptop\nb c\n\nd # exit code 3\n```\n    e\n```keys server\nCtrl-C\n```\n");
     let found: Vec<_> =
@@ -205,6 +214,13 @@ impl<'a> Reader<'a> {
                 ["User", "name", user] => name = user.to_uppercase(),
                 ["Password", secret] => {
                     drop(self.words.insert(format!("PASSWORD-OF-{name}"), secret.to_owned()))
+                }
+                ["listening", "on", listener] if host == "edge" => {
+                    let address = listener.strip_prefix("udp:").and_then(|address| address.parse().ok());
+                    let is_reachable = |address: &std::net::SocketAddr| !address.ip().is_loopback();
+                    if let Some(address) = address.filter(is_reachable) {
+                        self.words.insert("EDGE".to_owned(), address.to_string());
+                    }
                 }
                 ["Server", address, ..] => drop(self.words.insert("ADDRESS".to_owned(), address.to_owned())),
                 _ => {}

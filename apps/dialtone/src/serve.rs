@@ -170,7 +170,9 @@ fn ready_text(server: &Server, data: &str, open: bool) -> String {
             "  OPEN: nobody is asked for a password, and anybody may call any domain through it.\n\n",
         );
     }
-    if server.new_users().is_empty() {
+    if server.user_names().is_empty() {
+        out.push_str("  No users of this domain are kept here.\n");
+    } else if server.new_users().is_empty() {
         let count = server.user_names().len();
         out.push_str(&format!("  {count} users. Their passwords were shown when they were made.\n"));
         out.push_str(&format!("  To begin anew with new users and passwords, stop this and remove {data}\n"));

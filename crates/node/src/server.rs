@@ -119,14 +119,16 @@ impl Server {
         let listeners = listeners(&resolved.listen, resolved.public, &own)?;
         let (mut store, dumps) = open(&config.data)?;
         let domain = resolved.domains[0].name.clone();
-        let new_users = first_users(store.as_mut(), &domain)?;
+        // Where another server has the users, none are made here.
+        let is_edge = !resolved.domains[0].next_hops.is_empty();
+        let new_users = if is_edge { Vec::new() } else { first_users(store.as_mut(), &domain)? };
         let users = store.users()?;
         let user_names: Vec<SmolStr> = users
             .iter()
             .filter(|user| user.domain() == domain)
             .map(|user| SmolStr::new(user.user()))
             .collect();
-        if user_names.is_empty() {
+        if user_names.is_empty() && !is_edge {
             tracing::warn!(%domain, "the domain has no users, but the data has users of another one: is --domain right?");
         }
         if config.open {

@@ -80,7 +80,7 @@ impl Session {
         for (name, value) in [(HeaderName::SessionExpires, &self.expires), (HeaderName::MinSe, &self.min_se)]
         {
             if let Some(value) = value {
-                edits.remove(name.clone()).append(name.as_str(), value);
+                edits.remove(name).append(name.as_str(), value);
             }
         }
     }
