@@ -51,7 +51,7 @@ fn back(server: &mut Server, from: &str, request: &Message, status: &str, extra:
     for name in
         [HeaderName::Via, HeaderName::RecordRoute, HeaderName::From, HeaderName::CallId, HeaderName::CSeq]
     {
-        for value in request.values(name.clone()) {
+        for value in request.values(name) {
             answer.push_str(&format!("{}: {}\r\n", name.as_str(), String::from_utf8_lossy(value)));
         }
     }
