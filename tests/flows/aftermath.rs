@@ -125,6 +125,29 @@ fn to_tag(bytes: &Bytes) -> Option<String> {
     tag(Message::parse(bytes.clone(), &Limits::default()).ok()?.to().ok())
 }
 
+/// RFC 3261 §12: a dialog is known by Call-ID and tags; names and even URIs in From and To may change (RFC 4916).
+#[test]
+fn display_names_may_change_within_a_dialog() {
+    let mut race = Race::by_hand();
+    race.send_as_alice("INVITE", 1);
+    race.after(1_000);
+    race.answer();
+    race.after(20);
+    for (method, cseq, name) in [("ACK", 1, "\"A. Lice\""), ("OPTIONS", 2, "\"Zoë 漢字\""), ("BYE", 3, "")]
+    {
+        let request = race.request_of_alice(method, cseq);
+        let renamed = request.replace("From: Alice ", &format!("From: {name} ")).replace("To: Bob ", "To: ");
+        assert_ne!(renamed, request);
+        race.world.send(ALICE, BOB, renamed.into_bytes());
+        race.after(100);
+    }
+    let bob = race.bob;
+    let (world, _) = race.rest();
+    let answers = ["200 OPTIONS", "200 BYE", "200 INVITE"].map(|what| count(&world, BOB, what));
+    assert_eq!(answers, [1, 1, 1], "the ACK was known, and so were the others");
+    assert_eq!(ended(&world, bob), Some(EndReason::RemoteHangup));
+}
+
 /// RFC 3261 §18.1.2: a response without its client transaction changes nothing, whatever it says of a dialog.
 #[test]
 fn a_stray_200_changes_no_dialog() {

@@ -531,7 +531,7 @@ impl Race {
     }
 
     /// Alice is nobody of ours.
-    fn by_hand() -> Race {
+    pub(crate) fn by_hand() -> Race {
         let mut world = World::new(5407);
         world.add_agent("Alice", ALICE, Box::new(Mute));
         Race::with(world, None)
@@ -597,15 +597,21 @@ impl Race {
         self.world.run_for(Duration::from_millis(milliseconds));
     }
 
-    /// Sends a request of the dialog that Alice began, with Bob's tag as soon as it is known.
-    fn send_as_alice(&mut self, method: &str, cseq: u32) {
+    /// Sends a request of the dialog that Alice began.
+    pub(crate) fn send_as_alice(&mut self, method: &str, cseq: u32) {
+        let text = self.request_of_alice(method, cseq);
+        self.world.send(ALICE, BOB, text.into_bytes());
+    }
+
+    /// A request of the dialog that Alice began, with Bob's tag as soon as it is known.
+    pub(crate) fn request_of_alice(&self, method: &str, cseq: u32) -> String {
         let tag_of = |bytes: &Bytes| tag(Message::parse(bytes.clone(), &Limits::default()).ok()?.to().ok());
         let known = self.world.packets().iter().find_map(|packet| tag_of(&packet.bytes));
         let to_tag = known.map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let uri = if to_tag.is_empty() { "sip:bob@biloxi.example.com" } else { "sip:bob@192.0.2.201:5060" };
         let body = if method == "INVITE" { OFFER } else { "" };
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        let text = format!(
+        format!(
             "{method} {uri} SIP/2.0\r\n\
              Via: SIP/2.0/UDP 192.0.2.101:5060;branch=z9hG4bK{method}{cseq}\r\n\
              Max-Forwards: 70\r\n\
@@ -616,8 +622,7 @@ impl Race {
              Contact: <sip:alice@192.0.2.101>\r\n\
              {kind}Content-Length: {}\r\n\r\n{body}",
             body.len()
-        );
-        self.world.send(ALICE, BOB, text.into_bytes());
+        )
     }
 
     /// Everything comes to rest, by itself.

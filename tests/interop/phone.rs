@@ -208,6 +208,11 @@ fn account(setup: &Setup<'_>) -> String {
     )
 }
 
+/// Where the phone of this number listens.
+pub(crate) const fn sip_port(number: u16) -> u16 {
+    5100 + number * 10
+}
+
 fn control_port(number: u16) -> u16 {
     5200 + number
 }
@@ -225,7 +230,7 @@ fn config(
          audio_alert aufile,{tone}.none\naudio_txmode poll\nausrc_srate 48000\nauplay_srate 48000\n\
          ausrc_channels 1\nauplay_channels 1\nmodule_path /usr/lib/baresip/modules\nsnd_path {sounds}\n\
          ctrl_tcp_listen {address}:{}\nrtp_ports {}-{}\n",
-        5100 + number * 10,
+        sip_port(number),
         control_port(number),
         20_000 + number * 100,
         20_090 + number * 100,

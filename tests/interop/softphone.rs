@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::kamailio::{Kamailio, PASSWORD};
 use crate::lab::{ADDRESS, Lab, Network, dialtone, lab};
-use crate::phone::{Phone, Setup};
+use crate::phone::{Phone, Setup, sip_port};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User, tcp};
 use crate::wav::Recording;
@@ -130,6 +130,28 @@ fn a_call_to_a_real_phone_is_heard_both_ways() {
 #[test]
 fn a_call_to_a_real_phone_is_heard_both_ways_over_tcp() {
     lab(|lab| a_real_phone_is_called(lab, "tcp"));
+}
+
+#[test]
+fn a_real_phone_is_called_by_its_address_and_nobody_stands_between() {
+    lab(|lab| {
+        let server = Server::start(lab);
+        let (home, bob) = (Network::home(), server.user("bob"));
+        let setup = setup(&bob, &home, true);
+        let mut callee = Phone::register(lab, &setup);
+        let to = SocketAddr::new(home.theirs, sip_port(setup.number));
+        let mut command = Command::new(dialtone());
+        command.args(["call", &format!("sip:bob@{to}"), "--tone", "440", "--expect-tone", "1000"]);
+        command.args(["--duration", "4", "--codec", "PCMA", "--json"]);
+        let output = command.output().expect("the program under test can be run");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(OK), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let report: Value = serde_json::from_str(&text).expect("the result is JSON");
+        assert!(is_near(&report["audio"]["received"]["tone_hz"], 1000.0), "{report}");
+        callee.wait_for_the_end();
+        let heard = callee.recording().find(440.0);
+        assert!(heard.is_heard(), "the phone does not hear us: {heard:?}");
+    });
 }
 
 fn a_real_phone_is_called(lab: &Lab, transport: &'static str) {
