@@ -405,6 +405,8 @@ const STRICT: &str = "\
 t1 = \"50ms\"
 [registrar]
 requires = [\"path\"]
+[calls]
+session_expires_min = \"2m\"
 [dial_plan]
 unknown_user = \"604\"
 [[rule]]
@@ -442,6 +444,10 @@ fn a_plan_a_strict_registrar_and_a_silent_phone_refuse_too() {
             Case {
                 says: Some(("Require:", "path")),
                 ..with(case("REGISTER", "", 421), &format!("{contact}\r\n"))
+            },
+            Case {
+                says: Some(("Min-SE:", "120")),
+                ..with(case("INVITE", "bob", 422), "Supported: timer\r\nSession-Expires: 100\r\n")
             },
             with(case("REGISTER", "", 439), &format!("{inner}{contact};{instance}\r\n")),
             with(case("INVITE", "bob", 440), "Max-Breadth: 0\r\n"),

@@ -224,6 +224,22 @@ fn the_echo_of_our_server_is_measured() {
 }
 
 #[test]
+fn where_bodies_are_protected_too_our_phone_registers_and_calls() {
+    lab(|lab| {
+        let settings = lab.path("dialtone.toml");
+        std::fs::write(&settings, "[digest]\nintegrity = \"required\"\n").expect("a file of the lab");
+        let mut server = Server::start_with(lab, &["--config", &settings.to_string_lossy()]);
+        let bob = Caller::new(server.user("bob"), server.address);
+        let phone = bob.phone(&["--echo"]);
+        let alice = Caller::new(server.user("alice"), server.address);
+        alice.call("bob", &["--tone", "700", "--expect-tone", "700", "--duration", "2"], OK);
+        switch_off(phone);
+        let counters = server.stop();
+        assert_eq!(counters["engine"]["wrong_password"], 0, "{counters}");
+    });
+}
+
+#[test]
 fn each_way_in_which_a_call_fails_has_its_exit_code() {
     lab(|lab| {
         let server = Server::start(lab);
