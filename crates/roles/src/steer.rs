@@ -65,6 +65,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_devices_of_a_user_have_his_owner() {
+        let settings = Settings { shards: 7, ..Settings::new(Secret([5; 32])) };
+        let keys = crate::gruu::GruuKeys::new(&settings.secret);
+        for user in 0..200 {
+            let aor = format!("sip:user{user}@a.test");
+            let owner = shard_of_aor(&settings, &aor);
+            assert_eq!(shard_of_aor(&settings, &format!("{aor};gr=urn:uuid:1")), owner);
+            let series = crate::gruu::Gruu::Temporary(keys.series(&aor, 0xdead_beef_0000_0000 + user));
+            assert_eq!(shard_of_aor(&settings, &series.key(&aor)), owner);
+        }
+    }
+
+    #[test]
     fn call_ids_that_differ_by_one_letter_are_spread_evenly_whatever_the_secret() {
         let mut secret = [0; 32];
         for number in 0..2_000_u64 {

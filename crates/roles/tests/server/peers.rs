@@ -61,7 +61,7 @@ impl Server {
     }
 
     pub(crate) fn input(&mut self, input: Input) {
-        let mut queries = Vec::new();
+        let (mut queries, mut found) = (Vec::new(), Vec::new());
         let (sent, names, records) = (&mut self.sent, &mut self.names, &mut self.records);
         self.next = turn(&mut self.engine, self.now, input, |output| match output {
             Output::Transmit(transmit) => {
@@ -70,11 +70,16 @@ impl Server {
                 sent.push((transmit.flow.remote.to_string(), message));
             }
             Output::Query(id, Query::Credential { domain, user }) => queries.push((id, domain, user)),
+            // The one name that is known.
+            Output::Query(id, Query::Resolve { host }) if host == "P3.EXAMPLEHOME.COM" => found.push(id),
             Output::Event(Event::CallRecorded(record)) => records.push(*record),
             Output::Query(id, Query::Resolve { host }) => names.push((id, host.to_string())),
             Output::Query(..) | Output::Notice { .. } | Output::Media(_) | Output::Event(_) => {}
             other => panic!("unexpected {other:?}"),
         });
+        for id in found {
+            self.input(Input::Answer(id, Answer::Addresses(vec!["127.0.0.8".parse().unwrap()])));
+        }
         for (id, domain, user) in queries {
             let known = ["alice", "bob", "carol"].contains(&user.as_str());
             let stored = known.then(|| {

@@ -226,3 +226,45 @@ fn what_is_listed_is_what_rings() {
     assert_eq!(all, server.engine.tables().bindings, "and no others are held");
     assert!(all > 0);
 }
+
+/// What passes in the examples of RFC 3327 §5.5 and RFC 3608 §6.4, as far as the registrar sees it.
+#[test]
+fn the_examples_of_rfc_3327_and_rfc_3608() {
+    let mut settings = open();
+    settings.domains[0] = Domain {
+        name: "examplehome.com".into(),
+        aliases: vec!["registrar.examplehome.com".into()],
+        service_route: vec!["<sip:P2.HOME.EXAMPLE.COM;lr>".into(), "<sip:HSP.HOME.EXAMPLE.COM;lr>".into()],
+        ..Domain::default()
+    };
+    let mut server = Server::new(settings);
+    // §5.5.1 F4, with the Max-Forwards that it leaves out.
+    let register = "REGISTER sip:REGISTRAR.EXAMPLEHOME.COM SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 19.31.97.3:5060;branch=z9hG4bKp3wer654363\r\n\
+        Via: SIP/2.0/UDP 178.73.76.230:5060;branch=z9hG4bKiokioukju908\r\n\
+        Via: SIP/2.0/UDP 112.68.155.4:5060;branch=z9hG4bK34ghi7ab04\r\n\
+        Via: SIP/2.0/UDP 192.0.2.4:5060;branch=z9hG4bKnashds7\r\n\
+        To: UA1 <sip:UA1@EXAMPLEHOME.COM>\r\nFrom: UA1 <sip:UA1@EXAMPLEHOME.COM>;tag=456248\r\n\
+        Call-ID: 843817637684230@998sdasdh09\r\nCSeq: 1826 REGISTER\r\nContact: <sip:UA1@192.0.2.4>\r\n\
+        Supported: path\r\nMax-Forwards: 67\r\n\
+        Path: <sip:P3.EXAMPLEHOME.COM;lr>,<sip:P1.EXAMPLEVISITED.COM;lr>\r\n\r\n";
+    let granted = server.receive("19.31.97.3:5060", register).remove(0).1;
+    // F6: "The Path header field in the response is identical to the one received in the REGISTER request."
+    let path = ["<sip:P3.EXAMPLEHOME.COM;lr>", "<sip:P1.EXAMPLEVISITED.COM;lr>"];
+    assert_eq!(granted.status().unwrap().code(), 200);
+    assert_eq!(text(&granted, HeaderName::Path), path);
+    assert_eq!(text(&granted, HeaderName::Via).len(), 4);
+    assert!(text(&granted, HeaderName::Supported).contains(&"path".to_owned()));
+    // RFC 3608 §6.4.1 F6.
+    let service_route = ["<sip:P2.HOME.EXAMPLE.COM;lr>", "<sip:HSP.HOME.EXAMPLE.COM;lr>"];
+    assert_eq!(text(&granted, HeaderName::ServiceRoute), service_route);
+    // §5.5.2 F1 and F3; the RFC forgot the scheme of the Request-URI.
+    let invite = "INVITE sip:UA1@EXAMPLEHOME.COM SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 71.91.180.10:5060;branch=z9hG4bKe2i95c5st3R\r\nMax-Forwards: 70\r\n\
+        To: UA1 <sip:UA1@EXAMPLEHOME.COM>\r\nFrom: UA2 <sip:UA2@FOREIGN.ELSEWHERE.ORG>;tag=224497\r\n\
+        Call-ID: 48273181116@71.91.180.10\r\nCSeq: 29 INVITE\r\nContact: <sip:UA2@71.91.180.10>\r\n\r\n";
+    let sent = server.receive("71.91.180.10:5060", invite);
+    let forwarded = reaches(&sent, "127.0.0.8:5060");
+    assert_eq!(forwarded.uri_text(), "sip:UA1@192.0.2.4");
+    assert_eq!(text(forwarded, HeaderName::Route), path);
+}
