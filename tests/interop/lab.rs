@@ -50,6 +50,31 @@ impl Lab {
         Network { name: Some(name), ours, theirs }
     }
 
+    /// The same network with a NAT in it: who runs there has the address `192.168.N.2`, and all that it sends comes from
+    /// the NAT's `10.9.N.2` and a port of its choice. From outside only TCP reaches the inner address.
+    pub(crate) fn add_nat(&self, number: u8) -> Network {
+        let outside = self.add_network(number, true);
+        let (inner, net) = (IpAddr::from([192, 168, number, 2]), format!("192.168.{number}.0/24"));
+        let name = outside.name.clone().unwrap_or_default();
+        for line in [
+            format!("-n {name} addr add {inner}/32 dev far{number}"),
+            format!("route add {net} via {}", outside.theirs),
+        ] {
+            system(Command::new("ip").args(line.split(' ')));
+        }
+        let rules = self.path("nat.nft");
+        let chain = |table: &str, hook: &str, rule: &str| {
+            format!("table ip {table} {{\n chain out {{\n  type {hook};\n  {rule}\n }}\n}}\n")
+        };
+        let masquerade = format!("oifname \"far{number}\" ip saddr {net} masquerade random");
+        std::fs::write(&rules, chain("nat", "nat hook postrouting priority 100", &masquerade))
+            .expect("a file of the lab can be written");
+        system(outside.command("nft").arg("-f").arg(&rules));
+        let no_way_in = format!("ip daddr {net} meta l4proto udp drop");
+        self.nft(&chain("inner", "filter hook output priority 0", &no_way_in));
+        Network { theirs: inner, ..outside }
+    }
+
     /// Loads nftables rules.
     pub(crate) fn nft(&self, rules: &str) {
         let path = self.path("rules.nft");

@@ -129,3 +129,40 @@ fn baresip_keeps_a_flow_with_us_and_is_called_over_it() {
         server.stop();
     });
 }
+
+#[test]
+fn a_phone_behind_a_nat_is_called_calls_and_hears_the_end_of_both_calls() {
+    lab(|lab| {
+        let nat = lab.add_nat(1);
+        let near = format!("udp:{}:{PORT}", nat.ours);
+        let mut server = server(lab, &["--listen", &near]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        let home = Network::home();
+        let setup = |user, network, number, hertz| Setup {
+            number,
+            network,
+            user,
+            hertz,
+            answers: true,
+            transport: "udp",
+            codec: "PCMU",
+        };
+        let mut behind = Phone::register(lab, &setup(&bob, &nat, 2, 1000.0));
+        let registered = registrations();
+        assert_eq!(registered[0]["behind_nat"], true, "{registered:?}");
+        let mut open = Phone::register(lab, &setup(&alice, &home, 1, 440.0));
+        // The ACK reaches it, or it would repeat its 200 and give up; and so does the BYE.
+        open.call("sip:bob@sip.test");
+        behind.wait_until_established();
+        open.talk(Duration::from_secs(2));
+        open.hang_up();
+        behind.wait_for_the_end();
+        // The other way round: the BYE comes to whom the INVITE came from.
+        behind.call("sip:alice@sip.test");
+        open.wait_until_established();
+        behind.talk(Duration::from_secs(2));
+        open.hang_up();
+        behind.wait_for_the_end();
+        server.stop();
+    });
+}
