@@ -68,6 +68,15 @@ fn the_stateless_edge_stands_as_its_page_says() {
 }
 
 #[test]
+fn the_trunk_leads_both_ways_as_its_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["provider", "alice", "bob", "carol"]);
+        reader.carry_out("trunk.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn blocks_are_found_with_their_kind_and_host() {
     let found = blocks("a\n```sh laptop\nb c\n\nd # exit code 3\n```\n    e\n```keys server\nCtrl-C\n```\n");
     let found: Vec<_> =
@@ -169,7 +178,7 @@ impl<'a> Reader<'a> {
         );
         match kind {
             "sh" => self.shell(host, &line),
-            "toml" => self.write(file, &line),
+            "toml" | "text" => self.write(file, &line),
             "accounts" => drop(self.accounts.insert(host.to_owned(), line)),
             "baresip" => self.press(host, &line),
             "keys" if line == "Ctrl-C" => self.interrupt(host),
@@ -180,6 +189,9 @@ impl<'a> Reader<'a> {
     /// Adds a line to a file of the folder that all are in.
     fn write(&self, file: &str, line: &str) {
         let path = self.lab.path(file);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).expect("a folder of the lab can be made");
+        }
         let before = std::fs::read_to_string(&path).unwrap_or_default();
         std::fs::write(&path, format!("{before}{line}\n")).expect("a file of the lab can be written");
     }
@@ -208,7 +220,7 @@ impl<'a> Reader<'a> {
     fn serve(&mut self, host: &str, line: &str) {
         let mut server = Process::start(&mut self.command(host, line));
         server.wait_for("Ctrl-C ends it", PATIENCE);
-        let mut name = String::new();
+        let (mut name, line_of_start) = (String::new(), line);
         for line in server.out() {
             match line.split_whitespace().collect::<Vec<_>>()[..] {
                 ["User", "name", user] => name = user.to_uppercase(),
@@ -222,7 +234,14 @@ impl<'a> Reader<'a> {
                         self.words.insert("EDGE".to_owned(), address.to_string());
                     }
                 }
-                ["Server", address, ..] => drop(self.words.insert("ADDRESS".to_owned(), address.to_owned())),
+                ["Server", address, ..] => {
+                    let domain =
+                        line_of_start.split("--domain ").nth(1).and_then(|rest| rest.split(' ').next());
+                    let named = domain.map(|domain| format!("ADDRESS-OF-{}", domain.to_uppercase()));
+                    for word in named.into_iter().chain(["ADDRESS".to_owned()]) {
+                        self.words.insert(word, address.to_owned());
+                    }
+                }
                 _ => {}
             }
         }
@@ -237,7 +256,7 @@ impl<'a> Reader<'a> {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(expected), "`{line}` on {host}\n{text}{errors}");
         let words: Vec<&str> = line.split_whitespace().collect();
-        if let ["dialtone", "user", "add" | "passwd", name] = words[..] {
+        if let ["dialtone", "user", "add" | "passwd", name, ..] = words[..] {
             let secret = text.lines().find_map(|line| line.trim().strip_prefix("Password "));
             let secret = secret.unwrap_or_else(|| panic!("no password in\n{text}")).trim().to_owned();
             self.words.insert(format!("PASSWORD-OF-{}", name.to_uppercase()), secret);

@@ -34,4 +34,5 @@ mod sipp;
 mod sipsak;
 mod softphone;
 mod torment;
+mod trunks;
 mod wav;

@@ -1,0 +1,136 @@
+//! Trunks to foreign programs: SIPp as a provider known by its address, Kamailio as one that we register with.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::kamailio::{Kamailio, PASSWORD};
+use crate::lab::{ADDRESS, Lab, dialtone, lab, system};
+use crate::process::Process;
+use crate::serve::{DOMAIN, Server, User};
+use crate::sipp::{sipp, sipp_to};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where the provider is: not where the phones of the office are.
+const PROVIDER: &str = "10.9.0.7";
+
+fn user(name: &str) -> User {
+    User { name: name.to_owned(), password: String::new() }
+}
+
+/// A server with this settings file, beside an address for the provider.
+fn server(lab: &Lab, settings: &str, more: &[&str]) -> Server {
+    let device = system(Command::new("ip").args(["-o", "addr", "show", "to", ADDRESS]));
+    let device = device.split_whitespace().nth(1).expect("the lab has a device").to_owned();
+    system(Command::new("ip").args(["addr", "add", &format!("{PROVIDER}/24"), "dev", &device]));
+    let file = lab.path("dialtone.toml");
+    std::fs::write(&file, settings).expect("a file of the lab can be written");
+    let file = file.display().to_string();
+    Server::start_with(lab, &[&["--config", file.as_str()], more].concat())
+}
+
+/// What the running server says of its trunks.
+fn trunks(lab: &Lab) -> serde_json::Value {
+    let mut command = Command::new(dialtone());
+    let status = system(command.args(["status", "--json", "--data"]).arg(lab.path("data")));
+    let mut status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    status["trunks"].take()
+}
+
+/// Waits until the server says this of its trunks.
+fn wait_for(lab: &Lab, what: impl Fn(&serde_json::Value) -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !what(&trunks(lab)) {
+        assert!(Instant::now() < end, "{}", trunks(lab));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Nobody is at the first address; SIPp is at the second, as the one that is called and the one that calls.
+#[test]
+fn calls_go_to_the_address_of_a_trunk_that_is_there_and_come_from_it_to_the_user_of_a_number() {
+    lab(|lab| {
+        let settings = format!(
+            "[[trunk]]\nname = \"carrier\"\naddress = [\"sip:{PROVIDER}:5169\", \"sip:{PROVIDER}:5170\"]\nprobe = \"0s\"\n\
+             numbers = {{ \"+49301\" = \"user:bob\" }}\n[[rule]]\nname = \"out\"\nnumber = \"+1*\"\nto = \"trunk:carrier\"\n"
+        );
+        let mut server = server(lab, &settings, &["--open"]);
+        // Out: the first address refuses the datagrams (ICMP), and the call goes on to the second.
+        let there: SocketAddr = server.address;
+        let mut provider = sipp_to(lab, there, "answer", &user("carrier"), 5170);
+        let mut provider = Process::start(provider.args(["-i", PROVIDER, "-m", "3"]));
+        system(sipp(lab, &server, "call_open", &user("alice"), 5150).args(["-s", "+12125550100", "-m", "3"]));
+        let status = provider.finish(PATIENCE);
+        assert!(status.success(), "the provider ended with {status}\n{}", provider.output());
+        // In: no password, and only to the user of the number.
+        system(sipp(lab, &server, "register_q", &user("bob"), 5160).args(["-key", "q", "1.0", "-m", "1"]));
+        let mut bob = Process::start(sipp(lab, &server, "answer", &user("bob"), 5160).args(["-m", "3"]));
+        let mut call = sipp_to(lab, there, "call_open", &user("+4989"), 5171);
+        system(call.args(["-i", PROVIDER, "-s", "+49301", "-m", "3"]));
+        let status = bob.finish(PATIENCE);
+        assert!(status.success(), "bob ended with {status}\n{}", bob.output());
+        let counters = server.stop();
+        assert_eq!(counters["engine"]["trunk_calls"], 3, "{counters}");
+        assert_eq!(counters["engine"]["trunk_failovers"], 3, "{counters}");
+        assert_eq!(counters["engine"]["trunk_incoming"], 3, "{counters}");
+    });
+}
+
+/// A program of ours on the side of the provider, or of the office.
+fn softphone(arguments: &[&str]) -> Command {
+    let mut command = Command::new(dialtone());
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+#[test]
+fn kamailio_registers_us_by_digest_and_calls_go_both_ways_over_it() {
+    lab(|lab| {
+        let settings = format!(
+            "[[trunk]]\nname = \"provider\"\nregistrar = \"sip:provider.test\"\nproxy = \"sip:{PROVIDER}:5070\"\n\
+             user = \"4930987\"\npassword_file = \"provider.password\"\nfrom = \"account\"\n\
+             numbers = {{ \"4930987\" = \"user:bob\" }}\n[[rule]]\nname = \"out\"\nnumber = \"+1*\"\nto = \"trunk:provider\"\n"
+        );
+        std::fs::create_dir(lab.path("data")).expect("a folder of the lab");
+        std::fs::write(lab.path("data/provider.password"), format!("{PASSWORD}\n"))
+            .expect("a file of the lab");
+        let mut server = server(lab, &settings, &[]);
+        let kamailio = Kamailio::registrar(
+            lab,
+            format!("{PROVIDER}:5070").parse().expect("an address"),
+            "provider.test",
+        );
+        wait_for(lab, |trunks| trunks[0]["registered"] == true);
+
+        let at_provider =
+            ["--domain", "provider.test", "--proxy", &kamailio.address.to_string(), "--password", PASSWORD]
+                .map(str::to_owned);
+        let office = server.address.to_string();
+        let phone = |name: &str, more: &[String], hertz: &str| {
+            let mut command = softphone(&["phone", "--user", name, "--tone", hertz]);
+            let mut phone = Process::start(command.args(more));
+            phone.wait_for("registered for", PATIENCE);
+            phone
+        };
+        let bob = server.user("bob");
+        let at_office =
+            ["--domain", DOMAIN, "--proxy", &office, "--password", &bob.password].map(str::to_owned);
+        let _far = phone("+12125550100", &at_provider, "1000");
+        let _near = phone("bob", &at_office, "700");
+
+        // Out: Kamailio asks for the password of the account with each call, and alice knows nothing of it.
+        let alice = server.user("alice");
+        let to = format!("sip:+12125550100@{DOMAIN}");
+        let call = ["call", &to, "--proxy", &office, "--user", "alice", "--password", &alice.password];
+        system(softphone(&call).args(["--tone", "440", "--duration", "2", "--expect-tone", "1000"]));
+        // In: to the Contact that we registered.
+        let call = ["call", "sip:4930987@provider.test", "--user", "carol"];
+        let proxy = kamailio.address.to_string();
+        let call = [&call[..], &["--proxy", &proxy, "--password", PASSWORD]].concat();
+        system(softphone(&call).args(["--tone", "440", "--duration", "2", "--expect-tone", "700"]));
+        let counters = server.stop();
+        assert_eq!(counters["engine"]["trunk_calls"], 1, "{counters}");
+        assert_eq!(counters["engine"]["trunk_incoming"], 1, "{counters}");
+        assert_eq!(counters["engine"]["trunk_refused"], 0, "{counters}");
+    });
+}
