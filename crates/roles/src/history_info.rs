@@ -173,7 +173,7 @@ impl History {
     ) -> Vec<SmolStr> {
         let index = &self.entries[at.0].index;
         let goes = |entry: &&Entry| entry.is_cached || index.starts_with(&entry.index);
-        self.written(goes, leaves && self.is_private, is_own)
+        self.written(goes, leaves, is_own)
     }
 
     /// The values for a response that goes back; those of the response itself are added. `None` when the request did
@@ -187,7 +187,7 @@ impl History {
         if !self.goes_back {
             return None;
         }
-        let mut values = self.written(|entry| entry.is_cached, leaves && self.is_private, is_own);
+        let mut values = self.written(|entry| entry.is_cached, leaves, is_own);
         for value in response.iter().flat_map(|response| response.values(HeaderName::HistoryInfo)) {
             let index =
                 NameAddr::parse(value).ok().and_then(|address| parse_index(address.params.value("index")?));
@@ -204,12 +204,13 @@ impl History {
     fn written(
         &self,
         goes: impl Fn(&&Entry) -> bool,
-        hides: bool,
+        leaves: bool,
         is_own: impl Fn(&Uri<'_>) -> bool,
     ) -> Vec<SmolStr> {
         let mut entries: Vec<&Entry> = self.entries.iter().filter(goes).collect();
         entries.sort_by(|one, other| one.index.cmp(&other.index));
-        entries.into_iter().map(|entry| entry.value(hides, &is_own)).collect()
+        let hides = |entry: &Entry| leaves && (self.is_private || entry.is_private());
+        entries.into_iter().map(|entry| entry.value(hides(entry), &is_own)).collect()
     }
 }
 
@@ -252,12 +253,20 @@ fn write_index(index: &[u32]) -> SmolStr {
 const ANONYMOUS: &str = "<sip:anonymous@anonymous.invalid>";
 
 impl Entry {
+    /// Whether who wrote it wants it hidden (§10.1.1): `Privacy=history` stands behind its URI.
+    fn is_private(&self) -> bool {
+        let Target::Came(value) = &self.target else { return false };
+        let Ok(address) = NameAddr::parse(value.as_bytes()) else { return false };
+        let headers = address.uri.as_sip().map_or("", |uri| uri.headers);
+        headers.split('&').any(|header| header.eq_ignore_ascii_case("Privacy=history"))
+    }
+
     fn value(&self, hides: bool, is_own: &impl Fn(&Uri<'_>) -> bool) -> SmolStr {
         let index = write_index(&self.index);
         match &self.target {
             Target::Came(value) => match NameAddr::parse(value.as_bytes()) {
                 Ok(address) if hides && is_own(&address.uri) => {
-                    format_smolstr!("{ANONYMOUS};index={index}")
+                    format_smolstr!("{ANONYMOUS}{}", address.params.as_str())
                 }
                 _ => value.clone(),
             },
@@ -373,6 +382,17 @@ mod tests {
             ],
         );
         assert!(history.values(away, false, own)[1].contains("bob"), "not within it");
+    }
+
+    #[test]
+    fn an_entry_that_is_private_by_itself_is_hidden_where_it_leaves() {
+        let lines = "History-Info: <sip:team@b.test?Privacy=history>;index=1;x=y, <sip:bob@b.test>;index=1.1;mp=1\r\n";
+        let (history, root) = History::of(&message("sip:bob@b.test", lines));
+        check(
+            &history.values(root, true, own),
+            &["<sip:anonymous@anonymous.invalid>;index=1;x=y", "<sip:bob@b.test>;index=1.1;mp=1"],
+        );
+        assert!(history.values(root, false, own)[0].contains("team"));
     }
 
     #[test]
