@@ -50,6 +50,15 @@ fn forward_on_busy_goes_as_its_page_says() {
 }
 
 #[test]
+fn a_redirect_server_goes_as_its_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["alice", "bob"]);
+        reader.carry_out("redirect-server.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn the_ring_group_rings_as_its_page_says() {
     lab(|lab| {
         let mut reader = Reader::new(lab, &["alice", "bob", "carol", "dave"]);
