@@ -184,6 +184,10 @@ impl Core {
 
     /// A BYE was seen: what the records make of it.
     pub(crate) fn record_bye(&mut self, now: Instant, bye: &Message) {
+        if let Ok(call_id) = bye.call_id() {
+            // Whether the call is followed for its record or not.
+            self.trunks.end_call(call_id);
+        }
         let record = self.records.as_mut().and_then(|records| records.bye(now, bye));
         self.call_recorded(record);
     }

@@ -97,7 +97,7 @@ struct ResponseContext {
     trunk: Option<SmolStr>,
     /// It came from a trunk of our trust domain.
     is_trusted: bool,
-    /// CSeq or From may be others on the far side.
+    /// It goes over a trunk: CSeq and From may be others on the far side.
     is_shifted: bool,
     best: Option<Best>,
     /// Challenges of branches that are not the best response: they go back with it.
@@ -318,7 +318,9 @@ impl Proxy {
     pub(crate) fn server_terminated(&mut self, cx: &mut Context<'_>, id: ContextId) {
         let Some(context) = self.contexts.get_mut(&id) else { return };
         context.server_gone = true;
-        context.answered = true;
+        if !std::mem::replace(&mut context.answered, true) {
+            context.free_trunk(cx);
+        }
         context.cancel_branches(cx, None);
         if context.has_open_branch() {
             self.bound_cancelled(cx, id);

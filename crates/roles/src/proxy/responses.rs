@@ -147,6 +147,7 @@ impl Proxy {
             // RFC 4320 §4.2: the client has given up by now, and a 408 would only blame us. Its transaction ends by itself.
             return self.remove(id);
         }
+        context.free_trunk(cx);
         match context.best.take() {
             // §16.7 step 6: a 503 is about that one server; our caller would shun us for it.
             Some(best) if best.status().code() == 503 => context.answer(cx, Status::of(500)),

@@ -91,6 +91,7 @@ impl ResponseContext {
     ) {
         let settings = cx.settings.clone();
         let Some(trunk) = settings.trunk(name) else { return self.note(at, Best::own(Status::of(480))) };
+        self.is_shifted = true;
         if self.is_invite {
             let call_id = self.request.call_id().unwrap_or_default();
             if !cx.core.trunks.begin_call(cx.now, trunk, call_id) {
@@ -168,7 +169,6 @@ impl ResponseContext {
         let leg = self.tree.leg_mut(at);
         leg.stages = stages.collect();
         leg.answer_within = Some(trunk.answer_within);
-        self.is_shifted = true;
     }
 
     /// A request of a dialog that goes over a trunk where we have an account: as its target, with what was agreed on
@@ -262,6 +262,16 @@ impl ResponseContext {
             && let Some(address) = trunk.hops().get(hop).cloned()
         {
             cx.event(Event::TrunkAddress { trunk: over.name.clone(), address, up: false });
+        }
+    }
+
+    /// The request that would have begun a call was not answered: its place on a trunk is free.
+    pub(super) fn free_trunk(&self, cx: &mut Context<'_>) {
+        if self.is_shifted
+            && matches!(self.request.to_tag(), Ok(None))
+            && let Ok(call_id) = self.request.call_id()
+        {
+            cx.core.trunks.end_call(call_id);
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::{Action, CallerPattern, DialPlan, Rule};
 use dialtone_roles::settings::{
-    Account, Destination, Group, InboundNumber, Member, Password, Strategy, Trunk, TrunkAccess,
+    Account, Destination, Group, InboundNumber, Member, Mode, Password, Strategy, Trunk, TrunkAccess,
 };
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Message};
@@ -68,6 +68,10 @@ fn server(trunk: Trunk) -> Server {
 }
 
 fn with_rules(trunk: Trunk, rules: Vec<Rule>) -> Server {
+    Server::new(settings_with(trunk, rules))
+}
+
+fn settings_with(trunk: Trunk, rules: Vec<Rule>) -> Settings {
     let dial_plan = DialPlan { rules, ..DialPlan::default() };
     let number = Destination::Trunk { trunk: "carrier".into(), number: "+12125550100".into() };
     let member = Member { destination: number, delay: Duration::ZERO, ring: None };
@@ -79,7 +83,7 @@ fn with_rules(trunk: Trunk, rules: Vec<Rule>) -> Server {
         numbers: vec!["out".into()],
         otherwise: None,
     }];
-    Server::new(Settings { trunks: vec![trunk], dial_plan, groups, ..settings() })
+    Settings { trunks: vec![trunk], dial_plan, groups, ..settings() }
 }
 
 /// Alice's INVITE with her password: what it brought about.
@@ -317,6 +321,39 @@ fn a_trunk_has_as_many_calls_as_it_may() {
     assert_eq!(server.engine.trunks()[0].calls, 1);
     server.receive(FIRST, &answer(&first, "486 Busy Here", ""));
     assert_eq!(server.engine.trunks()[0].calls, 0);
+}
+
+#[test]
+fn the_place_of_a_call_is_free_when_it_ends_whatever_the_proxy_remembers_of_it() {
+    for mode in [Mode::Call, Mode::Transaction] {
+        let mut settings = settings_with(carrier(), Vec::new());
+        settings.domains[0].mode = mode;
+        let mut server = Server::new(settings);
+        let sent = call(&mut server, "");
+        let out = request_to(&sent, FIRST).clone();
+        server.receive(FIRST, &answer(&out, "200 OK", "Contact: <sip:gw@127.0.1.1>\r\n"));
+        assert_eq!(server.engine.trunks()[0].calls, 1, "{mode:?}");
+        let reinvite = in_dialog(&out, "INVITE", 3, "Contact: <sip:alice@127.0.0.2:5070>\r\n");
+        let again = request_to(&server.receive(ALICE, &reinvite), FIRST).clone();
+        server.receive(FIRST, &answer(&again, "488 Not Acceptable Here", ""));
+        assert_eq!(server.engine.trunks()[0].calls, 1, "{mode:?}: it goes on");
+        server.receive(ALICE, &in_dialog(&out, "BYE", 4, ""));
+        assert_eq!(server.engine.trunks()[0].calls, 0, "{mode:?}");
+    }
+}
+
+/// A request of alice within the dialog that this INVITE began.
+fn in_dialog(invite: &Message, method: &str, cseq: u32, more: &str) -> String {
+    let route = text(invite, HeaderName::RecordRoute);
+    let request = Request {
+        method,
+        uri: "sip:gw@127.0.1.1",
+        to: "sip:out@sip.test>;tag=t;x=<",
+        cseq,
+        extra: format!("Route: {route}\r\n{more}"),
+        ..self::invite("sip:x@sip.test")
+    };
+    request.text().replace(";x=<>", "")
 }
 
 /// An INVITE of somebody behind the trunk.
