@@ -320,7 +320,7 @@ impl Default for Limits {
             queries: 20_000,
             query_time: Duration::from_secs(5),
             proxy_contexts: 50_000,
-            branches: 16,
+            branches: 64,
             legs: 64,
             leg_depth: 8,
             calls: 2_000,

@@ -434,7 +434,8 @@ impl ResponseContext {
     /// Sends the request to one more target, or looks its name up first.
     pub(super) fn add_branch(&mut self, cx: &mut Context<'_>, id: ContextId, leg: LegId, target: &Target) {
         if self.branches.len() >= cx.settings.limits.branches {
-            return;
+            cx.core.counters.overload += 1;
+            return self.note(leg, Best::own(Status::of(480)));
         }
         self.trying(cx);
         if let Some(flow) = target.flow {

@@ -1,12 +1,18 @@
 //! Ring groups: every phone of every member.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use dialtone_roles::Settings;
+use dialtone_roles::io::Input;
 use dialtone_roles::settings::{Destination, Group, Member, Strategy};
+use dialtone_roles::{Engine, Settings, shard_of_aor};
+use dialtone_wire::net::Flow;
+use dialtone_wire::time::Instant;
 
 use crate::forking::Room;
-use crate::peers::settings;
+use crate::guessing::shards_take;
+use crate::peers::{Request, invite, register, settings};
 
 fn user(name: &str) -> Destination {
     Destination::User(format!("sip:{name}@sip.test").into())
@@ -170,4 +176,35 @@ fn the_members_that_are_tried_have_a_limit() {
     let mut room = Room::new(settings);
     room.phone(3, "user0", "").phone(4, "user1", "").phone(5, "user2", "");
     assert_eq!(room.call("sales", ""), "3:INVITE 4:INVITE", "the group is one of the three");
+}
+
+#[test]
+fn members_ring_whichever_shard_has_their_phones() {
+    let now = Instant::from_millis(1000);
+    let names = ["bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "nobody"];
+    let groups = vec![group("sales", Strategy::All, all(&names))];
+    let settings = Arc::new(Settings { shards: 3, authenticate: false, groups, ..settings() });
+    let mut shards: Vec<Engine> =
+        (0..3_u8).map(|number| Engine::new(number.into(), [number + 1; 32], settings.clone())).collect();
+    let packet = |request: &Request<'_>, from: &str| {
+        let flow = Flow::udp("127.0.0.1:5060".parse().unwrap(), from.parse().unwrap());
+        Input::Packet { flow, bytes: request.text().into() }
+    };
+    let mut owners = BTreeSet::new();
+    for name in &names[..8] {
+        let aor = format!("sip:{name}@sip.test");
+        let owner = usize::from(shard_of_aor(&settings, &aor));
+        owners.insert(owner);
+        let request = register(&aor, "127.0.0.3:5080", name);
+        let answer = shards_take(&mut shards, now, owner, packet(&request, "127.0.0.3:5080")).remove(0);
+        assert_eq!(answer.status().map(|status| status.code()), Some(200));
+    }
+    assert!(owners.len() > 1, "the users are spread: {owners:?}");
+    for shard in 0..3 {
+        let call_id = format!("call-{shard}");
+        let request = Request { call_id: &call_id, ..invite("sip:sales@sip.test") };
+        let sent = shards_take(&mut shards, now, shard, packet(&request, "127.0.0.2:5070"));
+        let rings = sent.iter().filter(|message| message.is_request()).count();
+        assert_eq!(rings, 8, "{shard}");
+    }
 }

@@ -324,7 +324,7 @@ fn a_replay_is_refused_and_counts_as_no_guess() {
 
 /// Gives an input to one of several shards, and carries what they say to each other and ask of the store until nothing
 /// moves any more. Gives back what was sent.
-fn shards_take(shards: &mut [Engine], now: Instant, shard: usize, input: Input) -> Vec<Message> {
+pub(crate) fn shards_take(shards: &mut [Engine], now: Instant, shard: usize, input: Input) -> Vec<Message> {
     let mut sent = Vec::new();
     let mut inputs = VecDeque::from([(shard, input)]);
     while let Some((shard, input)) = inputs.pop_front() {
