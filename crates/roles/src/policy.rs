@@ -104,7 +104,13 @@ impl Decision {
             // What we forget at once can't wait for a password: who has the user asks for it.
             Decision::To { onward, .. } if onward.mode == Mode::Stateless => None,
             Decision::Register { domain, .. } => Some((Side::Server, domain.clone())),
-            Decision::Robot { .. } | Decision::To { .. } if is_in(settings.digest.free) => None,
+            Decision::Robot { .. } if is_in(settings.digest.free) => None,
+            // What leads out of the domain, over a trunk say, always needs one.
+            Decision::To { destination: Destination::User(_) | Destination::Group(_), .. }
+                if is_in(settings.digest.free) =>
+            {
+                None
+            }
             Decision::Robot { unasked: true, .. } => None,
             Decision::To { onward, .. } if onward.unasked => None,
             Decision::Robot { domain, .. }

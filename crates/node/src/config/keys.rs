@@ -150,8 +150,8 @@ tables! {
         /// somebody changes on its way passes. `offered`: the phone chooses. `required`: a changed body is refused
         /// with 401 or 407, and phones that can't do it are kept out.
         integrity: Integrity = Integrity::Offered, (), Restart;
-        /// Methods that need no password outside of calls. ACK and CANCEL never need one; REGISTER, and what users
-        /// send to domains that are not ours, always does.
+        /// Methods that need no password outside of calls. ACK and CANCEL never need one; REGISTER, and what leads out of
+        /// our domains or over a trunk, always does.
         free_methods: Vec<AskedMethod> = Vec::new(), (), Reload;
         /// Methods that need a password within calls and subscriptions too, if From names a user of ours: `["BYE"]`,
         /// say. Usually who began a dialog has shown a password, and the route through this server is known to nobody

@@ -15,8 +15,8 @@ pub struct DigestSettings {
     pub bind_nonce: bool,
     /// Whether the digest covers bodies.
     pub integrity: Integrity,
-    /// Methods that need no password outside of dialogs. ACK and CANCEL never need one; REGISTER, and what goes to
-    /// foreign domains, always does.
+    /// Methods that need no password outside of dialogs. ACK and CANCEL never need one; REGISTER, and what leads
+    /// out of our domains or over a trunk, always does.
     pub free: Methods,
     /// Methods that need a password within dialogs too, from users of ours.
     pub in_dialog: Methods,

@@ -78,6 +78,18 @@ fn a_rule_leads_to_any_uri_with_the_number_in_it() {
 }
 
 #[test]
+fn a_method_without_password_still_needs_one_to_leave_the_domain() {
+    let gateway = Action::Uri(Template::of_uri("sip:{number}@127.0.0.8:5060").unwrap());
+    let mut settings = with(vec![rule("out", "0*", gateway)]);
+    settings.digest.free = [dialtone_wire::Method::Invite].into_iter().collect();
+    let mut server = Server::new(settings);
+    let stranger = server.receive("127.0.0.2:5070", &invite("sip:030123@sip.test").text()).remove(0).1;
+    assert_eq!(code(&stranger), 407);
+    let to_bob = server.receive("127.0.0.2:5070", &invite("sip:bob@sip.test").text()).remove(0).1;
+    assert_eq!(code(&to_bob), 480, "he has no phone");
+}
+
+#[test]
 fn what_is_refused_to_all_is_refused_at_once_and_a_stranger_is_not_told_the_rule() {
     let mut gone = rule("gone", "9", refuse(410, Some("This number is out of use")));
     let mut server = Server::new(with(vec![gone.clone()]));
