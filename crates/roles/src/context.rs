@@ -164,7 +164,7 @@ impl Core {
             queries: Queries::default(),
             outputs: VecDeque::new(),
             counters: Counters::default(),
-            flows: FlowTokens::new(&settings.secret),
+            flows: FlowTokens::new(&settings.secret, (settings.unix_start_s & u64::from(u32::MAX)) as u32),
             records: (!settings.domains.is_empty()).then(|| Records::new(hash_seed)),
             trunks: Trunks::new(&settings.secret),
             failed: VecDeque::new(),

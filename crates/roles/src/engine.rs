@@ -113,7 +113,7 @@ impl Engine {
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
             keeper: Keeper::default(),
-            tokens: RouteTokens::new(&settings.secret),
+            tokens: RouteTokens::new(&settings.secret, epoch),
             start_due: true,
             core,
             settings,

@@ -138,7 +138,8 @@ pub(crate) fn register(location: &mut Location, registration: &Registration<'_>)
     if after.len() > settings.bindings_per_aor.max(before.len()) {
         return refused(403, "too many contacts for one address-of-record");
     }
-    if after.iter().any(|binding| binding.kept_bytes() > settings.binding_bytes) {
+    let is_long = |binding: &&Binding| binding.kept_bytes() > settings.binding_bytes;
+    if after.iter().filter(is_long).any(|binding| !before.contains(binding)) {
         return refused(403, "a contact with its parameters and Path is too long");
     }
     if location.len() - before.len() + after.len() > registration.bindings_max.max(location.len()) {

@@ -42,13 +42,14 @@ pub(crate) struct RouteTokens {
 }
 
 impl RouteTokens {
-    pub(crate) fn new(secret: &Secret) -> RouteTokens {
+    /// `run` differs with each start of the server.
+    pub(crate) fn new(secret: &Secret, run: u32) -> RouteTokens {
         let mut keyed = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
         keyed.update(b"record-route\0");
         RouteTokens {
             keyed,
             gruus: GruuKeys::new(secret),
-            flows: FlowTokens::new(secret),
+            flows: FlowTokens::new(secret, run),
             branches: Branches::new(secret),
             trunks: TrunkTokens::new(secret),
         }
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_token_fits_its_call_and_its_server_only() {
-        let (one, two) = (RouteTokens::new(&Secret([1; 32])), RouteTokens::new(&Secret([2; 32])));
+        let (one, two) = (RouteTokens::new(&Secret([1; 32]), 1), RouteTokens::new(&Secret([2; 32]), 1));
         let token = one.make("call", Mode::Call);
         assert_eq!(token.len(), 16);
         assert!(!is_right(&one.make("other", Mode::Call), &token));

@@ -14,8 +14,11 @@ use crate::settings::{Mode, Secret};
 
 /// Bytes of the keyed hash that a token begins with.
 const HASH: usize = 8;
-/// Bytes of the longest token: hash, mode and transport, two IPv6 addresses with ports, a connection.
-const BYTES_MAX: usize = HASH + 2 + 2 * (1 + 16 + 2) + 1 + 10;
+/// Bytes of the longest token: hash, mode and transport, two IPv6 addresses with ports, a connection and its run.
+const BYTES_MAX: usize = HASH + 2 + 2 * (1 + 16 + 2) + 1 + 14;
+
+/// A connection that there never is: that of a token from before a restart.
+const GONE: ConnectionId = ConnectionId { shard: 0, slot: u32::MAX, generation: u32::MAX };
 
 const TRANSPORTS: [Transport; 6] =
     [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Sctp, Transport::Ws, Transport::Wss];
@@ -45,6 +48,8 @@ pub(crate) struct Named {
 #[derive(Clone)]
 pub(crate) struct FlowTokens {
     keyed: Hmac<Sha256>,
+    /// Tells the connections of this run of the server from those of earlier ones, which had the same names.
+    run: u32,
 }
 
 impl std::fmt::Debug for FlowTokens {
@@ -54,10 +59,11 @@ impl std::fmt::Debug for FlowTokens {
 }
 
 impl FlowTokens {
-    pub(crate) fn new(secret: &Secret) -> FlowTokens {
+    /// `run` differs with each start of the server.
+    pub(crate) fn new(secret: &Secret, run: u32) -> FlowTokens {
         let mut keyed = Hmac::<Sha256>::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
         keyed.update(b"flow\0");
-        FlowTokens { keyed }
+        FlowTokens { keyed, run }
     }
 
     /// The token of a flow, of the mode in which requests to it are forwarded, and of what it opens.
@@ -72,6 +78,7 @@ impl FlowTokens {
             bytes.extend(connection.shard.to_be_bytes());
             bytes.extend(connection.slot.to_be_bytes());
             bytes.extend(connection.generation.to_be_bytes());
+            bytes.extend(self.run.to_be_bytes());
         }
         let hash = self.hash(&bytes[HASH..]);
         bytes[..HASH].copy_from_slice(&hash);
@@ -90,8 +97,9 @@ impl FlowTokens {
         let mode = *MODES.get(usize::from(*mode & 15))?;
         let transport = *TRANSPORTS.get(usize::from(*transport))?;
         let (local, remote) = (take_address(&mut rest)?, take_address(&mut rest)?);
-        let connection = match rest.split_first_chunk::<10>() {
-            Some(([s0, s1, a, b, c, d, e, f, g, h], [])) => Some(ConnectionId {
+        let connection = match rest.split_first_chunk::<14>() {
+            Some(([.., i, j, k, l], [])) if u32::from_be_bytes([*i, *j, *k, *l]) != self.run => Some(GONE),
+            Some(([s0, s1, a, b, c, d, e, f, g, h, ..], [])) => Some(ConnectionId {
                 shard: u16::from_be_bytes([*s0, *s1]),
                 slot: u32::from_be_bytes([*a, *b, *c, *d]),
                 generation: u32::from_be_bytes([*e, *f, *g, *h]),
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_token_is_read_as_it_was_made_and_no_other_is() {
-        let tokens = FlowTokens::new(&Secret([1; 32]));
+        let tokens = FlowTokens::new(&Secret([1; 32]), 7);
         let connection = Some(ConnectionId { shard: 3, slot: 70_000, generation: 9 });
         let tcp = |connection| Flow {
             transport: Transport::Tcp,
@@ -179,7 +187,10 @@ mod tests {
             let opens = if mode == Mode::Call { Opens::Dialog } else { Opens::Path };
             let token = tokens.make(&flow, mode, opens);
             assert_eq!(tokens.read(&token), Some(Named { flow, mode, opens }), "{token}");
-            assert_eq!(FlowTokens::new(&Secret([2; 32])).read(&token), None);
+            // After a restart another peer may have the connection of that name.
+            let later = FlowTokens::new(&Secret([1; 32]), 8).read(&token).expect("it is ours");
+            assert_eq!(later.flow, Flow { connection: flow.connection.map(|_| GONE), ..flow });
+            assert_eq!(FlowTokens::new(&Secret([2; 32]), 7).read(&token), None);
             for index in 0..token.len() {
                 let mut forged = token.to_string();
                 let other = if token.as_bytes()[index] == b'0' { "1" } else { "0" };

@@ -86,7 +86,7 @@ fn check_path(request: &Message, settings: &RegistrarSettings) -> Result<(), Reg
     if !settings.path_unasked && !request.has_token(HeaderName::Supported, "path") {
         return Err(Registered::Unsupported { option: "path" });
     }
-    if request.addresses(HeaderName::Path).any(|value| value.is_ok_and(|path| path.uri.as_sip().is_some())) {
+    if request.addresses(HeaderName::Path).all(|value| value.is_ok_and(|path| path.uri.as_sip().is_some())) {
         Ok(())
     } else {
         Err(refused(400, "a Path value is malformed"))
