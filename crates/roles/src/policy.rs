@@ -262,6 +262,10 @@ fn decide_target(
         return register(settings, request);
     }
     let Some(user) = user else { return Decision::ServerItself };
+    let (user, uri) = match uri.and_then(|uri| planned::telephone_number(&uri)) {
+        Some(number) => (number, None),
+        None => (user, uri),
+    };
     let begins_call = request.method() == Some(&Method::Invite) && !in_dialog;
     if begins_call
         && !matches!(domain.mode, Mode::Stateless | Mode::Redirect)

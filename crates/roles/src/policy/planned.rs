@@ -1,6 +1,6 @@
 //! What the dial plan says about a request, as a decision.
 
-use dialtone_wire::uri::{Host, escape_user};
+use dialtone_wire::uri::{Host, SipUri, escape_user};
 use dialtone_wire::{Message, Status};
 use smol_str::{SmolStr, format_smolstr};
 
@@ -9,7 +9,7 @@ use crate::dial_plan::{Call, Called, Caller, End, Planned, decide};
 use crate::proxy::Onward;
 use crate::reply::Reply;
 use crate::settings::dial_plan::Ambiguous;
-use crate::settings::{Destination, Settings};
+use crate::settings::{Destination, Domain, Settings};
 
 /// What is left to do once the plan was asked.
 pub(super) enum Consulted {
@@ -92,6 +92,20 @@ fn reply(
     }))
 }
 
+/// What a rule answers to somebody who is not asked for a password: a trunk.
+pub(super) fn answered(
+    settings: &Settings,
+    rule: Option<usize>,
+    domain: &Domain,
+    status: Status,
+    contacts: Vec<SmolStr>,
+    reason: Option<SmolStr>,
+) -> Decision {
+    let rule = rule.and_then(|index| settings.dial_plan.rules.get(index)).map(|rule| rule.name.clone());
+    let reply = Reply { status, contacts, reason, rule, domain: domain.name.clone() };
+    Decision::Reply { reply, asks: false }
+}
+
 /// What is answered if the user is nobody: 484 where more digits would make a number (RFC 3261 §21.4.22).
 fn nobody(settings: &Settings, planned: &Planned) -> Option<Status> {
     match planned.incomplete {
@@ -108,6 +122,20 @@ fn caller(settings: &Settings, request: &Message) -> Caller {
         (Some(user), Some(domain)) => Caller::User { user, domain: domain.name.clone() },
         _ => Caller::Stranger,
     }
+}
+
+/// The number in a SIP URI that says that it holds one, `user=phone`, as a tel URI would have it: without visual
+/// separators and parameters (RFC 3261 §19.1.6). `None` if it holds none after all: some phones say so of every name.
+pub(super) fn telephone_number(uri: &SipUri<'_>) -> Option<SmolStr> {
+    uri.params.value("user").filter(|value| value.eq_ignore_ascii_case("phone"))?;
+    let user = uri.user_unescaped()?;
+    let written = user.split_once(';').map_or(user.as_str(), |(number, _)| number);
+    let number: String =
+        written.chars().filter(|character| !matches!(character, '-' | '.' | '(' | ')')).collect();
+    let digits = number.strip_prefix('+').unwrap_or(&number);
+    let is_number =
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'#'));
+    is_number.then(|| number.into())
 }
 
 /// A host as the rules name it.

@@ -5,7 +5,7 @@ use dialtone_wire::uri::{Uri, escape_user};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{Decision, OwnRoutes};
+use super::{Decision, OwnRoutes, planned};
 use crate::dial_plan::{self, Call, Called, Caller, End};
 use crate::identity::number_of;
 use crate::route_token::RouteTokens;
@@ -43,9 +43,9 @@ pub(super) fn decide(
     let domain = settings.domains.first()?;
     let caller = Caller::Trunk(trunk.name.clone());
     let call = Call { number: first, domain: Called::Own(domain), caller, unix_s };
-    let planned = dial_plan::decide(settings, &call, |_, _| ());
-    let is_ruled = planned.rule.is_some();
-    let destination = match planned.end {
+    let said = dial_plan::decide(settings, &call, |_, _| ());
+    let is_ruled = said.rule.is_some();
+    let destination = match said.end {
         End::User { user, domain } => {
             Destination::User(format_smolstr!("sip:{}@{domain}", escape_user(&user)))
         }
@@ -53,7 +53,12 @@ pub(super) fn decide(
         End::Group(name) if is_ruled => Destination::Group(name),
         End::Trunk { trunk, number } if is_ruled => Destination::Trunk { trunk, number },
         End::Uri(uri) if is_ruled => Destination::Uri(uri),
-        End::Refuse { status, .. } => return Some(Decision::Refuse(status)),
+        End::Redirect { status, contacts } => {
+            return Some(planned::answered(settings, said.rule, domain, status, contacts, None));
+        }
+        End::Refuse { status, reason } => {
+            return Some(planned::answered(settings, said.rule, domain, status, Vec::new(), reason));
+        }
         _ => return Some(Decision::Refuse(Status::of(403))),
     };
     Some(Decision::FromTrunk { destination, onward: onward() })

@@ -68,6 +68,25 @@ fn a_number_leads_to_a_user_and_so_does_a_tel_uri() {
 }
 
 #[test]
+fn a_number_in_a_sip_uri_is_routed_as_the_tel_uri_of_it() {
+    for called in [
+        "sip:+49-30-123@sip.test;user=phone",
+        "sip:+49(30)1.23;isub=7@sip.test;user=PHONE",
+        "tel:+49-30-123",
+        "sip:+4930123@sip.test",
+    ] {
+        let mut server = Server::new(with(vec![rule("berlin", "+4930*", user("bob"))]));
+        register_bob(&mut server);
+        assert_eq!(authorized_invite(&mut server, called).last().unwrap().0, "127.0.0.3:5080", "{called}");
+    }
+    // A name is no number, whatever the phone says of it.
+    let mut server = Server::new(settings());
+    register_bob(&mut server);
+    let sent = authorized_invite(&mut server, "sip:bob@sip.test;user=phone");
+    assert_eq!(sent.last().unwrap().0, "127.0.0.3:5080");
+}
+
+#[test]
 fn a_rule_leads_to_any_uri_with_the_number_in_it() {
     let gateway = Action::Uri(Template::of_uri("sip:{number}@127.0.0.8:5060").unwrap());
     let mut server =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dialtone_roles::Settings;
-use dialtone_roles::settings::dial_plan::{Action, CallerPattern, DialPlan, Rule};
+use dialtone_roles::settings::dial_plan::{Action, CallerPattern, DialPlan, Rule, Template};
 use dialtone_roles::settings::{
     Account, Destination, Group, InboundNumber, Member, Mode, Password, Strategy, Trunk, TrunkAccess,
 };
@@ -401,6 +401,32 @@ fn from_a_trunk_nothing_leads_out_again_unless_a_rule_for_it_says_so() {
         codes(&closed.receive(FIRST, &foreign.replace("branch=z9hG4bK", "branch=z9hG4bKf")), FIRST),
         [404]
     );
+}
+
+#[test]
+fn a_rule_refuses_a_call_from_a_trunk_in_words_or_sends_it_elsewhere() {
+    let status = dialtone_wire::Status::of;
+    let contact = Template::of_contact("sip:{number}@far.test;q=0.5").expect("a contact");
+    for (action, code, header, value) in [
+        (
+            Action::Refuse { status: status(410), reason: Some("Out of use".into()) },
+            410,
+            HeaderName::Warning,
+            "399 sip.test \"Out of use\"",
+        ),
+        (
+            Action::Redirect { status: status(302), contacts: vec![contact] },
+            302,
+            HeaderName::Contact,
+            "sip:+12125550100@far.test;q=0.5",
+        ),
+    ] {
+        let ruled = Rule { action, ..rule("ruled", vec![CallerPattern::Trunk("carrier".into())]) };
+        let mut server = with_rules(carrier(), vec![ruled]);
+        let sent = server.receive(FIRST, &incoming("sip:+12125550100@sip.test", FIRST).text());
+        assert_eq!(codes(&sent, FIRST), [code]);
+        assert_eq!(text(&sent[0].1, header), value);
+    }
 }
 
 /// The first request of this method that the server sends by itself.
