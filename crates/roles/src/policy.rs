@@ -242,6 +242,7 @@ fn decide_target(
             None if request.method() == Some(&Method::Register) => return Decision::Refuse(Status::of(404)),
             None => {
                 let (user, host) = (uri.user_unescaped().unwrap_or_default(), planned::host_text(&uri.host));
+                let onward = |asked: Option<Mode>| own.onward(tokens, request, asked.unwrap_or(own.mode));
                 return foreign(settings, tokens, request, &user, &host, unix_s, onward);
             }
         },
@@ -282,13 +283,14 @@ fn decide_target(
         Mode::Stateless | Mode::Redirect => Mode::Call,
         Mode::Transaction | Mode::Call => domain.mode,
     };
-    let elsewhere = || own.onward(tokens, request, mode);
+    let elsewhere = |asked: Option<Mode>| own.onward(tokens, request, asked.unwrap_or(mode));
     match planned::consult(settings, request, &user, Called::Own(domain), unix_s, elsewhere) {
         planned::Consulted::Decided(decision) => *decision,
-        planned::Consulted::User { user: to, domain: of, unasked, nobody } => {
+        planned::Consulted::User { user: to, domain: of, unasked, nobody, mode } => {
             // The parameters of the Request-URI are about the user that was called.
             let uri = uri.as_ref().filter(|_| to == user && of == domain.name);
-            local_user(settings, tokens, to, &of, uri, Onward { unasked, nobody, ..onward() })
+            let onward = mode.map_or_else(onward, |mode| own.onward(tokens, request, mode));
+            local_user(settings, tokens, to, &of, uri, Onward { unasked, nobody, ..onward })
         }
     }
 }
@@ -359,12 +361,12 @@ fn foreign(
     user: &str,
     host: &str,
     unix_s: u64,
-    onward: impl Fn() -> Onward,
+    onward: impl Fn(Option<Mode>) -> Onward,
 ) -> Decision {
     match planned::consult(settings, request, user, Called::Foreign(host), unix_s, &onward) {
         planned::Consulted::Decided(decision) => *decision,
-        planned::Consulted::User { user, domain, unasked, nobody } => {
-            local_user(settings, tokens, user, &domain, None, Onward { unasked, nobody, ..onward() })
+        planned::Consulted::User { user, domain, unasked, nobody, mode } => {
+            local_user(settings, tokens, user, &domain, None, Onward { unasked, nobody, ..onward(mode) })
         }
     }
 }

@@ -537,6 +537,7 @@ fn rule(entry: &RuleEntry, zone: &Zone, domains: &[Domain]) -> Rule {
         strip: usize::try_from(entry.strip.value).unwrap_or(usize::MAX),
         prepend: entry.prepend.value.as_ref().map_or_else(SmolStr::default, |Prefix(text)| text.clone()),
         action,
+        mode: entry.mode.value,
     }
 }
 

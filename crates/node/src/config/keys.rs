@@ -427,6 +427,10 @@ tables! {
         code: Option<u64> = None, 300..=699, Reload;
         /// Why `refuse` refuses, in words for the caller.
         reason: Option<Words> = None, (), Reload;
+        /// How much is remembered of the call, as `domain.mode` says of all. Without it as its domain has it.
+        /// `"stateless"` counts for what nobody is asked a password for (`from = "anyone"`) and that goes to one place;
+        /// other calls are then forwarded as in mode `"transaction"`.
+        mode: Option<Mode> = None, (), Reload;
     }
     /// Other names of a user. One that stands for several users is ambiguous: `dial_plan.ambiguous` says what is
     /// answered then.

@@ -25,6 +25,7 @@ fn rule(name: &str, number: &str, action: Action) -> Rule {
         strip: 0,
         prepend: SmolStr::default(),
         action,
+        mode: None,
     }
 }
 

@@ -21,12 +21,19 @@ use crate::steer::shard_of_aor;
 impl Engine {
     /// Forwards a request of a [stateless](Decision::is_stateless) decision. It has no transaction.
     pub(super) fn pass(&mut self, now: Instant, came: Flow, request: Message, decision: Decision) {
-        let (aor, onward) = match decision {
-            Decision::To { destination: Destination::User(aor), onward, .. } => (Some(aor), onward),
-            Decision::Route { onward, .. } => (None, onward),
+        let (aor, onward, target) = match decision {
+            Decision::To { destination: Destination::User(aor), onward, .. } => {
+                (Some(aor), onward, Target::unchanged())
+            }
+            Decision::To { destination: Destination::Uri(uri), onward, .. } => {
+                (None, onward, Target::uri(uri.as_str()))
+            }
+            Decision::Route { onward, .. } => {
+                let target = Target { flow: onward.flow, ..Target::unchanged() };
+                (None, onward, target)
+            }
             _ => return,
         };
-        let target = Target { flow: onward.flow, ..Target::unchanged() };
         let passing = Passing { request, came, onward, target };
         let Some(aor) = aor else { return self.pass_on(now, &passing) };
         let owner = shard_of_aor(&self.settings, &aor);

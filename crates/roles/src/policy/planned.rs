@@ -9,7 +9,7 @@ use crate::dial_plan::{Call, Called, Caller, End, Planned, decide};
 use crate::proxy::Onward;
 use crate::reply::Reply;
 use crate::settings::dial_plan::Ambiguous;
-use crate::settings::{Destination, Domain, Settings};
+use crate::settings::{Destination, Domain, Mode, Settings};
 
 /// What is left to do once the plan was asked.
 pub(super) enum Consulted {
@@ -21,6 +21,8 @@ pub(super) enum Consulted {
         unasked: bool,
         /// What is answered if there is no such user.
         nobody: Option<Status>,
+        /// How much is remembered, where a rule says so.
+        mode: Option<Mode>,
     },
     /// It is decided.
     Decided(Box<Decision>),
@@ -33,7 +35,7 @@ pub(super) fn consult(
     number: &str,
     domain: Called<'_>,
     unix_s: u64,
-    onward: impl Fn() -> Onward,
+    onward: impl Fn(Option<Mode>) -> Onward,
 ) -> Consulted {
     let caller = caller(settings, request);
     let call = Call { number, domain, caller, unix_s };
@@ -46,10 +48,21 @@ pub(super) fn consult(
     };
     let nobody = nobody(settings, &planned);
     let Planned { rule, end, asks, .. } = planned;
+    let mode = rule.and_then(|index| settings.dial_plan.rules.get(index)?.mode).map(|mode| {
+        // What we forget at once can't wait for a password, nor ring several phones.
+        let is_asked = asks && settings.authenticate;
+        let is_simple = !is_asked && !matches!(end, End::Group(_) | End::Trunk { .. });
+        if mode == Mode::Stateless && !is_simple { Mode::Transaction } else { mode }
+    });
     let destination = match end {
-        End::User { user, domain } => return Consulted::User { user, domain, unasked: !asks, nobody },
+        End::User { user, domain } => {
+            return Consulted::User { user, domain, unasked: !asks, nobody, mode };
+        }
         End::AsDialled => {
-            return Consulted::Decided(Box::new(Decision::Route { onward: onward(), authenticate: asks }));
+            return Consulted::Decided(Box::new(Decision::Route {
+                onward: onward(mode),
+                authenticate: asks,
+            }));
         }
         End::Group(group) => Destination::Group(group),
         End::Trunk { trunk, number } => Destination::Trunk { trunk, number },
@@ -72,7 +85,7 @@ pub(super) fn consult(
             return reply(settings, rule, realm, asks, ambiguous.status(), contacts, None);
         }
     };
-    let onward = Onward { unasked: !asks, ..onward() };
+    let onward = Onward { unasked: !asks, ..onward(mode) };
     Consulted::Decided(Box::new(Decision::To { domain: realm, destination, onward }))
 }
 

@@ -7,6 +7,8 @@ use dialtone_wire::headers::NameAddr;
 use dialtone_wire::uri::{UriBuf, escape_user};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::Mode;
+
 mod hours;
 mod pattern;
 
@@ -80,6 +82,9 @@ pub struct Rule {
     pub prepend: SmolStr,
     /// Where the call goes.
     pub action: Action,
+    /// How much is remembered of it; `None` as its domain has it. Without state only what nobody is asked a password
+    /// for, to one place; the rest like [`Mode::Transaction`].
+    pub mode: Option<Mode>,
 }
 
 /// What the called domain must be.

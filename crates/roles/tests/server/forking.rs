@@ -460,6 +460,7 @@ fn a_302_goes_where_the_dial_plan_lets_the_user_call_whose_phone_says_so() {
         strip: 0,
         prepend: Default::default(),
         action: Action::AsDialled,
+        mode: None,
     };
     for (may, expected) in [("bob", "9:INVITE"), ("carol", "a:302")] {
         let dial_plan = DialPlan { rules: vec![only(may)], ..DialPlan::default() };

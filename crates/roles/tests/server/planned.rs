@@ -18,6 +18,7 @@ fn rule(name: &str, number: &str, action: Action) -> Rule {
         strip: 0,
         prepend: "".into(),
         action,
+        mode: None,
     }
 }
 

@@ -344,6 +344,7 @@ fn the_rules_of_the_dial_plan_count_for_who_forwards_and_not_for_who_calls() {
         strip: 2,
         prepend: "+".into(),
         action: Action::Uri(Template::of_uri("sip:{number}@127.0.0.5:5080").unwrap()),
+        mode: None,
     };
     let rest = Rule {
         name: "nobody else".into(),
@@ -373,6 +374,7 @@ fn a_forwarded_call_goes_over_the_trunk_that_its_user_may_use() {
         strip: 0,
         prepend: "".into(),
         action: Action::Trunk("carrier".into()),
+        mode: None,
     };
     let users = [("bob", always("+12125550100")), ("carol", always("+12125550100"))];
     let mut server = server_with(&users, |settings| {

@@ -288,3 +288,43 @@ fn of_several_phones_of_a_user_the_first_is_taken_without_state() {
     assert_eq!((tables.server_transactions, tables.client_transactions, tables.proxy_contexts), (0, 0, 0));
     assert_eq!(server.status(ALICE, &invite("sip:carol@sip.test").text()), 480);
 }
+
+#[test]
+fn a_rule_says_how_much_is_remembered_of_its_calls() {
+    use dialtone_roles::settings::dial_plan::{Action, CallerPattern, Rule, Template};
+    let rule = |name: &str, number: &str, mode, callers| Rule {
+        name: name.into(),
+        numbers: vec![number.parse().expect("a pattern")],
+        domains: Vec::new(),
+        callers,
+        times: None,
+        strip: 0,
+        prepend: "".into(),
+        action: Action::Uri(Template::of_uri("sip:{number}@127.0.0.9").expect("a URI")),
+        mode: Some(mode),
+    };
+    let mut settings = settings();
+    settings.dial_plan.rules = vec![
+        rule("forgotten", "1x", Mode::Stateless, vec![CallerPattern::Anyone]),
+        rule("not recorded", "2x", Mode::Transaction, vec![CallerPattern::Anyone]),
+        rule("asked", "3x", Mode::Stateless, vec![CallerPattern::Users]),
+    ];
+    let mut server = Server::new(settings);
+    let from = "sip:someone@other.test";
+    let text = Request { from, ..invite("sip:17@sip.test") }.text();
+    let (to, first) = passed(&mut server, ALICE, &text);
+    assert_eq!((to.as_str(), first.uri_text()), (REGISTRAR, "sip:17@127.0.0.9"));
+    assert_eq!(passed(&mut server, ALICE, &text).1.bytes(), first.bytes());
+    let (_, cancel) =
+        passed(&mut server, ALICE, &text.replace("INVITE", "CANCEL").replace("callCANCEL", "call1INVITE"));
+    assert_eq!(cancel.uri_text(), first.uri_text());
+    // Refused and yet not recorded.
+    let sent = server.receive(ALICE, &Request { call_id: "two", from, ..invite("sip:27@sip.test") }.text());
+    let forwarded = &sent.iter().find(|(to, _)| to == REGISTRAR).expect("it goes on").1;
+    assert_eq!(server.engine.tables().proxy_contexts, 1);
+    server.receive(REGISTRAR, &response(forwarded, "486 Busy Here", ""));
+    assert_eq!(server.engine.counters().call_records, 0);
+    // Whoever is asked for a password is waited for.
+    let sent = server.receive(ALICE, &Request { call_id: "three", ..invite("sip:37@sip.test") }.text());
+    assert_eq!(sent[0].1.status().map(|status| status.code()), Some(407));
+}

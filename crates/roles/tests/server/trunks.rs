@@ -59,6 +59,7 @@ fn rule(name: &str, callers: Vec<CallerPattern>) -> Rule {
         strip: 0,
         prepend: "".into(),
         action: Action::Trunk("carrier".into()),
+        mode: None,
     }
 }
 
