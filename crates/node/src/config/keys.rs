@@ -428,7 +428,7 @@ tables! {
         /// Why `refuse` refuses, in words for the caller.
         reason: Option<Words> = None, (), Reload;
         /// How much is remembered of the call, as `domain.mode` says of all. Without it as its domain has it.
-        /// `"stateless"` counts for what nobody is asked a password for (`from = "anyone"`) and that goes to one place;
+        /// `"stateless"` counts for what nobody is asked a password for (`from` is `anyone`) and that goes to one place;
         /// other calls are then forwarded as in mode `"transaction"`.
         mode: Option<Mode> = None, (), Reload;
     }
