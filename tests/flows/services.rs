@@ -154,6 +154,7 @@ pub(crate) const SCREENED: Flow = Flow {
             strip: 0,
             prepend: "".into(),
             action: Action::Refuse { status: Status::of(403), reason: Some("Screening failure".into()) },
+            mode: None,
         });
         let mut world = World::new(5359);
         world.add_host("Proxy 1", settings, None);

@@ -164,6 +164,7 @@ pub(crate) const REDIRECT: Flow = Flow {
             strip: 0,
             prepend: Default::default(),
             action: Action::Redirect { status: Status::of(302), contacts: vec![contact] },
+            mode: None,
         });
         world.add_host("Redirect Server", redirecting, None);
         let mut third = proxy(CHICAGO, "ss3.chicago.example.com", PROXY_3);
