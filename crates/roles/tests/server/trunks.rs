@@ -430,6 +430,24 @@ fn a_rule_refuses_a_call_from_a_trunk_in_words_or_sends_it_elsewhere() {
     }
 }
 
+#[test]
+fn a_telephone_system_that_is_trusted_calls_with_the_numbers_of_its_users() {
+    for (trust, code) in [(true, None), (false, Some(403))] {
+        let access = TrunkAccess::User { aor: "sip:carol@sip.test".into() };
+        let mut server = server(Trunk { access, trust, numbers: Vec::new(), ..carrier() });
+        register_bob(&mut server);
+        let mut request = Request { from: "sip:+49307@sip.test", ..invite("sip:bob@sip.test") };
+        request.extra.push_str("P-Asserted-Identity: <sip:+49307@sip.test>\r\n");
+        let challenge = server.receive(ALICE, &request.text()).remove(0).1;
+        request.with_credentials("carol", "carol-pw", &challenge);
+        let sent = server.receive(ALICE, &request.text());
+        assert_eq!(codes(&sent, ALICE).into_iter().find(|code| *code > 100), code);
+        if trust {
+            assert!(request_to(&sent, "127.0.0.3:5080").has(HeaderName::PAssertedIdentity));
+        }
+    }
+}
+
 /// The first request of this method that the server sends by itself.
 fn own_request(server: &mut Server, method: &str, place: &str) -> Message {
     for _ in 0..8 {
