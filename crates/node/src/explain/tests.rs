@@ -47,6 +47,10 @@ reason = "Out of use"
 [[alias]]
 name = "sales"
 user = ["alice", "bob"]
+
+[[trunk]]
+name = "carrier"
+address = ["sip:192.0.2.1"]
 "#;
 
 #[track_caller]
