@@ -19,7 +19,7 @@ use libfuzzer_sys::fuzz_target;
 const SOURCE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 7000);
 
 /// The limits of an element behind us, which sees what we have added.
-const WIDE: Limits = Limits { message_bytes: 1 << 20, headers: 1000, vias: 1000 };
+const WIDE: Limits = Limits { message_bytes: 1 << 20, headers: 1000, vias: 1000, uri_bytes: 1 << 20 };
 
 fuzz_target!(|data: &[u8]| {
     let message = match Message::parse(Bytes::copy_from_slice(data), &Limits::default()) {

@@ -98,6 +98,9 @@ fn event_json(event: &AnswerEvent) -> Value {
         AnswerEvent::Registered(seconds) => {
             json!({"schema": 1, "event": "registered", "expires_s": seconds})
         }
+        AnswerEvent::ClockDiffers(seconds) => {
+            json!({"schema": 1, "event": "clock_differs", "server_ahead_s": seconds})
+        }
         AnswerEvent::RegistrationFailed { status, wrong_password } => json!({
             "schema": 1,
             "event": "registration-failed",
@@ -127,6 +130,10 @@ fn event_text(event: &AnswerEvent) -> String {
     match event {
         AnswerEvent::Ready(address) => format!("dialtone phone at {address}; Ctrl-C ends it"),
         AnswerEvent::Registered(seconds) => format!("registered for {seconds} s"),
+        AnswerEvent::ClockDiffers(seconds) => {
+            let way = if *seconds > 0 { "ahead of" } else { "behind" };
+            format!("the server's clock is {} s {way} the clock here", seconds.unsigned_abs())
+        }
         AnswerEvent::RegistrationFailed { wrong_password: true, .. } => {
             "not registered: the password was refused".to_owned()
         }

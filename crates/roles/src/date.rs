@@ -22,6 +22,13 @@ pub(crate) fn format(unix_s: u64) -> [u8; 29] {
     date
 }
 
+/// The point of Unix time, in seconds, that a Date header says. Elements that send another zone than GMT break the rule
+/// and are understood all the same; what can't be read is passed over.
+pub(crate) fn parse(value: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(value).ok()?;
+    Some(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_second())
+}
+
 /// Year, month (from 0) and day of a number of days since 1970-01-01, counted in eras of 400 years that begin
 /// on 1 March of the year 0, so that the leap day is the last of its year.
 const fn civil(days: u64) -> (u64, usize, u64) {
@@ -39,6 +46,17 @@ const fn civil(days: u64) -> (u64, usize, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_what_is_written_and_passes_over_what_is_no_date() {
+        for unix_s in [0, 951_782_400, 970_643_674, 1_795_305_600] {
+            assert_eq!(parse(&format(unix_s)), Some(unix_s as i64));
+        }
+        assert_eq!(parse(b" Sat, 13 Nov 2010 23:29:00 GMT "), Some(1_289_690_940));
+        for bad in [&b""[..], b"Fri, 32 Jan 2010 16:00:00 GMT", b"2010-11-13T23:29:00Z", b"\xff"] {
+            assert_eq!(parse(bad), None, "{bad:?}");
+        }
+    }
 
     #[test]
     fn formats_known_dates() {

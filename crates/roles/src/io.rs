@@ -318,6 +318,12 @@ pub enum Event {
         /// Seconds until it ends if it is not refreshed.
         expires_s: u32,
     },
+    /// The registrar's clock is another one than ours (Date, RFC 3261 §20.17): ahead by so many seconds, or behind
+    /// where that is negative. Told with each registration that says so.
+    ClockDiffers {
+        /// Seconds.
+        ahead_s: i64,
+    },
     /// Our own registration failed or was refused; it is tried again unless the reason is final.
     RegistrationFailed {
         /// The status; `None` when nobody answered.

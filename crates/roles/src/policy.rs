@@ -238,10 +238,10 @@ fn decide_target(
             return Decision::Route { onward: onward(), authenticate: false };
         }
         Ok(Uri::Sip(uri)) => match settings.domain_of(&uri.host, uri.port) {
-            Some(domain) => (uri.user_unescaped(), domain, Some(uri)),
+            Some(domain) => (uri.called_user(), domain, Some(uri)),
             None if request.method() == Some(&Method::Register) => return Decision::Refuse(Status::of(404)),
             None => {
-                let (user, host) = (uri.user_unescaped().unwrap_or_default(), planned::host_text(&uri.host));
+                let (user, host) = (uri.called_user().unwrap_or_default(), planned::host_text(&uri.host));
                 let onward = |asked: Option<Mode>| own.onward(tokens, request, asked.unwrap_or(own.mode));
                 return foreign(settings, tokens, request, &user, &host, unix_s, onward);
             }
@@ -263,10 +263,6 @@ fn decide_target(
         return register(settings, request);
     }
     let Some(user) = user else { return Decision::ServerItself };
-    let (user, uri) = match uri.and_then(|uri| planned::telephone_number(&uri)) {
-        Some(number) => (number, None),
-        None => (user, uri),
-    };
     let begins_call = request.method() == Some(&Method::Invite) && !in_dialog;
     if begins_call
         && !matches!(domain.mode, Mode::Stateless | Mode::Redirect)

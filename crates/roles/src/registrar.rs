@@ -71,9 +71,9 @@ const fn refused(code: u16, why: &'static str) -> Registered {
 }
 
 /// The canonical form of an address-of-record (RFC 3261 §10.3 step 5): `sip:user@domain` with the user's escapes
-/// undone and done again in one way, the domain's own name, and no parameters.
+/// undone and done again in one way, the domain's own name, and no parameters. A number is its digits.
 pub(crate) fn canonical_aor(uri: &SipUri<'_>, domain: &str) -> SmolStr {
-    let user = uri.user_unescaped().unwrap_or_default();
+    let user = uri.called_user().unwrap_or_default();
     let mut aor = SmolStrBuilder::new();
     for part in ["sip:", &escape_user(&user), "@", domain] {
         aor.push_str(part);

@@ -82,6 +82,8 @@ pub struct Settings {
     pub guesses: GuessSettings,
     /// Limits.
     pub limits: Limits,
+    /// Whether a datagram that is longer than its Content-Length says is read to its end, against RFC 3261 §18.3.
+    pub lenient: bool,
     /// Whether the server is about to end: new calls are refused with 503, and the calls in which it takes part itself
     /// are ended with BYE.
     pub draining: bool,
@@ -367,6 +369,7 @@ impl Settings {
             digest: DigestSettings::default(),
             guesses: GuessSettings::default(),
             limits: Limits::default(),
+            lenient: false,
             draining: false,
         }
     }

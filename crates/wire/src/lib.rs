@@ -30,7 +30,7 @@ mod writer;
 pub use edits::Edits;
 pub use error::{Fault, HeaderError, ParseError, UriError};
 pub use header_name::HeaderName;
-pub use message::{Header, Limits, Message};
+pub use message::{Header, Limits, Message, with_whole_body};
 pub use method::{Method, Status};
 pub use scan::{ListValues, unquote};
 pub use screen::{ScreenFault, Screened};

@@ -15,6 +15,9 @@ use via_index::ViaIndex;
 
 mod parse;
 mod via_index;
+mod whole;
+
+pub use whole::with_whole_body;
 
 /// The largest message, and the most of each thing in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -165,6 +165,18 @@ impl<'a> SipUri<'a> {
         self.user.map(unescape)
     }
 
+    /// Whom the user part names: as [`SipUri::user_unescaped`], but with `user=phone` the digits of its number, without
+    /// visual separators and parameters, so that all ways to write a number name the same user (RFC 3261 §19.1.6).
+    pub fn called_user(&self) -> Option<SmolStr> {
+        let user = self.user_unescaped()?;
+        let is_phone = self.params.value("user").is_some_and(|value| value.eq_ignore_ascii_case("phone"));
+        let number = is_phone.then(|| TelUri::parse_rest(&user).ok()).flatten();
+        let digits: Option<SmolStr> = number.map(|number| number.digits().collect());
+        // Some phones say so of every name: letters are none but in a tel URI.
+        let is_number = |digits: &SmolStr| digits.bytes().all(|byte| !byte.is_ascii_alphabetic());
+        Some(digits.filter(is_number).unwrap_or(user))
+    }
+
     /// The `transport` parameter; `None` when it is absent or unknown.
     pub fn transport(&self) -> Option<Transport> {
         self.params.value("transport").and_then(|token| Transport::from_token(unescape(token).as_bytes()))

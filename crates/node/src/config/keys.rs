@@ -132,6 +132,9 @@ tables! {
         shards: u64 = 1, 1..=64, Restart;
         /// How long a server that was asked to stop takes for the calls that still run.
         drain: Duration = Duration::from_secs(30), ms(0, HOUR), Reload;
+        /// Whether a UDP message that is longer than its Content-Length says is read to its end. RFC 3261 §18.3 has the
+        /// rest thrown away, which cuts the session descriptions of phones that count wrong.
+        lenient: bool = false, (), Reload;
     }
     /// Digest authentication (RFC 7616, RFC 8760).
     "digest", digest: Digest {

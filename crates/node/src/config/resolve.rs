@@ -54,6 +54,8 @@ pub struct Resolved {
     pub shards: u16,
     /// How long the end may take.
     pub drain: Duration,
+    /// Whether datagrams are read beyond their Content-Length.
+    pub lenient: bool,
     /// The domains, at least one.
     pub domains: Vec<Domain>,
     /// The trunks.
@@ -138,6 +140,7 @@ impl Resolved {
             dial_plan: self.dial_plan.clone(),
             timers: self.timers,
             timer_c: self.timer_c,
+            lenient: self.lenient,
             proxy: self.proxy,
             calls: self.calls,
             registrar: self.registrar,
@@ -223,6 +226,7 @@ impl Config {
             public: self.server.public.value || facts.public,
             shards: u16::try_from(self.server.shards.value).unwrap_or(u16::MAX),
             drain: self.server.drain.value,
+            lenient: self.server.lenient.value,
             domains,
             trunks,
             robots: self.robots.echo.value.iter().map(robot).collect(),

@@ -62,6 +62,8 @@ pub enum AnswerEvent {
     Ready(SocketAddr),
     /// Its registration stands for so many seconds.
     Registered(u32),
+    /// The server's clock is ahead of ours by so many seconds, or behind where that is negative.
+    ClockDiffers(i64),
     /// Its registration was refused, or nobody answered; unless the password is wrong it is tried again.
     RegistrationFailed {
         /// The status; `None` when nobody answered.
@@ -195,6 +197,7 @@ impl Desk<'_> {
                 self.is_registered = true;
                 (self.tell)(AnswerEvent::Registered(expires_s));
             }
+            Event::ClockDiffers { ahead_s } => (self.tell)(AnswerEvent::ClockDiffers(ahead_s)),
             Event::RegistrationFailed { status, wrong_password } => {
                 self.wrong_password |= wrong_password;
                 (self.tell)(AnswerEvent::RegistrationFailed { status, wrong_password });

@@ -31,6 +31,7 @@ fn begins_call(request: &Message) -> bool {
 impl Engine {
     pub(super) fn packet(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         self.core.counters.packets += 1;
+        let bytes = self.read_to_its_end(flow, bytes);
         let message = match Message::parse(bytes.clone(), &self.settings.limits.message) {
             Ok(message) => message,
             Err(error) => {
@@ -71,6 +72,14 @@ impl Engine {
         if let Some(Matched::PassUp(client)) = self.core.transactions.receive_response(now, response) {
             self.client_failed(now, client, Failure::BadResponse);
         }
+    }
+
+    /// Where that is chosen, a datagram with a Content-Length that covers all of it.
+    fn read_to_its_end(&self, flow: Flow, bytes: Bytes) -> Bytes {
+        if !self.settings.lenient || flow.transport.is_reliable() {
+            return bytes;
+        }
+        dialtone_wire::with_whole_body(&bytes, &self.settings.limits.message).unwrap_or(bytes)
     }
 
     /// Sends the answer to a malformed request, if it can be answered at all.

@@ -1,6 +1,6 @@
 //! What the dial plan says about a request, as a decision.
 
-use dialtone_wire::uri::{Host, SipUri, escape_user};
+use dialtone_wire::uri::{Host, escape_user};
 use dialtone_wire::{Message, Status};
 use smol_str::{SmolStr, format_smolstr};
 
@@ -135,20 +135,6 @@ fn caller(settings: &Settings, request: &Message) -> Caller {
         (Some(user), Some(domain)) => Caller::User { user, domain: domain.name.clone() },
         _ => Caller::Stranger,
     }
-}
-
-/// The number in a SIP URI that says that it holds one, `user=phone`, as a tel URI would have it: without visual
-/// separators and parameters (RFC 3261 §19.1.6). `None` if it holds none after all: some phones say so of every name.
-pub(super) fn telephone_number(uri: &SipUri<'_>) -> Option<SmolStr> {
-    uri.params.value("user").filter(|value| value.eq_ignore_ascii_case("phone"))?;
-    let user = uri.user_unescaped()?;
-    let written = user.split_once(';').map_or(user.as_str(), |(number, _)| number);
-    let number: String =
-        written.chars().filter(|character| !matches!(character, '-' | '.' | '(' | ')')).collect();
-    let digits = number.strip_prefix('+').unwrap_or(&number);
-    let is_number =
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'*' | b'#'));
-    is_number.then(|| number.into())
 }
 
 /// A host as the rules name it.

@@ -77,7 +77,7 @@ impl ResponseContext {
         }
         let Uri::Sip(sip) = &contact.uri else { return None };
         if let Some(domain) = settings.domain_of(&sip.host, sip.port) {
-            let user = sip.user_unescaped()?;
+            let user = sip.called_user()?;
             return Some(match settings.group_called(&user, &domain.name) {
                 Some(group) => Destination::Group(group.name.clone()),
                 None => Destination::User(canonical_aor(sip, &domain.name)),

@@ -229,6 +229,32 @@ fn canonical_addresses_drop_what_does_not_name_the_user() {
 }
 
 #[test]
+fn all_ways_to_write_a_number_are_one_address() {
+    for text in [
+        "sip:+33296053017@host;user=phone",
+        "sip:+33-2-96.05(30)17@host;user=Phone",
+        "sip:+33296053017;isub=1@host;user=phone",
+    ] {
+        let uri = dialtone_wire::uri::Uri::parse(text).unwrap();
+        assert_eq!(
+            canonical_aor(uri.as_sip().unwrap(), "biloxi.com"),
+            "sip:+33296053017@biloxi.com",
+            "{text}"
+        );
+    }
+    // Without user=phone it is a name like others, and a name that is no number stays one.
+    for (text, user) in [
+        ("sip:+33-2@host", "+33-2"),
+        ("sip:bob-by@host;user=phone", "bob-by"),
+        ("sip:face-bead@host;user=phone", "face-bead"),
+    ] {
+        let uri = dialtone_wire::uri::Uri::parse(text).unwrap();
+        let own = format!("sip:{user}@biloxi.com");
+        assert_eq!(canonical_aor(uri.as_sip().unwrap(), "biloxi.com"), own, "{text}");
+    }
+}
+
+#[test]
 fn a_contact_that_stands_twice_in_one_request_is_taken_once() {
     let mut fixture = Fixture::new();
     let twice =

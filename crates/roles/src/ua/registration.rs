@@ -22,6 +22,8 @@ const RETRY_BASE: Duration = Duration::from_secs(30);
 const RETRY_MAX: Duration = Duration::from_secs(1800);
 /// How often a registrar may name a longer Min-Expires before it counts as a failure.
 const INTERVALS_MAX: u32 = 2;
+/// The clock of the registrar may differ from ours by that much without a word, in seconds.
+const CLOCK_SLACK_S: u64 = 5;
 
 /// Where our registration stands.
 ///
@@ -241,6 +243,9 @@ impl Ua {
         registration.bound_until = Some(cx.now + lifetime);
         registration.state = State::Registered;
         cx.event(Event::Registered { expires_s });
+        if let Some(ahead_s) = clock_difference(cx, response) {
+            cx.event(Event::ClockDiffers { ahead_s });
+        }
         if !registration.wanted {
             return self.send_register(cx);
         }
@@ -288,6 +293,14 @@ fn registrar_of(account: &Account) -> Option<UriBuf> {
 }
 
 /// For how long our binding stands (RFC 3261 §10.2.4): the `expires` of our Contact among those listed, else the
+/// By how much the registrar's clock is ahead of ours, where that is more than the way of a message explains.
+fn clock_difference(cx: &Context<'_>, response: &Message) -> Option<i64> {
+    let theirs = crate::date::parse(response.value(HeaderName::Date)?)?;
+    let ours = cx.settings.unix_start_s + cx.now.as_nanos() / 1_000_000_000;
+    let ahead_s = theirs.saturating_sub(i64::try_from(ours).ok()?);
+    (ahead_s.unsigned_abs() > CLOCK_SLACK_S).then_some(ahead_s)
+}
+
 /// Expires header.
 fn granted_s(response: &Message, settings: &Settings) -> Option<u32> {
     let user = own_user(settings);

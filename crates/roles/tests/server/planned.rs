@@ -55,7 +55,12 @@ fn values(message: &Message, name: HeaderName) -> Vec<String> {
 
 #[test]
 fn a_number_leads_to_a_user_and_so_does_a_tel_uri() {
-    for called in ["sip:123@sip.test", "tel:123;phone-context=sip.test", "tel:12-3;phone-context=+49"] {
+    for called in [
+        "sip:123@sip.test",
+        "sip:1-2.3@sip.test;user=phone",
+        "tel:123;phone-context=sip.test",
+        "tel:12-3;phone-context=+49",
+    ] {
         let mut server = Server::new(with(vec![rule("ext", "1xx", user("bob"))]));
         register_bob(&mut server);
         let sent = authorized_invite(&mut server, called);

@@ -4,6 +4,7 @@ use dialtone_wire::HeaderName;
 
 use super::bench::{Bench, header, sdp, settings};
 use super::callee::request;
+use crate::settings::Settings;
 
 /// Gives a request and compares the final response: its status and, if asked for, one header. A response has a To tag.
 fn check(text: &str, status: u16, expected: Option<(HeaderName, &str)>) {
@@ -129,6 +130,15 @@ fn the_decks_invite_is_refused_for_the_line_that_its_length_cuts() {
     let to_us = invite.replace("INVITE sip:Rob@orange.com", "INVITE sip:alice@192.0.2.1");
     let expected = "399 Test \"SDP line 8 (cut short): expected m=<media> <port> <proto> <fmt> …\"";
     check(&to_us, 400, Some((HeaderName::Warning, expected)));
+}
+
+#[test]
+fn where_that_is_chosen_the_decks_invite_is_read_to_its_end() {
+    let invite = include_str!("../../../../../tests/messages/deck/invite-behind-nat.sip");
+    let to_us = invite.replace("INVITE sip:Rob@orange.com", "INVITE sip:alice@192.0.2.1");
+    let mut bench = Bench::new(Settings { lenient: true, ..settings("alice", "192.0.2.1:5060") });
+    bench.receive(&to_us);
+    assert_eq!(bench.take_all(), "180/INVITE");
 }
 
 #[test]

@@ -50,6 +50,24 @@ fn a_registration_is_refreshed_before_it_ends_and_taken_away_when_asked() {
 }
 
 #[test]
+fn the_date_of_the_registrar_tells_how_far_its_clock_is_from_ours() {
+    // The clock of these tests begins at 22:13:20.
+    for (date, told) in [
+        ("Tue, 14 Nov 2023 22:13:25 GMT", None),
+        ("Tue, 14 Nov 2023 23:13:21 GMT", Some("ClockDiffers { ahead_s: 3600 }")),
+        ("Tue, 14 Nov 2023 22:12:21 GMT", Some("ClockDiffers { ahead_s: -60 }")),
+        ("soon", None),
+    ] {
+        let mut bench = Bench::phone();
+        bench.command(Command::Register);
+        let register = bench.take();
+        bench.respond(&register, 200, "r", &format!("{BOUND}\nDate: {date}"), "");
+        let expected: Vec<&str> = std::iter::once("Registered { expires_s: 600 }").chain(told).collect();
+        assert_eq!(bench.events(), expected, "{date}");
+    }
+}
+
+#[test]
 fn a_wrong_password_is_tried_once() {
     let mut bench = Bench::phone();
     bench.command(Command::Register);
