@@ -164,7 +164,7 @@ fn a_strict_router_behind_us_gets_and_sends_what_it_understands() {
 }
 
 #[test]
-fn a_trunk_has_a_hundred_calls_at_once_over_one_socket_in_each_direction() {
+fn a_hundred_calls_at_once_pass_over_one_socket_on_each_side() {
     lab(|lab| {
         for (port, mode) in [(5060, "call"), (5062, "stateless")] {
             let node = Node::start(lab, port, mode, at(CALLEE));

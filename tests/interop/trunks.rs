@@ -29,12 +29,16 @@ fn server(lab: &Lab, settings: &str, more: &[&str]) -> Server {
     Server::start_with(lab, &[&["--config", file.as_str()], more].concat())
 }
 
+/// What the running server answers to a command.
+fn ask(lab: &Lab, command: &str) -> serde_json::Value {
+    let mut ask = Command::new(dialtone());
+    let text = system(ask.args([command, "--json", "--data"]).arg(lab.path("data")));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in: {text}"))
+}
+
 /// What the running server says of its trunks.
 fn trunks(lab: &Lab) -> serde_json::Value {
-    let mut command = Command::new(dialtone());
-    let status = system(command.args(["status", "--json", "--data"]).arg(lab.path("data")));
-    let mut status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
-    status["trunks"].take()
+    ask(lab, "status")["trunks"].take()
 }
 
 /// Waits until the server says this of its trunks.
@@ -73,6 +77,66 @@ fn calls_go_to_the_address_of_a_trunk_that_is_there_and_come_from_it_to_the_user
         assert_eq!(counters["engine"]["trunk_calls"], 3, "{counters}");
         assert_eq!(counters["engine"]["trunk_failovers"], 3, "{counters}");
         assert_eq!(counters["engine"]["trunk_incoming"], 3, "{counters}");
+    });
+}
+
+/// Calls in each direction.
+const CALLS_EACH_WAY: usize = 100;
+
+/// One socket of ours; the provider calls from one of its own and is called at another.
+#[test]
+fn a_trunk_by_address_has_a_hundred_calls_at_once_in_each_direction_over_one_socket() {
+    lab(|lab| {
+        let settings = format!(
+            "[[trunk]]\nname = \"carrier\"\naddress = [\"sip:{PROVIDER}:5170\"]\nprobe = \"0s\"\nuser_phone = false\n\
+             numbers = {{ \"+49301\" = \"user:bob\" }}\n[[rule]]\nname = \"out\"\nnumber = \"+1*\"\nto = \"trunk:carrier\"\n"
+        );
+        let mut server = server(lab, &settings, &["--open"]);
+        let there: SocketAddr = server.address;
+        system(sipp(lab, &server, "register_q", &user("bob"), 5160).args(["-key", "q", "1.0", "-m", "1"]));
+        let many = CALLS_EACH_WAY.to_string();
+        let all = |mut command: Command| {
+            Process::start(command.args(["-t", "u1", "-m", &many, "-l", "200", "-r", "50"]))
+        };
+        let at_provider = |scenario: &str, name: &str, port: u16| {
+            let mut command = sipp_to(lab, there, scenario, &user(name), port);
+            command.args(["-i", PROVIDER]);
+            command
+        };
+        let mut provider = all(at_provider("answer", "carrier", 5170));
+        let mut bob = all(sipp(lab, &server, "answer", &user("bob"), 5160));
+        let mut out = sipp(lab, &server, "trunk_call", &user("alice"), 5150);
+        out.args(["-s", "+12125550100"]);
+        let mut out = all(out);
+        let mut into = at_provider("trunk_call", "+4989", 5171);
+        into.args(["-s", "+49301"]);
+        let mut into = all(into);
+        // All of them are up at the same moment, and counted.
+        wait_for(lab, |trunks| trunks[0]["calls"] == 2 * CALLS_EACH_WAY);
+        let calls = ask(lab, "calls");
+        let now = calls["now"].as_array().expect("a list");
+        let to = |uri: &str| {
+            let is = |call: &&serde_json::Value| {
+                call["state"] == "talking" && call["to"].as_str().is_some_and(|to| to.contains(uri))
+            };
+            now.iter().filter(is).count()
+        };
+        assert_eq!((to("+12125550100"), to("+49301")), (CALLS_EACH_WAY, CALLS_EACH_WAY), "{calls}");
+        let mut command = Command::new(dialtone());
+        let status = system(command.args(["status", "--data"]).arg(lab.path("data")));
+        assert!(status.contains("carrier 200 calls of "), "{status}");
+        let sides = [("out", &mut out), ("in", &mut into), ("provider", &mut provider), ("bob", &mut bob)];
+        for (side, process) in sides {
+            let status = process.finish(PATIENCE);
+            assert!(status.success(), "{side} ended with {status}\n{}", process.output());
+        }
+        let left = ask(lab, "calls");
+        assert!(left["now"].as_array().is_some_and(Vec::is_empty), "{left}");
+        assert_eq!(trunks(lab)[0]["calls"], 0);
+        let counters = server.stop();
+        assert_eq!(counters["engine"]["trunk_calls"], CALLS_EACH_WAY, "{counters}");
+        assert_eq!(counters["engine"]["trunk_incoming"], CALLS_EACH_WAY, "{counters}");
+        assert_eq!(counters["engine"]["trunk_failovers"], 0, "{counters}");
     });
 }
 

@@ -200,8 +200,10 @@ fn trunks_text(status: &Value) -> String {
                 _ => text(&address["address"]),
             })
             .collect();
-        let (name, calls) = (text(&trunk["name"]), trunk["calls"].as_u64().unwrap_or_default());
-        out.push_str(&format!("    {name} {calls} calls{registered}  {}\n", addresses.join(", ")));
+        let number = |value: &Value| value.as_u64().unwrap_or_default();
+        let (name, calls, most) =
+            (text(&trunk["name"]), number(&trunk["calls"]), number(&trunk["calls_max"]));
+        out.push_str(&format!("    {name} {calls} calls of {most}{registered}  {}\n", addresses.join(", ")));
     }
     out
 }

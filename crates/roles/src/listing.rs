@@ -92,8 +92,10 @@ pub struct ListedTrunk {
     pub hops: Vec<(SmolStr, HopState)>,
     /// Whether we are registered there; `None` where that is not known or not wanted.
     pub registered: Option<bool>,
-    /// Calls of this shard that run over it.
+    /// Calls of this shard that run over it, in both directions.
     pub calls: usize,
+    /// As many may.
+    pub calls_max: usize,
 }
 
 /// Where a page of calls begins.

@@ -300,6 +300,7 @@ impl Trunks {
                 hops: hops.zip(state.hops.iter().copied()).collect(),
                 registered: state.registered,
                 calls: state.calls,
+                calls_max: trunk.calls_max,
             })
         };
         settings.trunks.iter().filter_map(listed).collect()

@@ -521,7 +521,7 @@ tables! {
         from: TrunkFrom = TrunkFrom::Number, (), Reload;
         /// Whether called numbers are marked with `user=phone`.
         user_phone: bool = true, (), Reload;
-        /// Calls at the same time, of each shard. More are refused with 480.
+        /// Calls at the same time in both directions, of each shard. More are refused with 480.
         calls: u64 = 1_000, 1..=1_000_000, Reload;
         /// How often each `address` is asked with OPTIONS whether it is there; `"0s"` is never.
         probe: Duration = Duration::from_secs(30), ms(0, HOUR), Reload;

@@ -111,6 +111,7 @@ pub(crate) fn trunks(shards: &[Sender<Word>]) -> Vec<Value> {
             continue;
         };
         known.calls += trunk.calls;
+        known.calls_max = known.calls_max.saturating_add(trunk.calls_max);
         known.registered = known.registered.or(trunk.registered);
         for ((_, known), (_, state)) in known.hops.iter_mut().zip(&trunk.hops) {
             if *known == HopState::Unknown {
@@ -122,8 +123,14 @@ pub(crate) fn trunks(shards: &[Sender<Word>]) -> Vec<Value> {
         |(address, state): &(SmolStr, HopState)| json!({"address": address.as_str(), "state": state.word()});
     let entry = |trunk: &ListedTrunk| {
         let addresses: Vec<Value> = trunk.hops.iter().map(hop).collect();
-        let ListedTrunk { name, registered, calls, .. } = trunk;
-        json!({"name": name.as_str(), "registered": registered, "calls": calls, "addresses": addresses})
+        let ListedTrunk { name, registered, calls, calls_max, .. } = trunk;
+        json!({
+            "name": name.as_str(),
+            "registered": registered,
+            "calls": calls,
+            "calls_max": calls_max,
+            "addresses": addresses,
+        })
     };
     all.iter().map(entry).collect()
 }

@@ -52,6 +52,10 @@ impl Engine {
             }
             Decision::FromTrunk { destination, onward } => {
                 let (destination, onward) = (destination.clone(), onward.clone());
+                if !self.trunk_has_room(now, &arrived) {
+                    self.core.counters.trunk_full += 1;
+                    return self.respond(now, arrived.server, &arrived.request, Status::of(480), |_| ());
+                }
                 self.core.counters.trunk_incoming += 1;
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, Some(destination));
@@ -65,6 +69,17 @@ impl Engine {
                 unreachable!("answered without a transaction, before the request arrived here")
             }
         }
+    }
+
+    /// Counts a call that comes in over a trunk; false if there are as many as there may be. (It counts with another
+    /// trunk as soon as it goes out over that one.)
+    fn trunk_has_room(&mut self, now: Instant, arrived: &Arrived) -> bool {
+        let trunk = arrived.trunk.as_ref().and_then(|name| self.settings.trunk(name));
+        let invites = arrived.request.method() == Some(&Method::Invite);
+        let (Some(trunk), true, Ok(call_id)) = (trunk, invites, arrived.request.call_id()) else {
+            return true;
+        };
+        self.core.trunks.begin_call(now, trunk, call_id)
     }
 
     /// How a request goes on whose session is watched; `None` when it was refused for its session interval

@@ -267,7 +267,7 @@ impl ResponseContext {
 
     /// The request that would have begun a call was not answered: its place on a trunk is free.
     pub(super) fn free_trunk(&self, cx: &mut Context<'_>) {
-        if self.is_shifted
+        if (self.is_shifted || self.trunk.is_some())
             && matches!(self.request.to_tag(), Ok(None))
             && let Ok(call_id) = self.request.call_id()
         {

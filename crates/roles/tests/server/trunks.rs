@@ -343,6 +343,39 @@ fn the_place_of_a_call_is_free_when_it_ends_whatever_the_proxy_remembers_of_it()
     }
 }
 
+#[test]
+fn calls_in_take_the_places_of_a_trunk_too_and_free_them_however_they_end() {
+    let mut server = server(Trunk { calls_max: 1, ..carrier() });
+    register_bob(&mut server);
+    let bob = "127.0.0.3:5080";
+    let rings = |server: &mut Server, call_id| {
+        let from_carrier = Request { call_id, ..incoming("sip:+49301@127.0.0.1", FIRST) };
+        let sent = server.receive(FIRST, &from_carrier.text());
+        (codes(&sent, FIRST).last().copied(), to(&sent, bob).first().map(|message| (*message).clone()))
+    };
+    let (_, first) = rings(&mut server, "one");
+    let first = first.expect("the first rings");
+    assert_eq!((server.engine.trunks()[0].calls, server.engine.trunks()[0].calls_max), (1, 1));
+    assert_eq!(rings(&mut server, "two").0, Some(480));
+    assert_eq!(server.engine.counters().trunk_full, 1);
+    server.receive(bob, &answer(&first, "486 Busy Here", ""));
+    assert_eq!(server.engine.trunks()[0].calls, 0, "refused");
+    let (_, third) = rings(&mut server, "three");
+    let third = third.expect("there is room again");
+    server.receive(bob, &answer(&third, "200 OK", "Contact: <sip:bob@127.0.0.3:5080>\r\n"));
+    assert_eq!(server.engine.trunks()[0].calls, 1, "talking");
+    let bye = Request {
+        method: "BYE",
+        call_id: "three",
+        cseq: 2,
+        to: "sip:+49301@127.0.0.1>;tag=t;x=<",
+        extra: format!("Route: {}\r\n", text(&third, HeaderName::RecordRoute)),
+        ..incoming("sip:bob@127.0.0.3:5080", FIRST)
+    };
+    server.receive(FIRST, &bye.text().replace(";x=<>", ""));
+    assert_eq!(server.engine.trunks()[0].calls, 0, "over");
+}
+
 /// A request of alice within the dialog that this INVITE began.
 fn in_dialog(invite: &Message, method: &str, cseq: u32, more: &str) -> String {
     let route = text(invite, HeaderName::RecordRoute);
