@@ -1,11 +1,14 @@
 //! `dialtone user`, `status` and `reload` beside a running server, as an operator uses them.
 
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::lab::{ADDRESS, Lab, dialtone, lab};
+use crate::lab::{ADDRESS, Lab, dialtone, lab, system};
+use crate::process::Process;
 use crate::serve::{PORT, Server};
+use crate::sipp::sipp;
 
 /// Runs `dialtone` on the data folder of the lab.
 pub(crate) fn run(lab: &Lab, arguments: &[&str]) -> Output {
@@ -104,6 +107,59 @@ fn a_killed_server_leaves_a_socket_that_the_next_one_replaces() {
     });
 }
 
+/// What the server says by HTTP.
+fn get(path: &str) -> String {
+    let url = format!("http://127.0.0.1:9090{path}");
+    let output = Command::new("curl").args(["-s", "--max-time", "10", &url]).output();
+    String::from_utf8(output.expect("curl can be run").stdout).expect("text")
+}
+
+#[test]
+fn a_name_in_two_scripts_is_listed_unchanged_while_the_call_goes_on_and_after_it() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const LINE: &str = "\"Zoë 漢字\" <sip:alice@sip.test> -> \"Bob \\\"漢\\\"\" <sip:bob@sip.test>  ";
+    let named = |call: &Value| call["from_name"] == "Zoë 漢字" && call["to_name"] == "Bob \"漢\"";
+    lab(|lab| {
+        let file = lab.path("dialtone.toml");
+        std::fs::write(&file, "[http]\nlisten = \"127.0.0.1:9090\"\n").expect("a file of the lab");
+        let mut server = Server::start_with(lab, &["--open", "--config", &file.to_string_lossy()]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        system(sipp(lab, &server, "register_open", &bob, 5160).args(["-m", "1"]));
+        let mut answering = Process::start(sipp(lab, &server, "answer", &bob, 5160).args(["-m", "1"]));
+        let mut calling =
+            Process::start(sipp(lab, &server, "call_named", &alice, 5150).args(["-s", "bob", "-m", "1"]));
+        let end = Instant::now() + PATIENCE;
+        let now = loop {
+            let (_, calls) = run_json(lab, &["calls"]);
+            if calls["now"][0]["state"] == "talking" {
+                break calls["now"][0].clone();
+            }
+            assert!(Instant::now() < end, "{calls}");
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        assert!(named(&now), "{now}");
+        // Page by page; those that are answered come last.
+        let mut page: Value = serde_json::from_str(&get("/calls")).expect("JSON");
+        while let Some(after) = page["next"].as_str() {
+            page = serde_json::from_str(&get(&format!("/calls?after={after}"))).expect("JSON");
+        }
+        assert!(named(&page["calls"][0]), "{page}");
+        let text = run(lab, &["calls"]).stdout;
+        assert_eq!(String::from_utf8_lossy(&text), format!("{LINE}talking\n"));
+        for process in [&mut calling, &mut answering] {
+            let status = process.finish(PATIENCE);
+            assert!(status.success(), "{status}\n{}", process.output());
+        }
+        server.stop();
+        // From the data folder alone.
+        let (_, calls) = run_json(lab, &["calls"]);
+        assert!(calls["now"].as_array().is_some_and(Vec::is_empty), "{calls}");
+        assert!(named(&calls["ended"][0]) && calls["ended"][0]["end"] == "caller", "{calls}");
+        let text = run(lab, &["calls"]).stdout;
+        assert!(String::from_utf8_lossy(&text).starts_with(LINE), "{text:?}");
+    });
+}
+
 #[test]
 fn settings_are_read_again_by_command_and_http_tells_what_the_server_holds() {
     lab(|lab| {
@@ -113,11 +169,6 @@ fn settings_are_read_again_by_command_and_http_tells_what_the_server_holds() {
         let mut server = Server::start_with(lab, &["--config", &file.to_string_lossy()]);
         let alice = server.user("alice");
         assert!(registers("alice", &alice.password));
-        let get = |path: &str| {
-            let url = format!("http://127.0.0.1:9090{path}");
-            let output = Command::new("curl").args(["-s", "--max-time", "10", &url]).output();
-            String::from_utf8(output.expect("curl can be run").stdout).expect("text")
-        };
         assert_eq!(get("/healthz"), "ok\n");
         assert!(get("/metrics").lines().any(|line| line == "dialtone_bindings 1"));
         let page: Value = serde_json::from_str(&get("/registrations")).expect("JSON");

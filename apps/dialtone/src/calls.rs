@@ -46,12 +46,11 @@ impl Calls {
 
 fn text(now: &[Value], ended: &[Value]) -> String {
     let mut out = String::new();
-    let field = |call: &Value, name: &str| call[name].as_str().unwrap_or("?").to_owned();
     for call in now {
         out.push_str(&format!(
             "{} -> {}  {}\n",
-            field(call, "from"),
-            field(call, "to"),
+            party(call, "from", "from_name"),
+            party(call, "to", "to_name"),
             field(call, "state")
         ));
     }
@@ -62,11 +61,49 @@ fn text(now: &[Value], ended: &[Value]) -> String {
         };
         out.push_str(&format!(
             "{} -> {}  {}  {} s  {end}\n",
-            field(call, "from"),
-            field(call, "to"),
+            party(call, "from", "from_name"),
+            party(call, "to", "to_name"),
             field(call, "started"),
             call["talked_s"].as_u64().unwrap_or_default()
         ));
     }
     if out.is_empty() { "No calls.\n".to_owned() } else { out }
+}
+
+fn field(call: &Value, name: &str) -> String {
+    // The server has replaced them already: nothing that a caller says may steer the terminal.
+    call[name].as_str().unwrap_or("?").replace(char::is_control, "\u{fffd}")
+}
+
+/// Who calls or is called: the name in quotes, as in a header, so that it can't be taken for the address.
+fn party(call: &Value, uri: &str, name: &str) -> String {
+    match call[name].as_str() {
+        Some(_) => {
+            let name = field(call, name).replace('\\', "\\\\").replace('"', "\\\"");
+            format!("\"{name}\" <{}>", field(call, uri))
+        }
+        None => field(call, uri),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_in_quotes_before_their_addresses_and_steer_no_terminal() {
+        let now = json!({
+            "state": "talking", "from": "sip:z@a.test", "from_name": "Zoë \"漢字\"", "to": "sip:b@a.test",
+            "to_name": null,
+        });
+        let ended = json!({
+            "from": "sip:z@a.test", "from_name": "\u{1b}]0;\u{7}\u{9b}2J", "to": "sip:b@a.test", "to_name": "Bob",
+            "started": "then", "talked_s": 3, "end": "caller",
+        });
+        assert_eq!(
+            text(&[now], &[ended]),
+            "\"Zoë \\\"漢字\\\"\" <sip:z@a.test> -> sip:b@a.test  talking\n\
+             \"\u{fffd}]0;\u{fffd}\u{fffd}2J\" <sip:z@a.test> -> \"Bob\" <sip:b@a.test>  then  3 s  caller\n"
+        );
+    }
 }

@@ -470,8 +470,12 @@ pub struct CallRecord {
     pub call_id: SmolStr,
     /// The URI of From.
     pub caller: SmolStr,
+    /// The display name of From without quotes and escapes; control characters are replaced.
+    pub caller_name: Option<SmolStr>,
     /// The URI of To: whom the caller wanted.
     pub callee: SmolStr,
+    /// The display name of To, the same way.
+    pub callee_name: Option<SmolStr>,
     /// When the INVITE came.
     pub started: Instant,
     /// When it was answered, if it was.

@@ -81,6 +81,10 @@ pub struct ListedCall {
     pub from: Option<SmolStr>,
     /// Who is called, the same way.
     pub to: Option<SmolStr>,
+    /// The display name of who calls, without quotes and escapes; control characters are replaced.
+    pub from_name: Option<SmolStr>,
+    /// The display name of who is called, the same way.
+    pub to_name: Option<SmolStr>,
 }
 
 /// A trunk as one shard sees it.
@@ -116,41 +120,75 @@ impl CallCursor {
 
 /// Bytes of a URI or Call-ID that are shown.
 const SHOWN_BYTES: usize = 256;
+/// Bytes of a display name that are kept at most.
+pub(crate) const NAME_MAX: usize = 128;
 
 impl ListedCall {
     /// A call whose INVITE is at hand.
     pub(crate) fn of_invite(state: CallState, invite: &Message) -> ListedCall {
+        let (from, to) = (invite.from().ok(), invite.to().ok());
         ListedCall {
             state,
             call_id: invite.call_id().ok().and_then(shown),
-            from: invite.from().ok().and_then(|from| uri(&from)),
-            to: invite.to().ok().and_then(|to| uri(&to)),
+            from: from.as_ref().and_then(uri),
+            to: to.as_ref().and_then(uri),
+            from_name: from.as_ref().and_then(name),
+            to_name: to.as_ref().and_then(name),
         }
     }
 
     /// A call whose dialog is there.
     pub(crate) fn of_dialog(state: CallState, outgoing: bool, dialog: &Dialog) -> ListedCall {
-        let address = |text: &str| NameAddr::parse(text.as_bytes()).ok().and_then(|address| uri(&address));
+        let address = |text: &str| match NameAddr::parse(text.as_bytes()) {
+            Ok(address) => (uri(&address), name(&address)),
+            Err(_) => (None, None),
+        };
         let (ours, theirs) = (address(dialog.local()), address(dialog.remote()));
-        let (from, to) = if outgoing { (ours, theirs) } else { (theirs, ours) };
-        ListedCall { state, call_id: shown(&dialog.id().call_id), from, to }
+        let ((from, from_name), (to, to_name)) = if outgoing { (ours, theirs) } else { (theirs, ours) };
+        ListedCall { state, call_id: shown(&dialog.id().call_id), from, to, from_name, to_name }
     }
 
     /// A call of which these texts are kept.
-    pub(crate) fn of_texts(state: CallState, call_id: &str, from: &str, to: &str) -> ListedCall {
+    pub(crate) fn of_texts(
+        state: CallState,
+        call_id: &str,
+        from: &str,
+        to: &str,
+        names: &[Option<SmolStr>; 2],
+    ) -> ListedCall {
         let uri = |text: &str| shown(text.split([';', '?']).next()?);
-        ListedCall { state, call_id: shown(call_id), from: uri(from), to: uri(to) }
+        let [from_name, to_name] = names.clone();
+        ListedCall { state, call_id: shown(call_id), from: uri(from), to: uri(to), from_name, to_name }
     }
 
     /// A call of which no more is known.
     pub(crate) const fn without_dialog(state: CallState) -> ListedCall {
-        ListedCall { state, call_id: None, from: None, to: None }
+        ListedCall { state, call_id: None, from: None, to: None, from_name: None, to_name: None }
     }
 }
 
 /// The URI without parameters and headers.
 fn uri(address: &NameAddr<'_>) -> Option<SmolStr> {
     shown(address.uri_text.split([';', '?']).next()?)
+}
+
+/// The display name without quotes and escapes, cut at a character; `None` where there is none to be seen.
+pub(crate) fn name(address: &NameAddr<'_>) -> Option<SmolStr> {
+    let name = address.display_name()?;
+    let name = name.trim();
+    let cut = &name[..name.floor_char_boundary(NAME_MAX)];
+    (!cut.is_empty()).then(|| printable(cut))
+}
+
+/// The text with a replacement for each character that could do something to a terminal: controls, and those that
+/// change the direction of what follows them.
+pub(crate) fn printable(text: &str) -> SmolStr {
+    let acts =
+        |one: char| one.is_control() || matches!(one, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    match text.contains(acts) {
+        true => text.chars().map(|one| if acts(one) { char::REPLACEMENT_CHARACTER } else { one }).collect(),
+        false => SmolStr::new(text),
+    }
 }
 
 /// What is not too long to be shown.

@@ -15,7 +15,7 @@ use foldhash::fast::FixedState;
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::io::{CallEnd, CallRecord};
-use crate::listing::{CallState, ListedCall, Page};
+use crate::listing::{self, CallState, ListedCall, Page};
 
 /// Calls of one shard that are followed at most.
 const CALLS_MAX: usize = 100_000;
@@ -33,6 +33,8 @@ struct Talking {
     call_id: SmolStr,
     caller: SmolStr,
     callee: SmolStr,
+    /// Their display names.
+    names: [Option<SmolStr>; 2],
     started: Instant,
     answered: Instant,
     /// Our user agent has it too, and lists it.
@@ -78,15 +80,19 @@ impl Records {
             return None;
         };
         let (caller, callee) = (cut(from.uri_text), cut(to.uri_text));
+        let names = [listing::name(&from), listing::name(&to)];
         let (call_id, caller_tag) = (SmolStr::new(call_id), SmolStr::new(from.tag().unwrap_or_default()));
         if !status.is_success() {
             let end = if status.code() == 487 { CallEnd::Cancelled } else { CallEnd::Refused(status) };
             let call_id = cut(&call_id);
             let reason = None;
+            let [caller_name, callee_name] = names;
             return Some(CallRecord {
                 call_id,
                 caller,
+                caller_name,
                 callee,
+                callee_name,
                 started,
                 answered: None,
                 ended: now,
@@ -103,8 +109,18 @@ impl Records {
         let number = self.next;
         self.order.insert(number, key.clone());
         let (answered, session_end) = (now, None);
-        let talking =
-            Talking { number, caller_tag, call_id, caller, callee, started, answered, is_own, session_end };
+        let talking = Talking {
+            number,
+            caller_tag,
+            call_id,
+            caller,
+            callee,
+            names,
+            started,
+            answered,
+            is_own,
+            session_end,
+        };
         self.own += usize::from(is_own);
         self.calls.insert(key, talking);
         gone
@@ -121,7 +137,15 @@ impl Records {
         let seen: Vec<_> = rest.by_ref().take(count.max(1)).collect();
         let calls = seen.iter().filter_map(|(_, key)| self.calls.get(*key)).filter(|call| !call.is_own);
         let entries = calls
-            .map(|call| ListedCall::of_texts(CallState::Talking, &call.call_id, &call.caller, &call.callee))
+            .map(|call| {
+                ListedCall::of_texts(
+                    CallState::Talking,
+                    &call.call_id,
+                    &call.caller,
+                    &call.callee,
+                    &call.names,
+                )
+            })
             .collect();
         Page { entries, next: rest.next().and(seen.last()).map(|(number, _)| **number) }
     }
@@ -176,7 +200,10 @@ impl Records {
         let call = self.forget(&key(call_id, from, to))?;
         let end = if call.caller_tag == from { CallEnd::Caller } else { CallEnd::Callee };
         let reason = bye.value(HeaderName::Reason).and_then(|value| std::str::from_utf8(value).ok());
-        Some(CallRecord { reason: reason.map(cut), ..call.record(now, end) })
+        Some(CallRecord {
+            reason: reason.map(|reason| cut(&listing::printable(reason))),
+            ..call.record(now, end)
+        })
     }
 
     /// The record of the oldest call, which goes on without us; call until `None` when the server ends.
@@ -198,9 +225,20 @@ impl Records {
 
 impl Talking {
     fn record(self, ended: Instant, end: CallEnd) -> CallRecord {
-        let Talking { call_id, caller, callee, started, answered, .. } = self;
-        let call_id = cut(&call_id);
-        CallRecord { call_id, caller, callee, started, answered: Some(answered), ended, end, reason: None }
+        let Talking { call_id, caller, callee, names: [caller_name, callee_name], started, answered, .. } =
+            self;
+        CallRecord {
+            call_id: cut(&call_id),
+            caller,
+            caller_name,
+            callee,
+            callee_name,
+            started,
+            answered: Some(answered),
+            ended,
+            end,
+            reason: None,
+        }
     }
 }
 
@@ -264,6 +302,39 @@ mod tests {
             );
             assert_eq!((record.end, record.reason.as_deref()), (end, Some("Q.850;cause=16")));
             assert_eq!(records.bye(at(71), &bye), None, "it ends once");
+        }
+    }
+
+    #[test]
+    fn the_names_of_both_are_kept_without_quotes_and_the_list_has_them() {
+        let call = |from: &str| {
+            let text = format!(
+                "INVITE sip:bob@b.test SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.4;branch=z9hG4bK1\r\n\
+                 From: {from} <sip:zoe@a.test>;tag=a\r\nTo: Bob B <sip:bob@b.test>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\r\n"
+            );
+            Message::parse(Bytes::from(text), &Limits::default()).expect("a request")
+        };
+        let long = format!("\"{}\"", "漢".repeat(90));
+        let cut = "漢".repeat(listing::NAME_MAX / 3);
+        for (from, name) in [
+            ("\"Zoë 漢字\"", Some("Zoë 漢字")),
+            ("Zoë 漢字", Some("Zoë 漢字")),
+            ("\"Zoë \\\"Z\\\\\"", Some("Zoë \"Z\\")),
+            ("\"\u{1b}[2J\u{9b}2J\u{202e}eoZ\"", Some("\u{fffd}[2J\u{fffd}2J\u{fffd}eoZ")),
+            ("\" \"", None),
+            ("", None),
+            (long.as_str(), Some(cut.as_str())),
+        ] {
+            let mut records = Records::new(1);
+            records.answered(at(10), at(7), &call(from), Status::of(200), Some("b"), false);
+            let listed = records.page(0, 1).entries.pop().expect("a call");
+            let names = (listed.from_name.as_deref(), listed.to_name.as_deref());
+            assert_eq!(names, (name, Some("Bob B")), "{from}");
+            let record = records.bye(at(20), &message("BYE", "c", "a", ";tag=b", "")).expect("it ends");
+            let names = (record.caller_name.as_deref(), record.callee_name.as_deref());
+            assert_eq!(names, (name, Some("Bob B")), "{from}");
+            let busy = records.answered(at(30), at(29), &call(from), Status::of(486), Some("b"), false);
+            assert_eq!(busy.and_then(|record| record.caller_name).as_deref(), name, "{from}");
         }
     }
 

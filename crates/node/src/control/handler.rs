@@ -257,6 +257,8 @@ impl Handler {
                 "call_id": call.call_id,
                 "from": call.caller,
                 "to": call.callee,
+                "from_name": call.caller_name,
+                "to_name": call.callee_name,
                 "started": time(call.started_unix_ms),
                 "answered": call.answered_unix_ms.map(time),
                 "ended": time(call.ended_unix_ms),

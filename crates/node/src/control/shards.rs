@@ -74,6 +74,8 @@ pub(crate) fn calls(shards: &[Sender<Word>], after: Option<&str>, limit: usize) 
             "call_id": text(&call.call_id),
             "from": text(&call.from),
             "to": text(&call.to),
+            "from_name": text(&call.from_name),
+            "to_name": text(&call.to_name),
         })
     };
     let entries: Vec<Value> = page.entries.iter().map(entry).collect();

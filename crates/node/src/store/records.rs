@@ -8,6 +8,12 @@ use crate::clock::Moment;
 /// Records that are deleted in one transaction at most: registrations wait for it.
 const DELETED_MAX: usize = 10_000;
 
+/// What the migration to version 5 adds: the names that the two showed.
+pub(super) const NAMES: &str = "
+    ALTER TABLE calls ADD COLUMN caller_name TEXT;
+    ALTER TABLE calls ADD COLUMN callee_name TEXT;
+";
+
 /// A call that has ended, as it was recorded. Times are milliseconds of Unix time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredCall {
@@ -17,8 +23,12 @@ pub struct StoredCall {
     pub call_id: String,
     /// The URI of From.
     pub caller: String,
+    /// The display name of From.
+    pub caller_name: Option<String>,
     /// The URI of To.
     pub callee: String,
+    /// The display name of To.
+    pub callee_name: Option<String>,
     /// When the INVITE came.
     pub started_unix_ms: i64,
     /// When it was answered, if it was.
@@ -41,7 +51,7 @@ pub(super) fn page(
 ) -> rusqlite::Result<Vec<StoredCall>> {
     let mut select = connection.prepare_cached(
         "SELECT id, call_id, caller, callee, started_unix_ms, answered_unix_ms, ended_unix_ms, ended_by, status,
-             reason
+             reason, caller_name, callee_name
          FROM calls WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
     )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -57,6 +67,8 @@ pub(super) fn page(
             ended_by: row.get(7)?,
             status: row.get(8)?,
             reason: row.get(9)?,
+            caller_name: row.get(10)?,
+            callee_name: row.get(11)?,
         })
     })?;
     rows.collect()
@@ -81,8 +93,8 @@ pub(super) fn put(
 ) -> rusqlite::Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO calls (call_id, caller, callee, started_unix_ms, answered_unix_ms, ended_unix_ms, ended_by,
-             status, reason)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             status, reason, caller_name, callee_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     let unix_ms = |at| i64::try_from(moment.unix_ms_at(at)).unwrap_or(i64::MAX);
     let (ended_by, status) = match record.end {
@@ -105,6 +117,8 @@ pub(super) fn put(
         ended_by,
         status,
         record.reason.as_deref(),
+        record.caller_name.as_deref(),
+        record.callee_name.as_deref(),
     ])?;
     Ok(())
 }

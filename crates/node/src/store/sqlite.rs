@@ -32,7 +32,8 @@ pub(super) const VERSION_1: &str = "
 ";
 
 /// One step for each version of the data: step N makes version N + 1 of version N. Steps are added, never changed.
-const MIGRATIONS: &[&str] = &[VERSION_1, bindings::SCHEMA, bindings::DETAILS, services::SCHEMA];
+const MIGRATIONS: &[&str] =
+    &[VERSION_1, bindings::SCHEMA, bindings::DETAILS, services::SCHEMA, records::NAMES];
 
 /// The version of the data that this program writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;

@@ -191,6 +191,45 @@ fn older_data_is_brought_forward_with_its_users() {
 }
 
 #[test]
+fn calls_of_the_version_before_are_kept_without_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = Connection::open(folder.path().join(DATABASE_NAME)).expect("a database");
+    for tables in
+        [crate::store::sqlite::VERSION_1, bindings::SCHEMA, bindings::DETAILS, crate::store::services::SCHEMA]
+    {
+        old.execute_batch(tables).expect("the tables of version 4");
+    }
+    old.execute_batch(
+        "CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT;
+         INSERT INTO schema_version (version) VALUES (4);
+         PRAGMA application_id = 0x4449414c;
+         INSERT INTO calls VALUES (7, 'c', 'sip:a@a.test', 'sip:b@a.test', 1000, 2000, 9000, 'caller', NULL, NULL);",
+    )
+    .expect("a call of version 4");
+    drop(old);
+    let (store, mut journal) = open(folder.path());
+    let new = CallRecord {
+        call_id: "d".into(),
+        caller: "sip:z@a.test".into(),
+        caller_name: Some("Zoë 漢字".into()),
+        callee: "sip:b@a.test".into(),
+        callee_name: Some("Bob".into()),
+        started: Instant::from_millis(1_000),
+        answered: None,
+        ended: Instant::from_millis(2_000),
+        end: dialtone_roles::io::CallEnd::Cancelled,
+        reason: None,
+    };
+    journal.write(&moment("b", 1_000_000, 0), &[JournalWord::Record(Box::new(new))]).expect("written");
+    let calls = crate::store::Store::ended_calls(&store, None, 10).expect("a page");
+    let shown: Vec<_> = calls
+        .iter()
+        .map(|call| (call.id, call.caller.as_str(), call.caller_name.as_deref(), call.callee_name.as_deref()))
+        .collect();
+    assert_eq!(shown, [(8, "sip:z@a.test", Some("Zoë 漢字"), Some("Bob")), (7, "sip:a@a.test", None, None)]);
+}
+
+#[test]
 fn each_shard_gets_its_own_bindings_in_pieces() {
     let settings = Settings { shards: 3, ..Settings::new(Secret([7; 32])) };
     let all: Vec<OfOne> = (0..7_000).map(|n| (SmolStr::new(format!("sip:{n}@a.test")), Vec::new())).collect();
@@ -242,7 +281,9 @@ fn call_records_are_deleted_when_they_are_too_old_and_no_sooner() {
             JournalWord::Record(Box::new(CallRecord {
                 call_id: "c".into(),
                 caller: "sip:a@a.test".into(),
+                caller_name: None,
                 callee: "sip:b@a.test".into(),
+                callee_name: None,
                 started: at,
                 answered: None,
                 ended: at,
@@ -273,8 +314,18 @@ fn call_records_are_kept_with_the_time_of_the_clock() {
     let record = |end, answered| {
         let (caller, callee) = ("sip:a@a.test".into(), "sip:b@a.test".into());
         let (started, ended) = (Instant::from_millis(1_000), Instant::from_millis(9_000));
-        let record =
-            CallRecord { call_id: "c".into(), caller, callee, started, answered, ended, end, reason: None };
+        let record = CallRecord {
+            call_id: "c".into(),
+            caller,
+            caller_name: Some("Zoë 漢字".into()),
+            callee,
+            callee_name: None,
+            started,
+            answered,
+            ended,
+            end,
+            reason: None,
+        };
         JournalWord::Record(Box::new(record))
     };
     let words = [
@@ -289,6 +340,7 @@ fn call_records_are_kept_with_the_time_of_the_clock() {
         (last.ended_by.as_str(), last.status, last.caller.as_str()),
         ("refused", Some(486), "sip:a@a.test")
     );
+    assert_eq!((last.caller_name.as_deref(), last.callee_name), (Some("Zoë 漢字"), None));
     let first = page(Some(last.id)).expect("another call");
     assert_eq!((first.answered_unix_ms, first.ended_by.as_str()), (Some(994_000), "callee"));
     assert_eq!(page(Some(first.id)), None);
