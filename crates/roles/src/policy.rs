@@ -293,20 +293,12 @@ fn decide_target(
 
 /// A REGISTER for a domain of ours.
 fn register(settings: &Settings, request: &Message) -> Decision {
+    let Ok(to) = request.to() else { return Decision::Refuse(Status::of(400)) };
     // RFC 3261 §10.2: "this address-of-record MUST be a SIP URI or SIPS URI".
-    if request.to().is_ok_and(|to| to.uri.as_sip().is_none()) {
-        return Decision::Refuse(Status::of(400));
-    }
+    let Some(uri) = to.uri.as_sip() else { return Decision::Refuse(Status::of(400)) };
     // RFC 3261 §10.3 step 5: the address-of-record must be of this domain.
-    let to = request.to().ok().and_then(|to| {
-        let uri = *to.uri.as_sip()?;
-        uri.user?;
-        Some((uri, settings.domain_of(&uri.host, uri.port)?))
-    });
-    match to {
-        Some((uri, own)) => {
-            Decision::Register { domain: own.name.clone(), aor: canonical_aor(&uri, &own.name) }
-        }
+    match uri.user.and_then(|_| settings.domain_of(&uri.host, uri.port)) {
+        Some(own) => Decision::Register { domain: own.name.clone(), aor: canonical_aor(uri, &own.name) },
         None => Decision::Refuse(Status::of(404)),
     }
 }
