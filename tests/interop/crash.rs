@@ -48,7 +48,7 @@ fn register_text(client: &mut Client, user: usize, with_contact: bool) -> String
     } else {
         String::new()
     };
-    client.text(&Request { method: "REGISTER", uri: &uri, from: "u", to: &to, more })
+    client.text(&Request { method: "REGISTER", uri: &uri, from: &format!("u{user}"), to: &to, more })
 }
 
 /// The status that a registration gets.

@@ -119,6 +119,19 @@ impl Network {
     }
 }
 
+/// Waits until somebody listens on each of these UDP ports of the lab: a program that was started may take a moment.
+pub(crate) fn wait_until_bound(ports: &[u16]) {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let is_bound = |port: &u16| {
+        let table = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
+        table.contains(&format!(":{port:04X} "))
+    };
+    while !ports.iter().all(is_bound) {
+        assert!(std::time::Instant::now() < end, "nobody listens on all of {ports:?}");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}
+
 /// Runs `body` in a lab. The name of the test is that of the function around the closure.
 pub(crate) fn lab<Body: FnOnce(&Lab)>(body: Body) {
     if std::env::var_os(INSIDE).is_some() {

@@ -59,7 +59,11 @@ impl Phone {
         let control = TcpStream::connect((setup.network.theirs, control_port(setup.number)))
             .expect("baresip's ctrl_tcp listens");
         control.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout can be set");
-        Phone { process, control, buffer: Vec::new(), sounds }
+        let mut phone = Phone { process, control, buffer: Vec::new(), sounds };
+        // An event is told only to a connection that baresip has accepted: its answer shows that it has.
+        phone.command("reginfo", "");
+        phone.next_message(PATIENCE, |message| message["response"] == true).expect("baresip answers");
+        phone
     }
 
     /// The same for a phone that takes one call at a time, and says 486 to the next.
@@ -167,10 +171,14 @@ impl Phone {
     }
 
     fn next_event(&mut self, kind: &str, patience: Duration) -> Option<Value> {
+        self.next_message(patience, |message| message["type"] == kind)
+    }
+
+    fn next_message(&mut self, patience: Duration, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         let end = Instant::now() + patience;
         while Instant::now() < end {
             while let Some(message) = self.take_message() {
-                if message["type"] == kind {
+                if wanted(&message) {
                     return Some(message);
                 }
             }

@@ -122,6 +122,7 @@ fn a_call_follows_the_contacts_of_a_302_and_says_so() {
                 .args(["-m", "1", "-key", "first", &busy, "-key", "second", &echo]),
         );
         let mut engaged = Process::start(sipp(lab, &server, "busy", &bob, 5161).args(["-m", "1"]));
+        crate::lab::wait_until_bound(&[5160, 5161]);
         let to = format!("sip:bob@{ADDRESS}:5160");
         let mut call = Command::new(dialtone());
         call.args(["call", &to, "--tone", "440", "--expect-tone", "440", "--duration", "3", "--json"]);
