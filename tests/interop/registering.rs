@@ -166,3 +166,38 @@ fn a_phone_behind_a_nat_is_called_calls_and_hears_the_end_of_both_calls() {
         server.stop();
     });
 }
+
+/// Its Contact leads nowhere, and the server is the one that hangs up: the BYE takes the way that the INVITE came.
+#[test]
+fn a_phone_behind_a_nat_hears_the_robot_hang_up() {
+    lab(|lab| {
+        let nat = lab.add_nat(1);
+        let near = format!("udp:{}:{PORT}", nat.ours);
+        let mut server = server(lab, &["--listen", &near]);
+        robot_hangs_up(lab, &mut server, &nat, "udp");
+    });
+}
+
+/// The port of its Contact is closed: only its connection leads there.
+#[test]
+fn a_phone_on_tcp_behind_a_nat_hears_the_robot_hang_up() {
+    lab(|lab| {
+        let nat = lab.add_nat(1);
+        lab.nft("table ip closed {\n chain out {\n  type filter hook output priority 0;\n  ip daddr 192.168.1.0/24 tcp dport 5120 tcp flags & (syn | ack) == syn drop\n }\n}\n");
+        let near = [format!("udp:{}:{PORT}", nat.ours), format!("tcp:{}:{PORT}", nat.ours)];
+        let mut server = server(lab, &["--listen", &near[0], "--listen", &near[1]]);
+        robot_hangs_up(lab, &mut server, &nat, "tcp");
+    });
+}
+
+fn robot_hangs_up(lab: &Lab, server: &mut Server, network: &Network, transport: &str) {
+    let bob = server.user("bob");
+    let setup =
+        Setup { number: 2, network, user: &bob, hertz: 1000.0, answers: true, transport, codec: "PCMU" };
+    let mut behind = Phone::register(lab, &setup);
+    behind.call("sip:echo@sip.test");
+    behind.talk(Duration::from_secs(1));
+    // A server that ends hangs up its own calls.
+    server.stop();
+    behind.wait_for_the_end();
+}

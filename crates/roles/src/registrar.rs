@@ -307,7 +307,7 @@ fn gruu_of(
 
 /// A phone that writes its own address into Via and Contact, and whose packets come from another one, is behind a
 /// NAT: its contact leads nowhere.
-fn is_behind_nat(contact: &NameAddr<'_>, flow: Flow, request: &Message) -> bool {
+pub(crate) fn is_behind_nat(contact: &NameAddr<'_>, flow: Flow, request: &Message) -> bool {
     let Some(contact_ip) = contact.uri.as_sip().and_then(|uri| uri.host.ip()) else { return false };
     contact_ip != flow.remote.ip()
         && request.via().is_ok_and(|via| via.host.ip() == Some(contact_ip))

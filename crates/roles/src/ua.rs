@@ -105,6 +105,9 @@ impl Ua {
 
     /// No response will come to a request of ours.
     pub(crate) fn handle_failure(&mut self, cx: &mut Context<'_>, request: UaRequest, failure: Failure) {
+        if self.desk.leave_flow(cx, request, failure) {
+            return;
+        }
         let Some(sent) = self.desk.requests.get(&request) else { return };
         match sent.purpose {
             Purpose::Register => self.handle_register_failure(cx, request, failure),

@@ -25,6 +25,10 @@ pub(super) struct Call {
     pub(super) outgoing: bool,
     /// The user part of our Contact.
     pub(super) contact_user: SmolStr,
+    /// The flow on which the peer's requests come, if ours go there too whatever its Contact says; see [`own_flow`].
+    ///
+    /// [`own_flow`]: super::in_dialog::own_flow
+    pub(super) flow: Option<Flow>,
     /// `None` while no ports are leased: before a late offer, and from the moment on at which we hang up.
     pub(super) session: Option<Session>,
     pub(super) play: Play,

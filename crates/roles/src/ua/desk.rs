@@ -7,13 +7,13 @@ use dialtone_dialog::digest::{Attempt, ClientError, DigestClient, OutgoingReques
 use dialtone_dialog::{Dialog, DialogId, Draft};
 use dialtone_transaction::ServerId;
 use dialtone_wire::auth::Challenge;
-use dialtone_wire::net::Transmit;
+use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::{HeaderName, Limits, Message, Status};
 use smol_str::{SmolStr, ToSmolStr};
 
 use super::deadlines::{Deadlines, Wake};
 use super::leftover::Leftover;
-use crate::context::{Context, SendError, UaRequest};
+use crate::context::{Context, Failure, SendError, UaRequest};
 use crate::io::{CallHandle, EndReason};
 use crate::settings::Settings;
 
@@ -37,6 +37,8 @@ pub(super) struct Sent {
     pub(super) draft: Draft,
     pub(super) purpose: Purpose,
     contact_user: Option<SmolStr>,
+    /// Where it goes, whatever its URI says.
+    pub(super) flow: Option<Flow>,
     attempt: Attempt,
     credentials: Vec<(HeaderName, SmolStr)>,
 }
@@ -158,9 +160,31 @@ impl Desk {
         contact_user: Option<SmolStr>,
         purpose: Purpose,
     ) -> Result<UaRequest, SendError> {
-        let sent =
-            Sent { draft, purpose, contact_user, attempt: Attempt::default(), credentials: Vec::new() };
-        self.send_again(cx, sent)
+        self.send_over(cx, draft, contact_user, purpose, None)
+    }
+
+    /// The same over a flow, if one is given.
+    pub(super) fn send_over(
+        &mut self,
+        cx: &mut Context<'_>,
+        draft: Draft,
+        contact_user: Option<SmolStr>,
+        purpose: Purpose,
+        flow: Option<Flow>,
+    ) -> Result<UaRequest, SendError> {
+        let (attempt, credentials) = (Attempt::default(), Vec::new());
+        self.send_again(cx, Sent { draft, purpose, contact_user, flow, attempt, credentials })
+    }
+
+    /// A request could not be sent over the flow that it was meant for: a phone that closed its connection may still
+    /// be where its Contact says. Says whether it is under way again.
+    pub(super) fn leave_flow(&mut self, cx: &mut Context<'_>, request: UaRequest, failure: Failure) -> bool {
+        let Some(sent) = self.requests.get_mut(&request) else { return false };
+        if failure != Failure::Transport || sent.flow.take().is_none() {
+            return false;
+        }
+        let draft = sent.add_credentials(sent.draft.clone());
+        cx.send(request, &draft, sent.contact_user.as_deref()).is_ok()
     }
 
     fn send_again(&mut self, cx: &mut Context<'_>, mut sent: Sent) -> Result<UaRequest, SendError> {
@@ -176,7 +200,10 @@ impl Desk {
             .collect();
         let request = cx.next_request();
         let draft = sent.add_credentials(sent.draft.clone());
-        cx.send(request, &draft, sent.contact_user.as_deref())?;
+        match sent.flow {
+            Some(flow) => cx.send_on(request, &draft, sent.contact_user.as_deref(), flow)?,
+            None => cx.send(request, &draft, sent.contact_user.as_deref())?,
+        }
         self.requests.insert(request, sent);
         Ok(request)
     }

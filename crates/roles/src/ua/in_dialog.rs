@@ -2,6 +2,7 @@
 
 use dialtone_dialog::{Dialog, DialogId};
 use dialtone_transaction::ServerId;
+use dialtone_wire::headers::NameAddr;
 use dialtone_wire::net::Flow;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
@@ -12,6 +13,7 @@ use super::incoming::answer_headers;
 use super::refusal::{Refusal, SDP, check_accept, check_method, check_require, check_size, description_of};
 use crate::context::{Context, SendError, UaRequest};
 use crate::io::{CallHandle, EndReason, Event};
+use crate::registrar::is_behind_nat;
 
 /// A request within a dialog, with what its answer needs.
 #[derive(Clone, Copy)]
@@ -186,6 +188,8 @@ impl Call {
             }
         };
         talk.dialog = dialog;
+        // It moves with the phone; a proxy that comes between has its Record-Route in the dialog from its start.
+        self.flow = own_flow(incoming.request, incoming.flow);
         self.accept_reinvite(desk, cx, incoming, &description, offer.is_none())
     }
 
@@ -254,7 +258,7 @@ impl Call {
         self.release(cx);
         self.leave_answer(desk, cx);
         desk.deadlines.stop_call(self.handle);
-        let sent = desk.bye(cx, &mut dialog, Some(self.handle));
+        let sent = desk.bye(cx, &mut dialog, Some(self.handle), self.flow);
         desk.add_dialog(&dialog, self.handle);
         match sent {
             Ok(bye) => {
@@ -269,6 +273,19 @@ impl Call {
     }
 }
 
+/// The flow of an INVITE, if requests of ours in its dialog go there instead of to its Contact: the phone has sent it
+/// itself, over a connection that it opened or from behind a NAT (RFC 5626 §5.3, in the spirit of RFC 3581).
+pub(super) fn own_flow(invite: &Message, flow: Flow) -> Option<Flow> {
+    if invite.has(HeaderName::RecordRoute) || invite.values(HeaderName::Via).count() != 1 {
+        return None;
+    }
+    let contact = NameAddr::parse(invite.value(HeaderName::Contact)?).ok()?;
+    // RFC 3261 §12.1.1: what is secure goes where the URI says.
+    let is_secure = contact.uri.as_sip().is_none_or(|uri| uri.secure);
+    let is_only_way = flow.transport.is_reliable() || is_behind_nat(&contact, flow, invite);
+    (!is_secure && is_only_way).then_some(flow)
+}
+
 impl Desk {
     /// Sends BYE within a dialog.
     pub(super) fn bye(
@@ -276,8 +293,9 @@ impl Desk {
         cx: &mut Context<'_>,
         dialog: &mut Dialog,
         call: Option<CallHandle>,
+        flow: Option<Flow>,
     ) -> Result<UaRequest, SendError> {
         let draft = dialog.request(Method::Bye).header(HeaderName::UserAgent, &cx.settings.product);
-        self.send(cx, draft, None, Purpose::Bye { call })
+        self.send_over(cx, draft, None, Purpose::Bye { call }, flow)
     }
 }

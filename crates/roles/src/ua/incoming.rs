@@ -14,6 +14,7 @@ use super::Ua;
 use super::call::{Call, Ringing, Stage, Step, Talk, Unacked};
 use super::deadlines::Wake;
 use super::desk::{Desk, own_user};
+use super::in_dialog::own_flow;
 use super::refusal::{ALLOW, Refusal, SDP, check_accept, check_require, check_size, description_of};
 use super::session::Session;
 use crate::context::Context;
@@ -57,6 +58,7 @@ impl Ua {
         let request =
             Message::parse(kept, &Limits { message_bytes: usize::MAX, ..cx.settings.limits.message })
                 .unwrap_or_else(|_| request.clone());
+        let straight = own_flow(&request, flow);
         let Checked { dialog, from, session, description, offers } = checked;
         let contact_user = as_robot.map_or_else(|| own_user(cx.settings), |robot| robot.user.clone());
         let dialog_of_call = dialog.clone();
@@ -65,6 +67,7 @@ impl Ua {
             handle,
             outgoing: false,
             contact_user,
+            flow: straight,
             session: Some(session),
             play: Play::Silence,
             stage: Stage::Ringing(Box::new(ringing)),

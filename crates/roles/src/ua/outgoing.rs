@@ -24,6 +24,7 @@ impl Ua {
         let handle = self.calls.insert(|handle| Call {
             handle,
             outgoing: true,
+            flow: None,
             contact_user,
             session: None,
             play,
@@ -94,7 +95,7 @@ impl Ua {
             let Some(mut dialog) = self.desk.dialog_of(request, response) else { return };
             self.desk.ack(cx, request, &dialog, tag, None);
             // If it can't be sent, the peer finds out by itself: there is no call of ours to end.
-            let _ = self.desk.bye(cx, &mut dialog, None);
+            let _ = self.desk.bye(cx, &mut dialog, None, None);
         }
     }
 

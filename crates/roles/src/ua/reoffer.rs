@@ -86,7 +86,7 @@ impl Call {
             .header(HeaderName::Allow, ALLOW)
             .body(SDP, offer);
         let purpose = Purpose::Reinvite { call: handle, dialog: before, ack: None };
-        match desk.send(cx, draft, Some(self.contact_user.clone()), purpose) {
+        match desk.send_over(cx, draft, Some(self.contact_user.clone()), purpose, self.flow) {
             Ok(invite) => {
                 talk.reoffer = Reoffer::Sent { invite, hold };
                 Step::Stay
@@ -212,7 +212,11 @@ impl Desk {
         let _ = dialog.refresh_target(response);
         let draft = dialog.ack(cseq);
         let tag = dialog.id().remote_tag.clone();
-        let transmit = cx.send_ack(request, &tag, &sent.add_credentials(draft)).ok().flatten();
+        let draft = sent.add_credentials(draft);
+        let transmit = match sent.flow {
+            Some(flow) => Some(cx.send_ack_on(&draft, flow)),
+            None => cx.send_ack(request, &tag, &draft).ok().flatten(),
+        };
         if let Purpose::Reinvite { ack, .. } = &mut sent.purpose {
             *ack = Some(transmit);
         }

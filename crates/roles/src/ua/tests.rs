@@ -4,6 +4,7 @@ mod bench;
 mod callee;
 mod caller;
 mod calls;
+mod flows;
 mod random;
 mod redirects;
 mod refusals;
