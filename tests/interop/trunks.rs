@@ -140,6 +140,76 @@ fn a_trunk_by_address_has_a_hundred_calls_at_once_in_each_direction_over_one_soc
     });
 }
 
+/// Stops a program where it stands, or lets it go on: its socket stays open, and nothing answers.
+fn signal(process: &Process, name: &str) {
+    let kill = format!("kill -{name} {}", process.id());
+    system(Command::new("sh").args(["-c", &kill]));
+}
+
+#[test]
+fn a_gateway_that_answers_no_options_is_down_until_it_does_and_calls_go_to_the_other() {
+    lab(|lab| {
+        let settings = format!(
+            "[[trunk]]\nname = \"carrier\"\naddress = [\"sip:{PROVIDER}:5170\", \"sip:{PROVIDER}:5172\"]\nprobe = \"500ms\"\n\
+             [[rule]]\nname = \"out\"\nnumber = \"+1*\"\nto = \"trunk:carrier\"\n"
+        );
+        let mut server = server(lab, &settings, &["--open"]);
+        let there: SocketAddr = server.address;
+        let gateway = |port: u16| {
+            let mut command = sipp_to(lab, there, "gateway", &user("carrier"), port);
+            // All probes of an address have one Call-ID, which SIPp would ignore for half a minute after the first.
+            Process::start(command.args(["-i", PROVIDER, "-timeout", "150s", "-deadcall_wait", "0"]))
+        };
+        let gateways = [gateway(5170), gateway(5172)];
+        let states = |wanted: [&str; 2]| {
+            wait_for(lab, |trunks| {
+                let state = |hop: usize| trunks[0]["addresses"][hop]["state"].as_str().unwrap_or_default();
+                [state(0), state(1)] == wanted
+            });
+        };
+        // Each call is answered by the only one that can, at once.
+        let call = || {
+            let begun = Instant::now();
+            system(sipp(lab, &server, "call_open", &user("alice"), 5150).args([
+                "-s",
+                "+12125550100",
+                "-m",
+                "3",
+            ]));
+            assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        };
+        states(["up", "up"]);
+        signal(&gateways[0], "STOP");
+        states(["down", "up"]);
+        call();
+        signal(&gateways[0], "CONT");
+        states(["up", "up"]);
+        signal(&gateways[1], "STOP");
+        states(["up", "down"]);
+        call();
+        let counters = server.stop();
+        assert_eq!(counters["engine"]["trunk_calls"], 6, "{counters}");
+        assert_eq!(counters["engine"]["trunk_failovers"], 0, "{counters}");
+    });
+}
+
+#[test]
+fn sipp_registers_for_many_numbers_and_is_called_by_each() {
+    lab(|lab| {
+        let settings = "[[trunk]]\nname = \"branch\"\naccount = \"bob\"\n\
+                        [[rule]]\nname = \"branch\"\nnumber = \"+49307*\"\nto = \"trunk:branch\"\n";
+        let mut server = server(lab, settings, &[]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        system(sipp(lab, &server, "register_gin", &bob, 5160).args(["-m", "1"]));
+        let mut branch = Process::start(sipp(lab, &server, "answer_number", &bob, 5160).args(["-m", "3"]));
+        let text = system(sipp(lab, &server, "call", &alice, 5150).args(["-s", "+4930712", "-m", "3"]));
+        let status = branch.finish(PATIENCE);
+        assert!(status.success(), "the branch ended with {status}\n{}\n{text}", branch.output());
+        let counters = server.stop();
+        assert_eq!(counters["engine"]["trunk_calls"], 3, "{counters}");
+    });
+}
+
 /// A program of ours on the side of the provider, or of the office.
 fn softphone(arguments: &[&str]) -> Command {
     let mut command = Command::new(dialtone());
