@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ use crate::lab::{ADDRESS, Lab, Network, dialtone, lab};
 use crate::phone::{Phone, Setup, sip_port};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User, tcp};
+use crate::sipp::sipp_to;
 use crate::wav::Recording;
 
 /// How long a step may take.
@@ -170,6 +171,65 @@ fn a_real_phone_is_called(lab: &Lab, transport: &'static str) {
     callee.wait_for_the_end();
     let heard = callee.recording().find(440.0);
     assert!(heard.is_heard(), "the phone does not hear us: {heard:?}");
+}
+
+#[test]
+fn ringback_is_heard_until_the_answer_and_then_the_called_phone_alone() {
+    /// Anything above is heard, and what is below half of it is not there.
+    const HEARD: f64 = 0.02;
+    lab(|lab| {
+        let server = Server::start(lab);
+        let bob = Caller::new(server.user("bob"), server.address);
+        let callee = bob.phone(&["--answer-after", "3", "--tone", "1000"]);
+        let file = lab.path("heard.wav");
+        let path = file.display().to_string();
+        let alice = Caller::new(server.user("alice"), server.address);
+        let report = alice.call("bob", &["--tone", "440", "--duration", "3", "--record", &path], OK);
+        let rang = report["ringback_s"].as_f64().expect("a time");
+        assert!((2.8..3.6).contains(&rang), "{report}");
+        let recording = Recording::read(&file);
+        let (ringback, callee_tone) = (recording.levels(425.0), recording.levels(1000.0));
+        // One second of the tone, then nothing, then bob.
+        assert!(ringback[..10].iter().all(|level| *level > 0.08), "{ringback:?}");
+        assert!(ringback[10..].iter().all(|level| *level < HEARD / 2.0), "{ringback:?}");
+        let answer = callee_tone.iter().position(|level| *level > HEARD).expect("bob is heard");
+        assert!((28..37).contains(&answer), "{callee_tone:?}");
+        assert!(callee_tone[..answer].iter().all(|level| *level < HEARD / 2.0), "{callee_tone:?}");
+        assert!(callee_tone[answer + 1..answer + 26].iter().all(|level| *level > 0.08), "{callee_tone:?}");
+        switch_off(callee);
+    });
+}
+
+#[test]
+fn early_media_take_the_place_of_ringback() {
+    lab(|lab| {
+        let port = 5160;
+        let scenario = "ring_then_early_media";
+        let mut ringing =
+            Process::start(sipp_to(lab, address(PORT), scenario, &user("bob"), port).args(["-m", "1"]));
+        // It listens once nobody else can.
+        let end = Instant::now() + PATIENCE;
+        while std::net::UdpSocket::bind(address(port)).is_ok() {
+            assert!(Instant::now() < end, "{}", ringing.output());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let file = lab.path("heard.wav");
+        let path = file.display().to_string();
+        let alice = Caller::new(user("alice"), address(port));
+        let arguments =
+            ["--no-media", "--tone", "1000", "--duration", "1", "--ringback", "us", "--record", &path];
+        let report = alice.call("bob", &arguments, OK);
+        // It rings for a second before the 183 with SDP; the 180 after that changes nothing.
+        let rang = report["ringback_s"].as_f64().expect("a time");
+        assert!((0.9..1.6).contains(&rang) && report["answered_after_s"].as_f64() > Some(2.9), "{report}");
+        // The session began with the 183, two seconds before the answer: so much more was sent than in the talk.
+        assert!(report["audio"]["sent"]["packets"].as_u64() > Some(130), "{report}");
+        // SIPp sends no sound, so that nothing comes after the ringback.
+        let levels = Recording::read(&file).levels(440.0);
+        assert!((9..17).contains(&levels.len()) && levels.iter().all(|level| *level > 0.05), "{levels:?}");
+        let status = ringing.finish(PATIENCE);
+        assert!(status.success(), "{status}\n{}", ringing.output());
+    });
 }
 
 #[test]

@@ -91,6 +91,12 @@ impl Recording {
         }
     }
 
+    /// How strong a tone is in each tenth of a second, as RMS relative to full scale.
+    pub(crate) fn levels(&self, hertz: f64) -> Vec<f64> {
+        let frames = self.samples.chunks_exact(self.rate as usize / 10);
+        frames.map(|frame| goertzel_power(frame, hertz / f64::from(self.rate)).max(0.0).sqrt()).collect()
+    }
+
     /// Looks for a tone in frames of a tenth of a second.
     pub(crate) fn find(&self, hertz: f64) -> Finding {
         let mut finding = Finding { loud: 0, with_tone: 0 };

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use dialtone_node::softphone::{CallConfig, CallReport, Progress, Sound, call, parse_target, sound};
+use dialtone_node::softphone::{
+    CallConfig, CallReport, Progress, Ringback, Sound, call, parse_target, sound,
+};
 use serde_json::json;
 
 use crate::Outcome;
@@ -38,7 +40,7 @@ pub(crate) struct Call {
     /// Plays a tone of this frequency into the call; without it and --play the call is silent.
     #[arg(long, value_name = "HZ", value_parser = softphone::hertz)]
     tone: Option<f64>,
-    /// Records what is heard into this WAV file, one hour at most.
+    /// Records what is heard into this WAV file, one hour at most: ringback and early media too.
     #[arg(long, value_name = "F.wav")]
     record: Option<PathBuf>,
     /// The codecs to offer, the preferred one first.
@@ -50,6 +52,10 @@ pub(crate) struct Call {
     /// How long it may ring, in seconds.
     #[arg(long, value_name = "S", default_value = "30", value_parser = softphone::seconds)]
     ring: Duration,
+    /// The ringback that is heard while it rings and no sound comes: that of Europe (425 Hz), of the United States or of
+    /// the United Kingdom, or none.
+    #[arg(long, value_name = "eu|us|uk|none", default_value = "eu", value_parser = ringback)]
+    ringback: Tone,
     /// Fails unless this tone is what is heard.
     #[arg(long, value_name = "HZ", value_parser = softphone::hertz, conflicts_with = "no_media")]
     expect_tone: Option<f64>,
@@ -77,6 +83,7 @@ impl Call {
             duration: self.duration.unwrap_or_else(|| default_duration(&sound)),
             sound,
             record: self.record.is_some(),
+            ringback: self.ringback.0,
             needs_audio: !self.no_media,
             expect_tone_hz: self.expect_tone,
         };
@@ -93,8 +100,7 @@ impl Call {
             say("\r\x1b[K");
         }
         if let Some(record) = record {
-            let samples = report.audio.as_ref().map_or(&[][..], |audio| &audio.recording);
-            record.save(samples).map_err(failed)?;
+            record.save(&report.heard()).map_err(failed)?;
         }
         let exit = softphone::exit_of(&report.verdict);
         say(&if self.json {
@@ -116,6 +122,7 @@ impl Call {
             "to": config.to.as_str(),
             "status": report.status.map(|status| status.code()),
             "rang": report.rang,
+            "ringback_s": seconds(report.ringback_time),
             "redirected": report.redirected.iter().map(|uri| uri.as_str()).collect::<Vec<_>>(),
             "answered_after_s": report.answered_after.map(seconds),
             "talk_s": report.talk.map(seconds),
@@ -123,6 +130,20 @@ impl Call {
             "audio": report.audio.as_ref().map(softphone::audio_json),
         })
     }
+}
+
+/// The ringback that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Tone(Option<Ringback>);
+
+fn ringback(text: &str) -> Result<Tone, String> {
+    Ok(Tone(match text {
+        "eu" => Some(Ringback::Europe),
+        "us" => Some(Ringback::NorthAmerica),
+        "uk" => Some(Ringback::Britain),
+        "none" => None,
+        _ => return Err("expected eu, us, uk or none".to_owned()),
+    }))
 }
 
 fn default_duration(sound: &Sound) -> Duration {

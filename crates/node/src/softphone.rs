@@ -5,6 +5,7 @@
 
 mod answer;
 mod call;
+mod ear;
 mod ping;
 pub mod sound;
 mod verdict;
@@ -25,6 +26,7 @@ use crate::running::StartError;
 
 pub use answer::{AnswerConfig, AnswerEnd, AnswerEvent, Reply, answer};
 pub use call::{CallConfig, CallReport, Progress, call};
+pub use dialtone_media::Ringback;
 pub use ping::{PingConfig, PingReport, ping};
 pub use verdict::Verdict;
 

@@ -360,6 +360,8 @@ pub enum Event {
         call: CallHandle,
         /// The provisional status.
         status: Status,
+        /// Whether sound of the far end is agreed on already (early media), so that no ringback is due.
+        has_media: bool,
     },
     /// The call is answered and its dialog confirmed.
     Answered {

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dialtone_media::Ringback;
 use dialtone_roles::io::{CallHandle, Command, EndReason, Event};
 use dialtone_roles::settings::AudioCodec;
 use dialtone_wire::Status;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 
+use super::ear::Ear;
 use super::verdict::{Verdict, end_word, end_words};
 use super::{END_TIME, Identity, RECORD_SAMPLES_MAX, SoftphoneError, Sound, TICK};
 use crate::clock;
@@ -32,6 +34,8 @@ pub struct CallConfig {
     pub duration: Duration,
     /// Whether what is heard is kept.
     pub record: bool,
+    /// The ringback that is heard while the far end rings and sends no sound.
+    pub ringback: Option<Ringback>,
     /// Whether sound must arrive for the call to be well.
     pub needs_audio: bool,
     /// The tone that must be heard, in hertz.
@@ -60,6 +64,10 @@ pub struct CallReport {
     pub status: Option<Status>,
     /// Whether it rang.
     pub rang: bool,
+    /// How long there was ringback of our own making.
+    pub ringback_time: Duration,
+    /// That ringback at 8 kHz, where the call is recorded: what was heard before [`CallReport::audio`].
+    pub ringback: Vec<i16>,
     /// Where it was sent by 3xx answers and went, one after the other.
     pub redirected: Vec<UriBuf>,
     /// From the call to the answer.
@@ -73,6 +81,12 @@ pub struct CallReport {
 }
 
 impl CallReport {
+    /// What was heard, at 8 kHz and for an hour at most: ringback, then the far end.
+    pub fn heard(&self) -> Vec<i16> {
+        let recording = self.audio.as_ref().map_or(&[][..], |audio| &audio.recording);
+        self.ringback.iter().chain(recording).copied().take(RECORD_SAMPLES_MAX).collect()
+    }
+
     /// Why it ended, as one word and in words.
     pub fn ended_words(&self) -> Option<(&'static str, &'static str)> {
         self.ended.map(|reason| (end_word(reason), end_words(reason)))
@@ -95,7 +109,7 @@ pub fn call(
     };
     let phone = config.identity.start(Some(&config.to), config.codecs.clone(), media)?;
     let begun = clock::now();
-    let mut course = Course::new(begun);
+    let mut course = Course::new(begun, Ear::new(config.ringback, config.record));
     let command = Command::Call { token: 1, to: config.to.clone(), play: config.sound.play() };
     if phone.command(command).is_err() {
         course.ended = Some((EndReason::Overload, begun));
@@ -111,6 +125,7 @@ struct Course {
     call: Option<CallHandle>,
     redirected: Vec<UriBuf>,
     rang_at: Option<Instant>,
+    ear: Ear,
     answered_at: Option<Instant>,
     /// When we hung up.
     hung_up_at: Option<Instant>,
@@ -121,12 +136,13 @@ struct Course {
 }
 
 impl Course {
-    fn new(begun: Instant) -> Course {
+    fn new(begun: Instant, ear: Ear) -> Course {
         Course {
             begun,
             call: None,
             redirected: Vec::new(),
             rang_at: None,
+            ear,
             answered_at: None,
             hung_up_at: None,
             ended: None,
@@ -149,6 +165,7 @@ impl Course {
             }
             if self.hung_up_at.is_none() && (self.stopped || now >= self.deadline(config)) {
                 self.hung_up_at = Some(now);
+                self.ear.stop(now);
                 if let Some(call) = self.call {
                     // A phone with one call has room for a command.
                     let _ = phone.command(Command::Hangup { call });
@@ -164,6 +181,9 @@ impl Course {
 
     fn handle(&mut self, event: &Event) {
         let now = clock::now();
+        if self.hung_up_at.is_none() {
+            self.ear.handle(now, event);
+        }
         match event {
             Event::CallStarted { call, .. } => self.call = Some(*call),
             // RFC 3261 §21.1.1: 100 says only that a server has the request.
@@ -224,10 +244,13 @@ impl Course {
             Some(EndReason::Refused(status)) => Some(status),
             _ => None,
         };
+        let (ringback_time, ringback) = self.ear.heard();
         CallReport {
             verdict,
             status,
             rang,
+            ringback_time,
+            ringback,
             redirected: self.redirected,
             answered_after: self.answered_at.map(|at| at.since(self.begun)),
             talk: self.answered_at.zip(ended_at).map(|(from, to)| to.since(from)),

@@ -247,8 +247,8 @@ impl Call {
         response: &Message,
         status: Status,
     ) -> Step {
-        let calling = match &mut self.stage {
-            Stage::Calling(calling) if calling.invite == request => calling,
+        match &mut self.stage {
+            Stage::Calling(calling) if calling.invite == request => {}
             Stage::Cancelling { invite, .. } if *invite == request => {
                 // The INVITE may have had to wait for an address when we gave up.
                 cx.cancel(request, None);
@@ -260,15 +260,31 @@ impl Call {
             | Stage::Answered(_)
             | Stage::Confirmed(_)
             | Stage::Ending { .. } => return Step::Stay,
-        };
+        }
         if status.code() == 100 {
             return Step::Stay;
         }
-        cx.event(Event::Progress { call: self.handle, status });
-        let Some(tag) = response.to().ok().and_then(|to| to.tag()) else { return Step::Stay };
+        if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {
+            self.handle_early(desk, cx, request, response, tag);
+        }
+        let has_media = matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.is_some());
+        cx.event(Event::Progress { call: self.handle, status, has_media });
+        Step::Stay
+    }
+
+    /// A provisional response with a tag: an early dialog, and perhaps early media.
+    fn handle_early(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        response: &Message,
+        tag: &str,
+    ) {
+        let Stage::Calling(calling) = &mut self.stage else { return };
         let is_known = calling.early.iter().any(|dialog| dialog.id().remote_tag == tag);
         if !is_known && calling.early.len() < cx.settings.limits.branches {
-            let Some(dialog) = desk.dialog_of(request, response) else { return Step::Stay };
+            let Some(dialog) = desk.dialog_of(request, response) else { return };
             desk.add_dialog(&dialog, self.handle);
             calling.early.push(dialog);
         }
@@ -280,7 +296,6 @@ impl Call {
             calling.answered_by = Some(SmolStr::new(tag));
             self.apply(cx);
         }
-        Step::Stay
     }
 
     /// The first 2xx of a dialog of an INVITE that still waits: ACK, and the call stands, or BYE.

@@ -155,6 +155,26 @@ fn early_media_of_one_branch_give_way_to_the_branch_that_answers() {
 }
 
 #[test]
+fn progress_tells_whether_the_far_end_is_heard_already() {
+    let mut bench = Bench::phone();
+    let (call, invite) = bench.call_bob();
+    bench.respond(&invite, 180, "a", CONTACT, "");
+    bench.respond(&invite, 183, "b", CONTACT, &sdp(5000, "sendrecv"));
+    bench.respond(&invite, 180, "a", CONTACT, "");
+    let events = bench.events();
+    let told: Vec<bool> = events
+        .iter()
+        .filter(|event| event.starts_with("Progress"))
+        .map(|event| event.contains("has_media: true"))
+        .collect();
+    assert_eq!(told, [false, true, true], "{events:?}");
+    bench.respond(&invite, 200, "b", CONTACT, "");
+    bench.take_all();
+    hang_up(&mut bench, call);
+    bench.assert_at_rest();
+}
+
+#[test]
 fn a_description_after_the_early_answer_is_ignored() {
     let mut bench = Bench::phone();
     let (call, invite) = bench.call_bob();
