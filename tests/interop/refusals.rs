@@ -132,7 +132,10 @@ fn cases() -> Vec<Case> {
             says: says("Warning:", "305 Dialtone"),
             ..call("application/sdp", &AUDIO.replace("AVP 8", "AVP 18"), "", 488)
         },
-        with(case("SUBSCRIBE", "", 489), "Event: presence\r\n"),
+        with(
+            Case { says: says("Allow-Events:", "reg"), ..case("SUBSCRIBE", "", 489) },
+            "Event: presence\r\n",
+        ),
         with(case("PUBLISH", "", 489), "Event: presence\r\n"),
         call("application/pkcs7-mime", "x", "", 493),
         Case { says: says("Allow:", "OPTIONS, REGISTER"), ..case("FETCH", "", 501) },

@@ -57,6 +57,28 @@ fn calls_come_back_through_the_kamailio_that_put_itself_into_the_path() {
 }
 
 #[test]
+fn a_watcher_is_told_of_the_phone_that_registers() {
+    lab(|lab| {
+        let mut server = server(lab, &[]);
+        let bob = server.user("bob");
+        let mut watching = Process::start(sipp(lab, &server, "watch", &bob, 5170).args(["-m", "1"]));
+        let told = || {
+            let mut command = Command::new("curl");
+            system(command.args(["-s", "--max-time", "10", "http://127.0.0.1:9090/metrics"]))
+        };
+        let begun = |text: &str| text.lines().any(|line| line == "dialtone_subscriptions 1");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !begun(&told()) {
+            assert!(std::time::Instant::now() < deadline, "{}", told());
+        }
+        system(sipp(lab, &server, "register", &bob, 5160).args(["-m", "1"]));
+        let status = watching.finish(PATIENCE);
+        assert!(status.success(), "the watcher ended with {status}\n{}", watching.output());
+        server.stop();
+    });
+}
+
+#[test]
 fn sipp_registers_a_flow_and_its_gruu_rings_it() {
     lab(|lab| {
         let mut server = server(lab, &[]);

@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use smol_str::{SmolStr, SmolStrBuilder};
 
 use crate::counters::Counters;
+use crate::events::Watched;
 use crate::gruu::Key;
 use crate::io::{CallRecord, Event, Found, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
@@ -30,6 +31,7 @@ use crate::records::Records;
 use crate::registrar;
 use crate::services::{ServiceTable, Services};
 use crate::settings::{Mode, Settings};
+use crate::steer::half_hash;
 use crate::text::push_address;
 use crate::trunks::Trunks;
 
@@ -122,6 +124,10 @@ pub(crate) struct Core {
     pub(crate) trunks: Trunks,
     /// Requests of the user agent that failed before they had a transaction, to be told after this call.
     pub(crate) failed: VecDeque<(UaRequest, Failure)>,
+    /// Which addresses-of-record of this shard are watched.
+    pub(crate) watched: Watched,
+    /// Keys the names of contacts for those who watch: the same in all shards.
+    pub(crate) reg_key: u64,
     /// Keys the tags of answers that keep no state.
     pub(crate) tag_seed: u64,
     next_request: u64,
@@ -168,6 +174,8 @@ impl Core {
             records: (!settings.domains.is_empty()).then(|| Records::new(hash_seed)),
             trunks: Trunks::new(&settings.secret),
             failed: VecDeque::new(),
+            watched: Watched::default(),
+            reg_key: u64::from(half_hash(&settings.secret, b"contacts of watched registrations")),
             tag_seed,
             next_request: 0,
         }

@@ -82,6 +82,10 @@ numbers! {
         not_found,
         /// REGISTER requests that were granted.
         registrations,
+        /// Subscriptions that were begun.
+        subscriptions,
+        /// NOTIFYs sent to those who watch.
+        notifications,
         /// REGISTER requests refused because their bindings could not be journalled.
         not_journalled,
         /// Changes of a user's services, by star code or command.
@@ -128,6 +132,10 @@ numbers! {
         bindings,
         /// Users who have chosen services.
         services,
+        /// Subscriptions of those who watch a registration.
+        subscriptions,
+        /// Addresses-of-record that are watched.
+        watched,
         /// Requests that wait for an answer from outside.
         queries,
         /// Users and sources whose wrong passwords are remembered, for a while.

@@ -18,6 +18,8 @@ use smol_str::{SmolStr, format_smolstr};
 use crate::auth::Authenticator;
 use crate::context::{ClientUse, Context, Core, Failure, ServerUse, UaRequest, transaction_limits};
 use crate::counters::{Counters, Tables};
+use crate::events::Subscriptions;
+use crate::events::reg::ContactEvent;
 use crate::guesses::{Freed, Guesser, HeldOff, Source};
 use crate::io::{Answer, CallRecord, Input, MediaCommand, Output};
 use crate::listing::{CallCursor, ListedBinding, ListedCall, ListedTrunk, Page};
@@ -78,6 +80,7 @@ pub struct Engine {
     proxy: Proxy,
     ua: Ua,
     keeper: Keeper,
+    subscriptions: Subscriptions,
     tokens: RouteTokens,
     /// Nothing was done yet: no ports are leased, no trunk is looked after.
     start_due: bool,
@@ -113,6 +116,7 @@ impl Engine {
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
             keeper: Keeper::default(),
+            subscriptions: Subscriptions::default(),
             tokens: RouteTokens::new(&settings.secret, epoch),
             start_due: true,
             core,
@@ -153,6 +157,8 @@ impl Engine {
             calls_talking: self.core.records.as_ref().map_or(0, Records::len),
             bindings: self.core.location.len(),
             services: self.core.services.len(),
+            subscriptions: self.subscriptions.len(),
+            watched: self.core.watched.len(),
             queries: self.core.queries.len(),
             guessers: self.authenticator.guessers(),
         }
@@ -236,7 +242,7 @@ impl Engine {
                 self.core.transactions.flow_failed(now, &flow);
                 if let Some(connection) = flow.connection {
                     for aor in self.core.location.connection_closed(connection) {
-                        self.bindings_lost(now, aor);
+                        self.bindings_lost(now, aor, ContactEvent::Deactivated);
                     }
                 }
             }
@@ -304,7 +310,7 @@ impl Engine {
                 let left = self.core.location.of(now, &aor).cloned().collect();
                 self.journal_unanswered(&aor, left);
             }
-            self.core.outputs.push_back(Output::Event(crate::io::Event::BindingsChanged { aor, bindings }));
+            self.bindings_changed(now, aor, bindings, ContactEvent::Expired);
         }
         self.authenticator.handle_timeout(now);
         while let Some(record) = self.core.records.as_mut().and_then(|records| records.run_out(now)) {
@@ -316,6 +322,8 @@ impl Engine {
         ua.handle_timeout(&mut cx);
         let (keeper, mut cx) = self.keeper_and_context(now);
         keeper.handle_timeout(&mut cx);
+        let (subscriptions, mut cx) = self.subscriptions_and_context(now);
+        subscriptions.handle_timeout(&mut cx);
         // What a role does in answer to an event may cause another; each transaction gives a bounded number.
         loop {
             if let Some(event) = self.core.transactions.poll_event() {
@@ -346,6 +354,7 @@ impl Engine {
             self.ua.poll_timeout(),
             self.core.records.as_ref().and_then(Records::poll_timeout),
             self.keeper.poll_timeout(),
+            self.subscriptions.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -358,6 +367,10 @@ impl Engine {
 
     fn keeper_and_context(&mut self, now: Instant) -> (&mut Keeper, Context<'_>) {
         (&mut self.keeper, Context { now, settings: &self.settings, core: &mut self.core })
+    }
+
+    fn subscriptions_and_context(&mut self, now: Instant) -> (&mut Subscriptions, Context<'_>) {
+        (&mut self.subscriptions, Context { now, settings: &self.settings, core: &mut self.core })
     }
 
     fn proxy_and_context(&mut self, now: Instant) -> (&mut Proxy, Context<'_>) {
@@ -398,6 +411,10 @@ impl Engine {
                 if self.keeper.owns(request) {
                     let (keeper, mut cx) = self.keeper_and_context(now);
                     return keeper.handle_response(&mut cx, request, &response);
+                }
+                if self.subscriptions.owns(request) {
+                    let (subscriptions, mut cx) = self.subscriptions_and_context(now);
+                    return subscriptions.handle_response(&mut cx, request, &response);
                 }
                 let (ua, mut cx) = self.ua_and_context(now);
                 if let Some((invite, reason)) = cancel {
@@ -459,6 +476,10 @@ impl Engine {
         if self.keeper.owns(request) {
             let (keeper, mut cx) = self.keeper_and_context(now);
             return keeper.handle_failure(&mut cx, request, failure);
+        }
+        if self.subscriptions.owns(request) {
+            let (subscriptions, mut cx) = self.subscriptions_and_context(now);
+            return subscriptions.handle_failure(&mut cx, request);
         }
         let (ua, mut cx) = self.ua_and_context(now);
         ua.handle_failure(&mut cx, request, failure);

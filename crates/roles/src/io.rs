@@ -13,6 +13,7 @@ use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use crate::binding::Binding;
+use crate::events::reg::ContactState;
 use crate::guesses::{Guesser, Hold};
 use crate::services::{Change, Choices, Services};
 use crate::settings::Settings;
@@ -196,6 +197,29 @@ pub enum Notice {
         name: SmolStr,
         /// What there is to know.
         news: TrunkNews,
+    },
+    /// Asks the shard that owns an address-of-record to tell its contacts, now and whenever they change.
+    WatchRegistration {
+        /// The asking shard.
+        from: u16,
+        /// The canonical address-of-record.
+        aor: SmolStr,
+    },
+    /// Nobody on the asking shard watches it any more.
+    UnwatchRegistration {
+        /// The asking shard.
+        from: u16,
+        /// The canonical address-of-record.
+        aor: SmolStr,
+    },
+    /// Answers [`Notice::WatchRegistration`].
+    Registration {
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// Whether these are all contacts, or those that have changed.
+        full: bool,
+        /// The contacts.
+        contacts: Arc<[ContactState]>,
     },
     /// Answers [`Notice::AskNonce`].
     Nonce {

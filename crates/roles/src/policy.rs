@@ -10,6 +10,7 @@ mod planned;
 
 use crate::auth::{Side, own_credentials};
 use crate::dial_plan::Called;
+use crate::events;
 use crate::proxy::forward::TOKEN_PARAM;
 use crate::proxy::shift::{SHIFT_PARAM, Shift};
 use crate::proxy::{Named, Onward, Opens};
@@ -41,6 +42,13 @@ pub(crate) enum Decision {
         /// The name of the domain.
         domain: SmolStr,
         /// The canonical address-of-record that To names.
+        aor: SmolStr,
+    },
+    /// A SUBSCRIBE of somebody who watches a registration (RFC 3680).
+    Watch {
+        /// The name of the domain.
+        domain: SmolStr,
+        /// The canonical address-of-record.
         aor: SmolStr,
     },
     /// For a robot.
@@ -104,6 +112,10 @@ impl Decision {
             // What we forget at once can't wait for a password: who has the user asks for it.
             Decision::To { onward, .. } if onward.mode == Mode::Stateless => None,
             Decision::Register { domain, .. } => Some((Side::Server, domain.clone())),
+            Decision::Watch { domain, .. } => {
+                let own = callers_domain(settings, request);
+                Some((Side::Server, own.unwrap_or_else(|| domain.clone())))
+            }
             Decision::Robot { .. } if is_in(settings.digest.free) => None,
             // What leads out of the domain, over a trunk say, always needs one.
             Decision::To { destination: Destination::User(_) | Destination::Group(_), .. }
@@ -263,6 +275,12 @@ fn decide_target(
         return register(settings, request);
     }
     let Some(user) = user else { return Decision::ServerItself };
+    if request.method() == Some(&Method::Subscribe) && !in_dialog {
+        let watched = uri.as_ref().filter(|uri| !uri.params.has("gr") && events::is_served(request));
+        if let Some(uri) = watched {
+            return Decision::Watch { domain: domain.name.clone(), aor: canonical_aor(uri, &domain.name) };
+        }
+    }
     let begins_call = request.method() == Some(&Method::Invite) && !in_dialog;
     if begins_call
         && !matches!(domain.mode, Mode::Stateless | Mode::Redirect)

@@ -307,6 +307,10 @@ pub struct Limits {
     pub bindings: usize,
     /// Users who have chosen services.
     pub services: usize,
+    /// Subscriptions to registrations.
+    pub subscriptions: usize,
+    /// Of one address-of-record.
+    pub subscriptions_per_aor: usize,
     /// Leased ports kept ready for each local address.
     pub leases_ready: u16,
 }
@@ -328,6 +332,8 @@ impl Default for Limits {
             calls: 2_000,
             bindings: 1_000_000,
             services: 1_000_000,
+            subscriptions: 20_000,
+            subscriptions_per_aor: 20,
             leases_ready: 8,
         }
     }

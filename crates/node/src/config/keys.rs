@@ -288,6 +288,10 @@ tables! {
         calls: u64 = count(roles().calls), 1..=1_000_000, Reload;
         /// Users who have chosen services by star code or command.
         services: u64 = count(roles().services), 0..=1_000_000_000, Reload;
+        /// Subscriptions of those who watch a registration; one more is refused with 503.
+        subscriptions: u64 = count(roles().subscriptions), 0..=100_000_000, Reload;
+        /// Of the registration of one user; one more is refused with 403.
+        subscriptions_per_aor: u64 = count(roles().subscriptions_per_aor), 0..=100_000, Reload;
         /// Registered phones.
         bindings: u64 = count(roles().bindings), 100..=1_000_000_000, Reload;
         /// Media ports kept ready for the next calls at each local address.

@@ -322,6 +322,8 @@ impl Config {
             calls: count(&own.calls),
             bindings: count(&own.bindings),
             services: count(&own.services),
+            subscriptions: count(&own.subscriptions),
+            subscriptions_per_aor: count(&own.subscriptions_per_aor),
             leases_ready: u16::try_from(own.leases_ready.value).unwrap_or(u16::MAX),
         }
     }

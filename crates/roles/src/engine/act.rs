@@ -11,7 +11,8 @@ use super::{Arrived, Caller, Engine};
 use crate::binding::Binding;
 use crate::context::ServerUse;
 use crate::date;
-use crate::io::{Event, Output, Query, QueryId};
+use crate::events::reg::ContactEvent;
+use crate::io::{Event, Notice, Output, Query, QueryId};
 use crate::policy::Decision;
 use crate::proxy::Onward;
 use crate::proxy::session::{self, TooSmall};
@@ -31,6 +32,11 @@ impl Engine {
             Decision::Register { domain, aor } => {
                 let (domain, aor) = (domain.clone(), aor.clone());
                 self.register(now, arrived, &domain, aor);
+            }
+            Decision::Watch { domain, aor } if self.caller_is_honest(&arrived) => {
+                let (domain, aor) = (domain.clone(), aor.clone());
+                let (subscriptions, mut cx) = self.subscriptions_and_context(now);
+                subscriptions.subscribe(&mut cx, &arrived, &domain, &aor);
             }
             _ if !self.caller_is_honest(&arrived) => {
                 self.respond(now, arrived.server, &arrived.request, Status::of(403), |_| ());
@@ -65,7 +71,10 @@ impl Engine {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, None);
             }
-            Decision::Refuse(_) | Decision::BadExtension | Decision::ServerItself => {
+            Decision::Watch { .. }
+            | Decision::Refuse(_)
+            | Decision::BadExtension
+            | Decision::ServerItself => {
                 unreachable!("answered without a transaction, before the request arrived here")
             }
         }
@@ -205,7 +214,7 @@ impl Engine {
             Registered::Granted { granted, change } => {
                 self.grant(now, &arrived, &granted);
                 if change.is_some() {
-                    self.bindings_changed(aor, granted.contacts.len());
+                    self.bindings_changed(now, aor, granted.contacts.len(), ContactEvent::Unregistered);
                 }
             }
             Registered::TooBrief { min_s } => {
@@ -268,7 +277,30 @@ impl Engine {
         });
     }
 
-    fn bindings_changed(&mut self, aor: SmolStr, bindings: usize) {
+    /// The bindings of an address-of-record have changed: says so, and tells those who watch. What is gone before its time
+    /// is gone for this reason.
+    pub(super) fn bindings_changed(
+        &mut self,
+        now: Instant,
+        aor: SmolStr,
+        bindings: usize,
+        gone: ContactEvent,
+    ) {
+        let core = &mut self.core;
+        if !core.watched.is_empty()
+            && let Some(news) = core.watched.changed(now, &core.location, core.reg_key, &aor, gone)
+        {
+            for to in news.shards {
+                let (contacts, aor) = (news.contacts.clone(), aor.clone());
+                if to == self.core.shard {
+                    let (subscriptions, mut cx) = self.subscriptions_and_context(now);
+                    subscriptions.told(&mut cx, &aor, false, &contacts);
+                } else {
+                    let notice = Notice::Registration { aor, full: false, contacts };
+                    self.core.outputs.push_back(Output::Notice { to, notice });
+                }
+            }
+        }
         self.core.outputs.push_back(Output::Event(Event::BindingsChanged { aor, bindings }));
     }
 
@@ -291,7 +323,7 @@ impl Engine {
             if self.still_waits(&arrived) {
                 self.grant(now, &arrived, &granted);
             }
-            return self.bindings_changed(aor, granted.contacts.len());
+            return self.bindings_changed(now, aor, granted.contacts.len(), ContactEvent::Unregistered);
         }
         self.core.counters.not_journalled += 1;
         if let Some(bindings) = registrar::take_back(&mut self.core.location, now, &aor, &change) {
@@ -309,24 +341,26 @@ impl Engine {
     }
 
     /// Some bindings of an address-of-record have ended before their time: has the others journalled, and says so.
-    pub(super) fn bindings_lost(&mut self, now: Instant, aor: SmolStr) {
+    pub(super) fn bindings_lost(&mut self, now: Instant, aor: SmolStr, gone: ContactEvent) {
         let left: Vec<Binding> = self.core.location.of(now, &aor).cloned().collect();
         let count = left.len();
         if self.settings.journal {
             self.journal_unanswered(&aor, left);
         }
-        self.bindings_changed(aor, count);
+        self.bindings_changed(now, aor, count, gone);
     }
 
     /// Removes all bindings of an address-of-record, and what its user chose: whoever gets the name next begins with
     /// nothing.
     pub(super) fn forget(&mut self, now: Instant, aor: &SmolStr) {
         self.forget_services(aor);
+        let (subscriptions, mut cx) = self.subscriptions_and_context(now);
+        subscriptions.forget(&mut cx, aor);
         if self.core.location.of(now, aor).next().is_none() {
             return;
         }
         self.core.location.replace(aor, Vec::new());
-        self.bindings_lost(now, aor.clone());
+        self.bindings_lost(now, aor.clone(), ContactEvent::Rejected);
     }
 
     /// Takes in bindings of an earlier life.

@@ -119,6 +119,17 @@ impl Engine {
             Notice::Trunk { name, news } => {
                 self.core.trunks.note(&name, news);
             }
+            Notice::WatchRegistration { from, aor } => {
+                let core = &mut self.core;
+                let contacts = core.watched.watch(now, &core.location, core.reg_key, &aor, from);
+                let notice = Notice::Registration { aor, full: true, contacts };
+                core.outputs.push_back(Output::Notice { to: from, notice });
+            }
+            Notice::UnwatchRegistration { from, aor } => self.core.watched.unwatch(&aor, from),
+            Notice::Registration { aor, full, contacts } => {
+                let (subscriptions, mut cx) = self.subscriptions_and_context(now);
+                subscriptions.told(&mut cx, &aor, full, &contacts);
+            }
             Notice::AskNonce { from, query, nonce } => {
                 let cx = Context { now, settings: &self.settings, core: &mut self.core };
                 let verdict = self.authenticator.judge_use(&cx, nonce);

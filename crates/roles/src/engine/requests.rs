@@ -114,6 +114,12 @@ impl Engine {
         let unix_s = self.unix_s(now);
         let mut decision =
             decide(&self.settings, &self.tokens, &request, &flow, is_our_dialog, source, unix_s);
+        if request.method() == Some(&Method::Subscribe)
+            && let Some((domain, aor)) = self.subscriptions.watched_by(&request)
+        {
+            // Whatever its Request-URI is: within a dialog that is our Contact.
+            decision = Decision::Watch { domain, aor };
+        }
         if decision.is_stateless() {
             if !self.core.transactions.absorb_repetition(now, &request) {
                 self.pass(now, flow, request, decision);

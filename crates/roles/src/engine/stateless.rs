@@ -111,10 +111,12 @@ impl Engine {
             _ if matches!(request.to_tag(), Ok(Some(_))) => {
                 self.respond_stateless(request, flow, Status::of(481), |_| ());
             }
-            // RFC 6665 §4.2.1.1, RFC 3903 §6 step 2: we know no event package. Allow-Events would have to name one.
-            Some(Method::Subscribe | Method::Publish) => {
-                self.respond_stateless(request, flow, Status::of(489), |_| ());
-            }
+            // RFC 6665 §4.2.1.1: no event package of the server itself, and `reg` is for a user.
+            Some(Method::Subscribe) => self.respond_stateless(request, flow, Status::of(489), |writer| {
+                writer.text(HeaderName::AllowEvents, crate::events::reg::PACKAGE);
+            }),
+            // RFC 3903 §6 step 2: nothing can be published.
+            Some(Method::Publish) => self.respond_stateless(request, flow, Status::of(489), |_| ()),
             _ => self.respond_stateless(request, flow, Status::of(405), |writer| {
                 writer.text(HeaderName::Allow, ALLOW_ITSELF);
             }),

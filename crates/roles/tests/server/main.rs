@@ -20,6 +20,7 @@ mod services;
 mod star_codes;
 mod stateless;
 mod trunks;
+mod watching;
 
 use dialtone_wire::HeaderName;
 
