@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::kamailio::Kamailio;
-use crate::lab::{ADDRESS, Lab, dialtone, lab, system};
+use crate::kamailio::{Kamailio, PASSWORD};
+use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system};
+use crate::phone::{Phone, Setup};
 use crate::process::Process;
-use crate::serve::DOMAIN;
+use crate::serve::{DOMAIN, PORT, Server, User, tcp};
+use crate::sipp::sipp_to;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls of one run of a chain.
@@ -32,6 +34,11 @@ struct Node {
 impl Node {
     /// Sends all requests for the domain on to `next`.
     fn start(lab: &Lab, port: u16, mode: &str, next: SocketAddr) -> Node {
+        Node::start_on(lab, &[&format!("udp:{ADDRESS}:{port}")], port, mode, next)
+    }
+
+    /// The same with these listeners.
+    fn start_on(lab: &Lab, listen: &[&str], port: u16, mode: &str, next: SocketAddr) -> Node {
         let settings = lab.path(&format!("node-{port}.toml"));
         let text =
             format!("[[domain]]\nname = \"{DOMAIN}\"\nmode = \"{mode}\"\nnext_hop = [\"sip:{next}\"]\n");
@@ -39,7 +46,8 @@ impl Node {
         let data = lab.path(&format!("data-{port}"));
         let mut command = Command::new(dialtone());
         command.arg("serve").arg("--json").arg("--config").arg(settings).arg("--data").arg(&data);
-        let mut process = Process::start(command.args(["--listen", &format!("udp:{ADDRESS}:{port}")]));
+        command.args(listen.iter().flat_map(|listen| ["--listen", *listen]));
+        let mut process = Process::start(&mut command);
         process.wait_for("\"ready\"", PATIENCE);
         Node { process, data, address: at(port) }
     }
@@ -67,7 +75,9 @@ impl Node {
         if mode == "stateless" {
             let status = self.ask("status");
             let tables = status["tables"].as_object().expect("tables");
-            assert!(tables.values().all(|number| number == 0), "{tables:?}");
+            // Connections are no state of calls.
+            let left = tables.iter().filter(|(name, number)| !name.contains("connection") && **number != 0);
+            assert_eq!(left.count(), 0, "{tables:?}");
         }
         let recorded = self.ask("calls")["ended"].as_array().map_or(0, Vec::len);
         assert_eq!(recorded, if mode == "call" { usize::try_from(calls).expect("few").min(50) } else { 0 });
@@ -197,5 +207,70 @@ fn a_hundred_calls_at_once_pass_over_one_socket_on_each_side() {
             }
             node.stop(mode, u64::from(TRUNK_CALLS));
         }
+    });
+}
+
+/// Kamailio has the users; our edge has put itself into the Path of their registrations, and keeps nothing.
+#[test]
+fn kamailio_calls_the_phones_behind_our_stateless_edge_by_their_path() {
+    lab(|lab| {
+        let kamailio = Kamailio::registrar(lab, at(5080), DOMAIN);
+        let edge = Node::start(lab, 5070, "stateless", kamailio.address);
+        let user = |name: &str| User { name: name.to_owned(), password: PASSWORD.to_owned() };
+        let (alice, bob) = (user("alice"), user("bob"));
+        system(sipp_to(lab, edge.address, "register_path", &bob, CALLEE).args(["-m", "1"]));
+        let count = CALLS.to_string();
+        let mut bob = sipp_to(lab, edge.address, "answer_behind_edge", &bob, CALLEE);
+        let mut bob = Process::start(bob.args(["-m", &count]));
+        let mut call = sipp_to(lab, edge.address, "call", &alice, CALLER);
+        let text = system(call.args(["-s", "bob", "-m", &count, "-r", "10"]));
+        let status = bob.finish(PATIENCE);
+        assert!(status.success(), "the callee ended with {status}\n{}\n{text}", bob.output());
+        // Each INVITE, ACK and BYE passes it twice: on its way to Kamailio, and from there to the phone.
+        edge.stop("stateless", u64::from(2 * CALLS));
+    });
+}
+
+/// The phones know the edge alone, and each has one connection to it: all that is for them has to come over that.
+#[test]
+fn baresips_on_tcp_call_each_other_through_our_stateless_edge_and_either_hangs_up() {
+    lab(|lab| {
+        let file = lab.path("registrar.toml");
+        std::fs::write(&file, "[registrar]\npath_unasked = true\n")
+            .expect("a file of the lab can be written");
+        // The Path of a phone on TCP asks the registrar for TCP.
+        let (udp, stream) = (format!("udp:{ADDRESS}:5080"), format!("tcp:{ADDRESS}:5080"));
+        let file = file.display().to_string();
+        let mut server = Server::start_bare(lab, &["--listen", &udp, "--listen", &stream, "--config", &file]);
+        let edge = Node::start_on(
+            lab,
+            &[&format!("udp:{ADDRESS}:{PORT}"), &tcp()],
+            PORT,
+            "stateless",
+            server.address,
+        );
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        let home = Network::home();
+        let phone = |number, user, hertz| {
+            let (network, transport, codec) = (&home, "tcp", "PCMU");
+            Phone::register(lab, &Setup { number, network, user, hertz, answers: true, transport, codec })
+        };
+        let (mut alice, mut bob) = (phone(1, &alice, 440.0), phone(2, &bob, 1000.0));
+        for caller_ends in [true, false] {
+            for alice_calls in [true, false] {
+                let (caller, callee, to) = match alice_calls {
+                    true => (&mut alice, &mut bob, "sip:bob@sip.test"),
+                    false => (&mut bob, &mut alice, "sip:alice@sip.test"),
+                };
+                caller.call(to);
+                callee.wait_until_established();
+                caller.talk(Duration::from_secs(1));
+                let (first, second) = if caller_ends { (caller, callee) } else { (callee, caller) };
+                first.hang_up();
+                second.wait_for_the_end();
+            }
+        }
+        edge.stop("stateless", 4);
+        server.stop();
     });
 }

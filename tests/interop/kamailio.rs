@@ -111,6 +111,7 @@ fn text(address: SocketAddr, domain: &str, rest: &str) -> String {
         r#"
         modparam("usrloc", "db_mode", 0)
         modparam("auth", "qop", "auth")
+        modparam("registrar", "use_path", 1)
         request_route {
             if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
             if (is_method("CANCEL")) { if (t_check_trans()) { t_relay(); } exit; }
