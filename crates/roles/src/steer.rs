@@ -78,6 +78,23 @@ mod tests {
     }
 
     #[test]
+    fn the_answer_to_a_register_comes_to_the_shard_that_forwarded_it() {
+        let domains = vec![crate::settings::Domain { name: "a.test".into(), ..Default::default() }];
+        let settings = Settings { shards: 7, domains, ..Settings::new(Secret([5; 32])) };
+        for user in 0..200 {
+            let of = |first: &str| {
+                let text = format!(
+                    "{first}\r\nVia: SIP/2.0/UDP b;branch=z9hG4bK1\r\nFrom: <sip:u{user}@a.test>;tag=1\r\n\
+                     To: <sip:u{user}@a.test>\r\nCall-ID: {user}\r\nCSeq: 1 REGISTER\r\n\r\n"
+                );
+                steer(&settings, text.as_bytes())
+            };
+            let owner = shard_of_aor(&settings, &format!("sip:u{user}@a.test"));
+            assert_eq!((of("REGISTER sip:a.test SIP/2.0"), of("SIP/2.0 401 Unauthorized")), (owner, owner));
+        }
+    }
+
+    #[test]
     fn call_ids_that_differ_by_one_letter_are_spread_evenly_whatever_the_secret() {
         let mut secret = [0; 32];
         for number in 0..2_000_u64 {
