@@ -358,3 +358,15 @@ fn only_the_user_and_registrants_watch() {
     assert_eq!(statuses("alice"), (401, 403));
     assert_eq!(statuses("carol"), (401, 200));
 }
+
+#[test]
+fn a_watcher_behind_a_nat_is_told_on_its_flow() {
+    let mut host = Host::new(1);
+    let behind = |contact: &str| subscribe(contact, 3000).text().replace(&format!("w@{WATCHER}"), contact);
+    let sent = host.receive(WATCHER, &behind("w@192.0.2.4:5060"));
+    let (to, notify) = sent.last().unwrap();
+    assert_eq!((to.as_str(), notify.uri_text()), (WATCHER, "sip:w@192.0.2.4:5060"));
+    // Another port of the same host is where the Contact says.
+    let sent = host.receive(WATCHER, &behind("w@127.0.0.4:5999"));
+    assert_eq!(sent.last().unwrap().0, "127.0.0.4:5999");
+}
