@@ -358,9 +358,7 @@ fn name(user: &str, domain: &str) -> SmolStr {
 }
 
 fn cut(name: &str) -> SmolStr {
-    let end = name.len().min(USER_BYTES_MAX);
-    let end = (0..=end).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0);
-    SmolStr::new(&name[..end])
+    SmolStr::new(&name[..name.floor_char_boundary(USER_BYTES_MAX)])
 }
 
 /// Who has shown the right password from where.

@@ -155,10 +155,6 @@ const ANSWERED_ELSEWHERE: SmolStr = SmolStr::new_static("SIP ;cause=200 ;text=\"
 /// The same when another one was refused for all (6xx).
 const REFUSED_FOR_ALL: SmolStr = SmolStr::new_static("SIP ;cause=603 ;text=\"Declined\"");
 
-const fn is_challenge(status: Status) -> bool {
-    matches!(status.code(), 401 | 407)
-}
-
 impl Proxy {
     pub(crate) fn new(seed: u64) -> Proxy {
         Proxy {
@@ -373,7 +369,7 @@ impl ResponseContext {
         let is_better = self.best.as_ref().is_none_or(|best| response.is_better_than(best));
         let other = if is_better { self.best.replace(response) } else { Some(response) };
         if let Some(Best::Received(other)) = other
-            && other.status().is_some_and(is_challenge)
+            && other.status().is_some_and(Status::is_challenge)
         {
             self.challenged.push(*other);
         }

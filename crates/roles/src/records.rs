@@ -73,7 +73,7 @@ impl Records {
         to_tag: Option<&str>,
         is_own: bool,
     ) -> Option<CallRecord> {
-        if !matches!(invite.to_tag(), Ok(None)) || matches!(status.code(), 401 | 407) {
+        if !matches!(invite.to_tag(), Ok(None)) || status.is_challenge() {
             return None;
         }
         let (Ok(from), Ok(to), Ok(call_id)) = (invite.from(), invite.to(), invite.call_id()) else {

@@ -129,6 +129,11 @@ impl Status {
         self.0 < 200
     }
 
+    /// 401 and 407: asks for credentials (RFC 3261 §22).
+    pub const fn is_challenge(self) -> bool {
+        matches!(self.0, 401 | 407)
+    }
+
     /// 2xx to 6xx: ends the transaction.
     pub const fn is_final(self) -> bool {
         self.0 >= 200

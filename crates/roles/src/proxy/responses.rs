@@ -8,7 +8,7 @@ use super::session;
 use super::shift;
 use super::{
     ANSWERED_ELSEWHERE, Best, Branch, BranchState, CancelState, ContextId, LegId, Proxy, REFUSED_FOR_ALL,
-    ResponseContext, Target, is_challenge,
+    ResponseContext, Target,
 };
 use crate::context::Context;
 use crate::settings::Mode;
@@ -61,7 +61,7 @@ impl Proxy {
             }
             return self.settle(cx, id);
         }
-        if is_challenge(status) && context.answer_challenge(cx, id, client, &response) {
+        if status.is_challenge() && context.answer_challenge(cx, id, client, &response) {
             return self.settle(cx, id);
         }
         context.trunk_failed(cx, client, status, false);
@@ -214,7 +214,7 @@ impl ResponseContext {
         if let Some(values) = &history {
             replace_history(&mut edits, values);
         }
-        if is_challenge(status) {
+        if status.is_challenge() {
             for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
                 let values = challenged.iter().flat_map(|other| other.values(name));
                 for value in values.filter_map(|value| std::str::from_utf8(value).ok()) {

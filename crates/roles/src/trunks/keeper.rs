@@ -407,7 +407,7 @@ impl Keeper {
         if status.is_success() {
             return self.registered(cx, name, &sent, response);
         }
-        if matches!(status.code(), 401 | 407) {
+        if status.is_challenge() {
             let Context { core, .. } = cx;
             let (trunks, random) = (&mut core.trunks, &mut core.random);
             let mut random = || random.next_u64();

@@ -257,11 +257,6 @@ impl Desk {
     }
 }
 
-/// Whether a response asks for credentials.
-pub(super) const fn is_challenge(status: Status) -> bool {
-    matches!(status.code(), 401 | 407)
-}
-
 fn challenges_of(response: &Message) -> Vec<(Side, Challenge)> {
     let sides =
         [(Side::UserAgent, HeaderName::WwwAuthenticate), (Side::Proxy, HeaderName::ProxyAuthenticate)];

@@ -8,7 +8,7 @@ use dialtone_wire::{HeaderName, Message, Method, Status};
 
 use super::Ua;
 use super::call::{Call, Reoffer, Stage, Step, Unacked};
-use super::desk::{Desk, NotRetried, Purpose, Sent, end_reason, is_challenge};
+use super::desk::{Desk, NotRetried, Purpose, Sent, end_reason};
 use super::incoming::answer_headers;
 use super::refusal::{Refusal, SDP, check_accept, check_method, check_require, check_size, description_of};
 use crate::context::{Context, SendError, UaRequest};
@@ -91,7 +91,9 @@ impl Ua {
         };
         self.with_call(cx, handle, |call, desk, cx| {
             let Stage::Ending { dialog, bye, reason } = &mut call.stage else { return Step::Stay };
-            if let Some(response) = response.filter(|response| response.status().is_some_and(is_challenge)) {
+            if let Some(response) =
+                response.filter(|response| response.status().is_some_and(Status::is_challenge))
+            {
                 let cseq = dialog.next_cseq();
                 if let Ok(again) = desk.retry(cx, sent, response, cseq) {
                     *bye = again;
@@ -104,7 +106,7 @@ impl Ua {
     }
 
     fn retry_stray_bye(&mut self, cx: &mut Context<'_>, sent: Sent, response: Option<&Message>) {
-        let challenge = response.filter(|response| response.status().is_some_and(is_challenge));
+        let challenge = response.filter(|response| response.status().is_some_and(Status::is_challenge));
         if let Some(response) = challenge {
             let cseq = sent.draft.cseq().saturating_add(1);
             // If it can't be authenticated, nothing more can be done for a dialog that is no call of ours.

@@ -7,7 +7,7 @@ use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::format_smolstr;
 
 use super::Ua;
-use super::desk::{Purpose, is_challenge};
+use super::desk::Purpose;
 use super::outgoing::out_of_dialog;
 use super::refusal::{ALLOW, SDP};
 use super::session::capabilities_description;
@@ -44,7 +44,7 @@ impl Ua {
             return;
         }
         let Some(sent) = self.desk.requests.remove(&request) else { return };
-        if let Some(response) = response.filter(|_| status.is_some_and(is_challenge)) {
+        if let Some(response) = response.filter(|_| status.is_some_and(Status::is_challenge)) {
             let cseq = sent.draft.cseq().saturating_add(1);
             if self.desk.retry(cx, sent, response, cseq).is_ok() {
                 return;

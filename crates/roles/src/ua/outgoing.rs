@@ -9,7 +9,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::Ua;
 use super::call::{Call, Calling, Stage, Step, Talk};
 use super::deadlines::Wake;
-use super::desk::{Desk, Purpose, Sent, end_reason, is_challenge, own_user};
+use super::desk::{Desk, Purpose, Sent, end_reason, own_user};
 use super::redirect::{self, Redirects};
 use super::refusal::{ALLOW, SDP, description_of};
 use super::session::Session;
@@ -404,7 +404,7 @@ impl Call {
             return self.try_backup(desk, cx, to);
         }
         let redirects = redirects_of(cx, calling, sent.as_ref(), response, status);
-        let Some(sent) = sent.filter(|_| is_challenge(status)) else {
+        let Some(sent) = sent.filter(|_| status.is_challenge()) else {
             return match redirects {
                 // §21.6: who answers with 6xx knows that there is no other place.
                 Some(redirects) if status.class() < 6 => {

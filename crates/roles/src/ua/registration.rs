@@ -11,7 +11,7 @@ use smol_str::{SmolStr, ToSmolStr, format_smolstr};
 
 use super::Ua;
 use super::deadlines::Wake;
-use super::desk::{NotRetried, Purpose, Sent, is_challenge, own_user};
+use super::desk::{NotRetried, Purpose, Sent, own_user};
 use super::outgoing::{preloaded, quoted};
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::Event;
@@ -171,7 +171,7 @@ impl Ua {
         if status.is_success() {
             return self.registered(cx, response, expires_s);
         }
-        if is_challenge(status) {
+        if status.is_challenge() {
             return self.answer_challenge(cx, sent, response, status, expires_s);
         }
         if status.code() == 423

@@ -7,7 +7,7 @@ use dialtone_wire::{HeaderName, Message, Method, Status};
 use super::Ua;
 use super::call::{Call, Reoffer, Stage, Step};
 use super::deadlines::Wake;
-use super::desk::{Desk, Purpose, Sent, is_challenge};
+use super::desk::{Desk, Purpose, Sent};
 use super::refusal::{ALLOW, SDP, description_of};
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, EndReason, Event};
@@ -149,7 +149,7 @@ impl Call {
         let Some(hold) = self.take_reoffer(request) else { return Step::Stay };
         let (handle, outgoing) = (self.handle, self.outgoing);
         let Some(talk) = self.talk_mut() else { return Step::Stay };
-        if is_challenge(status) {
+        if status.is_challenge() {
             let cseq = talk.dialog.next_cseq();
             return match desk.retry(cx, sent, response, cseq) {
                 Ok(invite) => {
