@@ -4,6 +4,9 @@
 //! of either is seen, or until its session has run out without a refresh (RFC 4028 §8.3): one side has died, and no BYE
 //! will come. We send none ourselves. Nothing that is done to a call depends on the table. It is bounded: of a call that
 //! is in it for too long, or that gives way to a newer one, nobody knows how it ended.
+//!
+//! A BYE may overtake the first 2xx that we see of its call. It is kept for a while ([`early`]), and the call is over as
+//! soon as it begins.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -16,6 +19,10 @@ use smol_str::{SmolStr, format_smolstr};
 
 use crate::io::{CallEnd, CallRecord};
 use crate::listing::{self, CallState, ListedCall, Page};
+
+mod early;
+
+use early::{EarlyBye, EarlyByes};
 
 /// Calls of one shard that are followed at most.
 const CALLS_MAX: usize = 100_000;
@@ -54,12 +61,21 @@ pub(crate) struct Records {
     /// How many of them our user agent has too.
     own: usize,
     next: u64,
+    /// BYEs that came before the 2xx of their call.
+    early: EarlyByes,
 }
 
 impl Records {
     pub(crate) fn new(seed: u64) -> Records {
         let calls = HashMap::with_hasher(FixedState::with_seed(seed));
-        Records { calls, order: BTreeMap::new(), sessions: BTreeSet::new(), own: 0, next: 0 }
+        Records {
+            calls,
+            order: BTreeMap::new(),
+            sessions: BTreeSet::new(),
+            own: 0,
+            next: 0,
+            early: EarlyByes::new(seed),
+        }
     }
 
     /// The final response to an INVITE that began at `started`; gives the record of a call that it ends, or of one
@@ -103,6 +119,22 @@ impl Records {
         let key = key(&call_id, &caller_tag, to_tag.unwrap_or_default());
         if self.calls.contains_key(&key) {
             return None;
+        }
+        if let Some(bye) = self.early.take(now, &key) {
+            let end = if caller_tag == bye.from { CallEnd::Caller } else { CallEnd::Callee };
+            let [caller_name, callee_name] = names;
+            return Some(CallRecord {
+                call_id: cut(&call_id),
+                caller,
+                caller_name,
+                callee,
+                callee_name,
+                started,
+                answered: Some(now),
+                ended: now,
+                end,
+                reason: bye.reason,
+            });
         }
         let gone = self.make_room(now);
         self.next += 1;
@@ -197,13 +229,15 @@ impl Records {
         else {
             return None;
         };
-        let call = self.forget(&key(call_id, from, to))?;
-        let end = if call.caller_tag == from { CallEnd::Caller } else { CallEnd::Callee };
         let reason = bye.value(HeaderName::Reason).and_then(|value| std::str::from_utf8(value).ok());
-        Some(CallRecord {
-            reason: reason.map(|reason| cut(&listing::printable(reason))),
-            ..call.record(now, end)
-        })
+        let reason = reason.map(|reason| cut(&listing::printable(reason)));
+        let key = key(call_id, from, to);
+        let Some(call) = self.forget(&key) else {
+            self.early.keep(key, EarlyBye { at: now, from: SmolStr::new(from), reason });
+            return None;
+        };
+        let end = if call.caller_tag == from { CallEnd::Caller } else { CallEnd::Callee };
+        Some(CallRecord { reason, ..call.record(now, end) })
     }
 
     /// The record of the oldest call, which goes on without us; call until `None` when the server ends.
@@ -303,6 +337,24 @@ mod tests {
             assert_eq!((record.end, record.reason.as_deref()), (end, Some("Q.850;cause=16")));
             assert_eq!(records.bye(at(71), &bye), None, "it ends once");
         }
+    }
+
+    #[test]
+    fn a_call_whose_bye_overtook_its_answer_is_over_as_soon_as_it_is_answered() {
+        let mut records = Records::new(1);
+        let bye = message("BYE", "c", "b", ";tag=a", "Reason: Q.850;cause=16\r\n");
+        assert_eq!(records.bye(at(10), &bye), None);
+        let record = answer(&mut records, 11, "c", 200).expect("it is over");
+        assert_eq!((record.started, record.answered, record.ended), (at(8), Some(at(11)), at(11)));
+        assert_eq!((record.end, record.reason.as_deref()), (CallEnd::Callee, Some("Q.850;cause=16")));
+        assert_eq!((records.len(), records.poll_timeout()), (0, None));
+        // The same identifiers once more: a new call.
+        assert_eq!(answer(&mut records, 12, "c", 200), None);
+        assert_eq!(records.len(), 1);
+        // One that came too long ago says nothing of a call of today.
+        assert_eq!(records.bye(at(20), &message("BYE", "d", "a", ";tag=b", "")), None);
+        assert_eq!(answer(&mut records, 52, "d", 200), None);
+        assert_eq!(records.len(), 2);
     }
 
     #[test]
