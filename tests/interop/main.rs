@@ -14,6 +14,7 @@ mod chains;
 mod client;
 mod crash;
 mod demo;
+mod figure;
 mod forwarding;
 mod groups;
 mod guessing;

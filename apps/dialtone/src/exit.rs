@@ -48,7 +48,8 @@ pub(crate) enum Exit {
 pub(crate) const TABLE: &str = "\
 Exit codes:
   0  all went well
-  1  it ran, and what was to be shown is not so (demo: no audio one way or both; check: the settings have problems;
+  1  it ran, and what was to be shown is not so (demo: no audio one way or both, or a step of the
+     figure was not seen; check: the settings have problems;
      explain: the call is refused;
      user: it is there already, or not there; status, reload: no server runs, or the new settings are bad)
   2  the command line or the settings file asks for something that can't be

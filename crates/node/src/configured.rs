@@ -44,8 +44,11 @@ impl ServerConfig {
     /// All problems of both at once; a domain of the command line that is no name.
     pub fn resolve(&self) -> Result<(Config, Resolved), StartError> {
         let facts = self.facts()?;
-        let (config, mut resolved) =
-            Config::load_and_resolve(self.file.as_deref(), &facts).map_err(StartError::Config)?;
+        let read = match (&self.file, &self.text) {
+            (None, Some(text)) => Config::read_and_resolve(text, "(built-in settings)", &facts),
+            (file, _) => Config::load_and_resolve(file.as_deref(), &facts),
+        };
+        let (config, mut resolved) = read.map_err(StartError::Config)?;
         resolved.shards = self.shards.unwrap_or(resolved.shards);
         add_machine_names(&mut resolved.domains);
         Ok((config, resolved))

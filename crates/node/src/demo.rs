@@ -4,8 +4,10 @@
 //! should have happened.
 
 mod capture;
+pub mod figure;
 mod judge;
 mod script;
+mod seat;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -15,7 +17,8 @@ use std::time::Duration;
 
 pub use capture::Step;
 pub use judge::Direction;
-pub use script::{DOMAIN, Failure};
+pub use script::DOMAIN;
+pub use seat::Failure;
 
 use crate::running::StartError;
 use capture::Capture;
@@ -57,11 +60,15 @@ impl DemoConfig {
 
     /// The addresses in the order of the participants.
     fn addresses(&self) -> [IpAddr; 3] {
-        let next = |by: u32| match self.address {
-            IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from(u32::from(ip).wrapping_add(by))),
-            IpAddr::V6(_) => self.address,
-        };
-        [next(1), next(0), next(2)]
+        [1, 0, 2].map(|by| next(self.address, by))
+    }
+}
+
+/// The IPv4 address so many after this one; IPv6 has one for all.
+fn next(address: IpAddr, by: u32) -> IpAddr {
+    match address {
+        IpAddr::V4(ip) => IpAddr::V4(Ipv4Addr::from(u32::from(ip).wrapping_add(by))),
+        IpAddr::V6(_) => address,
     }
 }
 
@@ -72,7 +79,7 @@ pub struct DemoReport {
     pub ok: bool,
     /// `TWO-WAY AUDIO OK`, or what went wrong, in words.
     pub verdict: String,
-    /// Alice to bob, then bob to alice.
+    /// The caller to the called one, then back.
     pub directions: Vec<Direction>,
     /// The messages that passed, in the order in which they were sent.
     pub ladder: Vec<Step>,
@@ -86,7 +93,7 @@ pub fn run(config: &DemoConfig) -> Result<DemoReport, StartError> {
     let capture = Capture::default();
     let sounds = judge::sounds(config.talk());
     let outcome = script::run(config, &capture, &sounds)?;
-    let directions = judge::directions(&sounds, &outcome.heard);
+    let directions = judge::directions([PARTICIPANTS[ALICE], PARTICIPANTS[BOB]], &sounds, &outcome.heard);
     let ladder = capture.ladder(&outcome.addresses);
     let verdict = judge::verdict(outcome.failure.as_ref(), &directions);
     Ok(DemoReport { ok: verdict == judge::OK, verdict, directions, ladder })

@@ -58,6 +58,8 @@ pub struct ServerConfig {
     pub shards: Option<u16>,
     /// The settings file. What stands here wins over it.
     pub file: Option<PathBuf>,
+    /// Settings as the text of a file, for a server that has no file.
+    pub text: Option<String>,
     /// Who is told of a new level of the log.
     pub log: Option<LogControl>,
     /// What the media thread does.
@@ -77,6 +79,7 @@ impl ServerConfig {
             open: false,
             shards: None,
             file: None,
+            text: None,
             log: None,
             media: MediaSettings::default(),
             tap: None,

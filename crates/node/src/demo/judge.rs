@@ -7,8 +7,7 @@ use std::time::Duration;
 use dialtone_media::meter::{SILENCE_DBFS, ToneMeter, find_signal, level_dbfs};
 use dialtone_media::{Report, speech_like};
 
-use super::script::Failure;
-use super::{ALICE, BOB, PARTICIPANTS};
+use super::seat::Failure;
 
 /// The verdict when all is well.
 pub(super) const OK: &str = "TWO-WAY AUDIO OK";
@@ -91,12 +90,25 @@ pub struct Direction {
 }
 
 /// Measures both directions.
-pub(super) fn directions(sounds: &[Sound; 2], heard: &[Option<Heard>; 2]) -> Vec<Direction> {
-    let [alice, bob] = [heard[0].as_ref(), heard[1].as_ref()];
-    vec![direction([ALICE, BOB], &sounds[0], alice, bob), direction([BOB, ALICE], &sounds[1], bob, alice)]
+pub(super) fn directions(
+    names: [&'static str; 2],
+    sounds: &[Sound; 2],
+    heard: &[Option<Heard>; 2],
+) -> Vec<Direction> {
+    let [one, other] = [heard[0].as_ref(), heard[1].as_ref()];
+    let [first, second] = names;
+    vec![
+        direction([first, second], &sounds[0], one, other),
+        direction([second, first], &sounds[1], other, one),
+    ]
 }
 
-fn direction(ends: [usize; 2], sound: &Sound, sender: Option<&Heard>, receiver: Option<&Heard>) -> Direction {
+fn direction(
+    ends: [&'static str; 2],
+    sound: &Sound,
+    sender: Option<&Heard>,
+    receiver: Option<&Heard>,
+) -> Direction {
     let recording = receiver.map_or(&[][..], |heard| heard.recording.as_slice());
     let packets_sent = sender.map_or(0, |heard| heard.report.sent.packets);
     let received = receiver.map(|heard| heard.report.received);
@@ -115,8 +127,8 @@ fn direction(ends: [usize; 2], sound: &Sound, sender: Option<&Heard>, receiver: 
     let has_tone = tone
         .is_some_and(|tone| (tone.hz - sound.hz).abs() <= TONE_TOLERANCE_HZ && tone.share >= TONE_SHARE_MIN);
     Direction {
-        from: PARTICIPANTS[ends[0]],
-        to: PARTICIPANTS[ends[1]],
+        from: ends[0],
+        to: ends[1],
         packets_sent,
         packets_received,
         lost,

@@ -11,28 +11,33 @@ impl fmt::Display for DemoReport {
         writeln!(f, "What passed on the wire:\n")?;
         writeln!(f, "{}", draw(&PARTICIPANTS, &arrows(&self.ladder, &self.directions)))?;
         for direction in &self.directions {
-            writeln!(
-                f,
-                "{:>5} -> {:<5}  {} packets sent, {} received, {} lost ({:.1} %), jitter {:.1} ms",
-                direction.from,
-                direction.to,
-                direction.packets_sent,
-                direction.packets_received,
-                direction.lost,
-                direction.loss_percent,
-                direction.jitter_ms,
-            )?;
-            writeln!(
-                f,
-                "                level {:.1} dBFS, tone {:.1} Hz (sent {:.0} Hz), speech-like signal found by {:.0} %",
-                direction.level_dbfs,
-                direction.tone_hz,
-                direction.tone_sent_hz,
-                direction.speech_correlation * 100.0,
-            )?;
+            write_direction(f, direction)?;
         }
         writeln!(f, "\n{}", self.verdict)
     }
+}
+
+/// What was heard in one direction.
+pub(super) fn write_direction(f: &mut fmt::Formatter<'_>, direction: &Direction) -> fmt::Result {
+    writeln!(
+        f,
+        "{:>5} -> {:<5}  {} packets sent, {} received, {} lost ({:.1} %), jitter {:.1} ms",
+        direction.from,
+        direction.to,
+        direction.packets_sent,
+        direction.packets_received,
+        direction.lost,
+        direction.loss_percent,
+        direction.jitter_ms,
+    )?;
+    writeln!(
+        f,
+        "                level {:.1} dBFS, tone {:.1} Hz (sent {:.0} Hz), speech-like signal found by {:.0} %",
+        direction.level_dbfs,
+        direction.tone_hz,
+        direction.tone_sent_hz,
+        direction.speech_correlation * 100.0,
+    )
 }
 
 /// The messages, and the streams before the first BYE.
