@@ -302,6 +302,45 @@ pub enum Command {
         /// Put the other side on hold.
         hold: bool,
     },
+    /// Ask the other side of a call to call somebody else in our place (REFER, RFC 3515). What comes of it is told by
+    /// [`Event::TransferProgress`] and [`Event::TransferEnded`]. Once it is done we hang up; where it fails, a call that
+    /// we hold is taken back.
+    Transfer {
+        /// The call that is given away.
+        call: CallHandle,
+        /// Where to.
+        to: TransferTo,
+    },
+    /// Answer [`Event::TransferAsked`].
+    AnswerTransfer {
+        /// Its number.
+        referral: u64,
+        /// Whether the new call is made.
+        accept: bool,
+    },
+    /// Send an INFO in a call (RFC 6086); answered by [`Event::InfoAnswered`].
+    SendInfo {
+        /// The call.
+        call: CallHandle,
+        /// The Info Package, which the other side must have named in Recv-Info; `None` for a body that is understood
+        /// without one (§4.2.2).
+        package: Option<SmolStr>,
+        /// The media type of the body.
+        content_type: SmolStr,
+        /// The body.
+        body: Bytes,
+    },
+    /// Send a digit as an INFO, for gateways that know no other form; answered by [`Event::InfoAnswered`].
+    SendDigit {
+        /// The call.
+        call: CallHandle,
+        /// `0` to `9`, `*`, `#`, `A` to `D`, or `!` for a hook flash.
+        digit: char,
+        /// How long the key is pressed.
+        duration_ms: u32,
+        /// The body.
+        form: DigitForm,
+    },
     /// Ask what a far end can do.
     Options {
         /// Chosen by the caller; comes back in [`Event::OptionsAnswered`].
@@ -309,6 +348,43 @@ pub enum Command {
         /// Whom.
         to: UriBuf,
     },
+}
+
+/// Whom the other side of a call shall call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferTo {
+    /// Somebody who does not know of it yet: blind transfer.
+    Address(UriBuf),
+    /// The other side of this call of ours, whose place the new call takes (Replaces, RFC 3891): attended transfer.
+    Call(CallHandle),
+}
+
+/// The bodies in which a digit travels in INFO without an Info Package; nobody has standardized them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DigitForm {
+    /// `application/dtmf-relay`: the digit and how long it is pressed.
+    Relay,
+    /// `application/dtmf`: the digit alone.
+    Plain,
+}
+
+/// What became of [`Command::Transfer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferOutcome {
+    /// The other side talks to whom it was sent to.
+    Done,
+    /// Its call failed with this status.
+    Failed(Status),
+    /// It refused to call, or the REFER never reached it.
+    Refused(Status),
+    /// It never said.
+    Unknown,
+    /// The call, or the one that was to be replaced, is not in a state in which it can be transferred, or a transfer of
+    /// it is under way, or there are as many as may be.
+    NotPossible,
 }
 
 /// What the media plane sends into a call.
@@ -398,6 +474,80 @@ pub enum Event {
         call: CallHandle,
         /// Where to.
         to: UriBuf,
+    },
+    /// The other side of a call, or somebody outside of any, asks us to call somebody (REFER). To be answered by
+    /// [`Command::AnswerTransfer`]; not told where the settings answer it.
+    TransferAsked {
+        /// Names it.
+        referral: u64,
+        /// The call in which it was asked for, or that Target-Dialog names.
+        call: Option<CallHandle>,
+        /// Whom.
+        to: UriBuf,
+        /// Whether that takes the place of a call that he has (Replaces).
+        replaces: bool,
+        /// Who asks, as Referred-By has it (RFC 3892); nobody has proven that.
+        referred_by: Option<UriBuf>,
+    },
+    /// A call that the other side of a call asked for begins; it is told of like any other from now on.
+    TransferBegun {
+        /// The number of the [`Event::TransferAsked`], if there was one.
+        referral: u64,
+        /// The call in which it was asked for.
+        call: Option<CallHandle>,
+        /// The new call.
+        new_call: CallHandle,
+        /// Whom.
+        to: UriBuf,
+    },
+    /// The other side tells how its call goes, which [`Command::Transfer`] asked for.
+    TransferProgress {
+        /// The call that is given away.
+        call: CallHandle,
+        /// The provisional status.
+        status: Status,
+    },
+    /// What became of [`Command::Transfer`].
+    TransferEnded {
+        /// The call that was given away; stale where it ended before.
+        call: CallHandle,
+        /// What.
+        outcome: TransferOutcome,
+    },
+    /// Another call has taken the place of this one (Replaces, RFC 3891); this one ends.
+    Replaced {
+        /// The call whose place was taken.
+        call: CallHandle,
+        /// The new call, which is answered already.
+        by: CallHandle,
+    },
+    /// A digit came in an INFO.
+    DigitReceived {
+        /// The call.
+        call: CallHandle,
+        /// As in [`Command::SendDigit`].
+        digit: char,
+        /// How long the key was pressed, where that is told.
+        duration_ms: Option<u32>,
+    },
+    /// An INFO with an Info Package of [`Settings::info_packages`] came.
+    InfoReceived {
+        /// The call.
+        call: CallHandle,
+        /// The package.
+        package: SmolStr,
+        /// The media type of the body; empty where there is none.
+        content_type: SmolStr,
+        /// The body.
+        body: Bytes,
+    },
+    /// The answer to [`Command::SendInfo`] or [`Command::SendDigit`].
+    InfoAnswered {
+        /// The call.
+        call: CallHandle,
+        /// The status; 469 also where the other side never named the package; `None` when nobody answered or nothing was
+        /// sent.
+        status: Option<Status>,
     },
     /// The session was changed.
     SessionChanged {

@@ -14,6 +14,7 @@ pub mod dial_plan;
 mod digest;
 mod mode;
 mod services;
+mod transfer;
 mod trunk;
 
 pub use calls::CallSettings;
@@ -21,6 +22,7 @@ pub use destination::{Destination, Group, Member, Strategy};
 pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
 pub use mode::{Mode, NextHops};
 pub use services::{ForwardingSettings, StarAction, StarCodes};
+pub use transfer::{ReferPolicy, ReplacesPolicy, TransferSettings};
 pub use trunk::{InboundNumber, Trunk, TrunkAccess, TrunkFrom};
 
 /// The settings of one engine. All shards of a server hold the same value.
@@ -76,6 +78,10 @@ pub struct Settings {
     pub forwarding: ForwardingSettings,
     /// What users dial to change theirs.
     pub star_codes: StarCodes,
+    /// Who may transfer our calls.
+    pub transfer: TransferSettings,
+    /// Info Packages that we take (RFC 6086), told in Recv-Info.
+    pub info_packages: Vec<SmolStr>,
     /// Digest.
     pub digest: DigestSettings,
     /// Who guesses passwords.
@@ -313,6 +319,15 @@ pub struct Limits {
     pub subscriptions_per_aor: usize,
     /// Leased ports kept ready for each local address.
     pub leases_ready: u16,
+    /// Transfers under way, those that we asked for and those that we were asked for.
+    pub referrals: usize,
+    /// Of one call.
+    pub referrals_per_call: usize,
+    /// Hops (Max-Forwards) that must be left to a call that a REFER asks for. Each such call begins with one hop less
+    /// than the call in which it was asked for, so that a chain of transfers ends, whoever takes part in it.
+    pub referred_hops_min: u8,
+    /// Dialogs that are over and are known for a while, so that a call that comes to replace one is declined.
+    pub ended_dialogs: usize,
 }
 
 impl Default for Limits {
@@ -335,6 +350,10 @@ impl Default for Limits {
             subscriptions: 20_000,
             subscriptions_per_aor: 20,
             leases_ready: 8,
+            referrals: 1_000,
+            referrals_per_call: 4,
+            referred_hops_min: 20,
+            ended_dialogs: 256,
         }
     }
 }
@@ -372,6 +391,8 @@ impl Settings {
             journal: false,
             forwarding: ForwardingSettings::default(),
             star_codes: StarCodes::default(),
+            transfer: TransferSettings::default(),
+            info_packages: Vec::new(),
             digest: DigestSettings::default(),
             guesses: GuessSettings::default(),
             limits: Limits::default(),

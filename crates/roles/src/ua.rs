@@ -11,7 +11,7 @@ use dialtone_wire::{Message, Method, Status};
 use smol_str::SmolStr;
 
 use crate::context::{Context, Failure, UaRequest};
-use crate::io::{CallHandle, Command, EndReason, Event};
+use crate::io::{CallHandle, Command, EndReason, Event, TransferOutcome};
 use crate::listing::{ListedCall, Page};
 use crate::settings::Robot;
 
@@ -83,6 +83,13 @@ impl Ua {
                 self.with_call(cx, call, |call, desk, cx| call.want_hold(desk, cx, hold));
             }
             Command::Options { token, to } => self.ask_options(cx, token, to),
+            Command::Transfer { call, .. } => {
+                cx.event(Event::TransferEnded { call, outcome: TransferOutcome::NotPossible });
+            }
+            Command::AnswerTransfer { .. } => {}
+            Command::SendInfo { call, .. } | Command::SendDigit { call, .. } => {
+                cx.event(Event::InfoAnswered { call, status: None });
+            }
         }
     }
 

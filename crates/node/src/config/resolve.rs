@@ -325,6 +325,8 @@ impl Config {
             subscriptions: count(&own.subscriptions),
             subscriptions_per_aor: count(&own.subscriptions_per_aor),
             leases_ready: u16::try_from(own.leases_ready.value).unwrap_or(u16::MAX),
+            // The rest is for phones, which no file configures.
+            ..limits
         }
     }
 }

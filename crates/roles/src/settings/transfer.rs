@@ -1,0 +1,54 @@
+//! Who may transfer our calls: REFER (RFC 3515) and Replaces (RFC 3891).
+
+use std::time::Duration;
+
+/// Rules for REFER and Replaces, for a phone. The robots of a server are never transferred. By default a REFER is refused:
+/// whoever owns the phone must know what to do with a call that he has not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransferSettings {
+    /// What happens when the other side of a call asks us to call somebody else.
+    pub referred: ReferPolicy,
+    /// What happens when somebody asks for that outside of any call of ours.
+    pub strangers: ReferPolicy,
+    /// Which calls may take the place of one of ours.
+    pub replaces: ReplacesPolicy,
+    /// How long we report on a call that a REFER asked for, and wait for such reports. Longer than it may ring.
+    pub time: Duration,
+}
+
+/// What happens with a REFER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReferPolicy {
+    /// The owner is asked ([`Event::TransferAsked`](crate::io::Event::TransferAsked)).
+    Ask,
+    /// The call is made.
+    Accept,
+    /// 403.
+    Refuse,
+}
+
+/// Which INVITEs with Replaces are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplacesPolicy {
+    /// Those that name the Call-ID and both tags of a call. Our tag is 64 random bits that nobody knows but the other
+    /// side and the proxies between; the flows of RFC 5589 §7 show no more than that.
+    Named,
+    /// Of these only such as come from the other side of that call, or with a Referred-By that names it (RFC 3891 §3).
+    /// Nobody has proven a Referred-By; a proxy that asks for passwords vouches for From.
+    Referred,
+    /// None: 403.
+    Refuse,
+}
+
+impl Default for TransferSettings {
+    fn default() -> Self {
+        TransferSettings {
+            referred: ReferPolicy::Refuse,
+            strangers: ReferPolicy::Refuse,
+            replaces: ReplacesPolicy::Named,
+            time: Duration::from_secs(300),
+        }
+    }
+}
