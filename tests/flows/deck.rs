@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::services::Services;
 use dialtone_sim::roles::settings::Foreign;
 use dialtone_sim::{Habits, HostId, Mute, World, phone_settings, server_settings};
 use dialtone_wire::uri::UriBuf;
@@ -221,6 +222,65 @@ pub(crate) const FORKING: Flow = Flow {
     ..Flow::DECK
 };
 
+pub(crate) const FORWARD: Flow = Flow {
+    section: "forward",
+    title: "Supplementary Service: Forward",
+    text: "Rob is busy and has his calls forwarded to Bob then (Call Forward on Busy): the proxy does it when it \
+           receives the 486. Tin is told of it (181), and the INVITE to Bob says for whom it was.",
+    participants: &[("Tin", TIN), ("Proxy", PROXY), ("Rob", ROB), ("Bob", BOB)],
+    shows: &[
+        ("F1", Field::RequestUri, "rob@orange.com"),
+        ("F3", Field::RequestUri, "rob@10.0.0.4"),
+        ("F7", Field::RequestUri, "bob@10.0.0.3"),
+        ("F7", Field::Vias, "2"),
+        ("F7", Field::Parties, "tin@orange.com rob@orange.com"),
+        (
+            "F7",
+            Field::History,
+            "<sip:rob@orange.com>;index=1, <sip:rob@10.0.0.4:5060?Reason=SIP%3Bcause%3D486>;index=1.1;rc=1, \
+             <sip:bob@orange.com;cause=486>;index=1.2;mp=1, <sip:bob@10.0.0.3:5060>;index=1.2.1;rc=1.2",
+        ),
+        ("F7", Field::Diversion, "<sip:rob@orange.com>;reason=user-busy;counter=1"),
+    ],
+    figure: "F1 INVITE: Tin -> Proxy\n\
+             F2 100 INVITE: Proxy -> Tin\n\
+             F3 INVITE: Proxy -> Rob\n\
+             F4 486 INVITE: Rob -> Proxy\n\
+             F5 ACK: Proxy -> Rob\n\
+             F6 181 INVITE: Proxy -> Tin\n\
+             F7 INVITE: Proxy -> Bob\n\
+             F8 180 INVITE: Bob -> Proxy\n\
+             F9 180 INVITE: Proxy -> Tin\n\
+             F10 200 INVITE: Bob -> Proxy\n\
+             F11 200 INVITE: Proxy -> Tin\n\
+             F12 ACK: Tin -> Proxy\n\
+             F13 ACK: Proxy -> Bob",
+    afterwards: "Afterwards Bob hangs up.",
+    play: || {
+        let (mut world, tin, robs) = one_proxy(&[ROB], false);
+        world.reload_at(world.now(), HostId(0), |settings| {
+            let busy = Some("sip:bob@orange.com".into());
+            let services = Services { busy, ..Services::default() };
+            settings.forwarding.users.insert("sip:rob@orange.com".into(), services);
+        });
+        world.store.add_user(ORANGE, "bob", PASSWORD);
+        let bob = phone(&mut world, "bob", ORANGE, BOB, None);
+        world.command(bob, Command::Register);
+        world.run_for(Duration::from_secs(2));
+        // Rob speaks with somebody else: his phone takes one call.
+        world.add_agent("Chantal", address(6), Box::new(Mute));
+        let chantal = UriBuf::parse("sip:chantal@10.0.0.6").expect("an address");
+        world.command(robs[0], Command::Call { token: 1, to: chantal, play: Play::Silence });
+        world.run_for(Duration::from_secs(1));
+        let from = world.packets().len();
+        call(&mut world, tin);
+        answer(&mut world, bob);
+        hang_up(&mut world, bob);
+        (world, from)
+    },
+    ..Flow::DECK
+};
+
 pub(crate) const PROXIES: Flow = Flow {
     section: "proxies",
     title: "Messages traversal in SIP network, and Proxy dialog stateful",
@@ -343,7 +403,9 @@ fn one_proxy(phones: &[SocketAddr], asks: bool) -> (World, HostId, Vec<HostId>) 
     let tin = phone(&mut world, "tin", ORANGE, TIN, Some("sip:orange.com;lr"));
     let mut robs = Vec::new();
     for place in phones {
-        let rob = phone(&mut world, "rob", ORANGE, *place, None);
+        let mut settings = phone_settings("sip:rob@orange.com", PASSWORD, *place, None);
+        settings.limits.calls = 1;
+        let rob = world.add_host("rob", settings, Some(Habits::NONE));
         world.command(rob, Command::Register);
         world.run_for(Duration::from_secs(2));
         robs.push(rob);

@@ -102,11 +102,11 @@ fn text_of(flow: &Flow) -> String {
         let _ = write!(text, "\n{}\n", wrapped(&sentence));
     }
     if !flow.shows.is_empty() {
-        let _ = write!(
-            text,
-            "\nWhat the deck says, and what passed:\n\n| message | what | value |\n|---|---|---|\n"
-        );
+        let _ =
+            write!(text, "\nTo be seen in single messages:\n\n| message | what | value |\n|---|---|---|\n");
         for (number, field, value) in flow.shows {
+            // What stands in brackets would be read as a tag.
+            let value = if value.contains('<') { format!("`{value}`") } else { (*value).to_owned() };
             let _ = writeln!(text, "| {number} | {field:?} | {value} |");
         }
     }

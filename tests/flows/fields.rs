@@ -46,6 +46,10 @@ pub(crate) enum Field {
     Digest,
     /// The Reason header. Not compared with RFCs.
     Reason,
+    /// The History-Info values with their causes and indexes. Not compared with RFCs.
+    History,
+    /// The Diversion values with their reasons. Not compared with RFCs.
+    Diversion,
 }
 
 /// Host names and addresses of the flows, each with the name of its place.
@@ -106,7 +110,13 @@ pub(crate) fn more_fields(message: &Message) -> Vec<(Field, String)> {
         (Field::Lifetimes, lifetimes(message)),
         (Field::Digest, digest(message)),
         (Field::Reason, text(message.value(HeaderName::Reason))),
+        (Field::History, texts(message, HeaderName::HistoryInfo)),
+        (Field::Diversion, texts(message, HeaderName::Diversion)),
     ]
+}
+
+fn texts(message: &Message, name: HeaderName) -> String {
+    message.values(name).map(|value| text(Some(value))).collect::<Vec<_>>().join(", ")
 }
 
 fn lifetimes(message: &Message) -> String {

@@ -35,7 +35,7 @@ pub(crate) struct Flow {
     pub(crate) participants: &'static [(&'static str, SocketAddr)],
     /// Where a header is meant to differ from the RFC's, and why.
     pub(crate) differences: &'static [(&'static str, Field, &'static str)],
-    /// What the source says of a message beside its method or status and its two sides.
+    /// What is to be seen in a message beside its method or status and its two sides.
     pub(crate) shows: &'static [(&'static str, Field, &'static str)],
     /// The messages as the RFC's figure has them, see [`reference`]; empty where the RFC prints each of them.
     pub(crate) figure: &'static str,
@@ -118,6 +118,7 @@ const FLOWS: &[Flow] = &[
     deck::REMOVAL,
     deck::PROXIES,
     deck::FORKING,
+    deck::FORWARD,
     deck::REGISTER_AUTHENTICATION,
     deck::INVITE_AUTHENTICATION,
 ];
@@ -353,6 +354,11 @@ fn deck_proxies() {
 #[test]
 fn deck_forking() {
     compare::check(find(Source::Deck, "forking"));
+}
+
+#[test]
+fn deck_forward() {
+    compare::check(find(Source::Deck, "forward"));
 }
 
 #[test]
