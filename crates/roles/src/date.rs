@@ -1,23 +1,25 @@
 //! The Date header (RFC 3261 §20.17): RFC 1123 dates, always in GMT.
 
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 /// The Date header for a point of Unix time in seconds, up to the end of the year 9999. Each answer to a REGISTER has
 /// one, so it is written without the cost of formatting.
 pub(crate) fn format(unix_s: u64) -> [u8; 29] {
-    let (days, second) = (unix_s / 86_400, unix_s % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let weekday = DAYS[(days % 7) as usize];
+    let at = i64::try_from(unix_s).ok().and_then(|unix_s| Timestamp::from_second(unix_s).ok());
+    let at = Offset::UTC.to_datetime(at.unwrap_or(Timestamp::MAX));
     let mut date = *b"Thu, 01 Jan 1970 00:00:00 GMT";
-    date[..3].copy_from_slice(weekday.as_bytes());
-    date[8..11].copy_from_slice(MONTHS[month].as_bytes());
-    for (at, number) in [(5, day), (12, year / 100), (14, year % 100), (17, hour), (20, minute), (23, second)]
-    {
-        date[at] = b'0' + (number / 10 % 10) as u8;
-        date[at + 1] = b'0' + (number % 10) as u8;
+    date[..3].copy_from_slice(DAYS[at.weekday().to_sunday_zero_offset() as usize].as_bytes());
+    date[8..11].copy_from_slice(MONTHS[at.month() as usize - 1].as_bytes());
+    let (century, year) = ((at.year() / 100) as i8, (at.year() % 100) as i8);
+    let numbers = [at.day(), century, year, at.hour(), at.minute(), at.second()];
+    for (place, number) in [5, 12, 14, 17, 20, 23].into_iter().zip(numbers) {
+        date[place] = b'0' + number as u8 / 10;
+        date[place + 1] = b'0' + number as u8 % 10;
     }
     date
 }
@@ -27,20 +29,6 @@ pub(crate) fn format(unix_s: u64) -> [u8; 29] {
 pub(crate) fn parse(value: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(value).ok()?;
     Some(jiff::fmt::rfc2822::parse(text.trim()).ok()?.timestamp().as_second())
-}
-
-/// Year, month (from 0) and day of a number of days since 1970-01-01, counted in eras of 400 years that begin
-/// on 1 March of the year 0, so that the leap day is the last of its year.
-const fn civil(days: u64) -> (u64, usize, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12;
-    let year = era * 400 + year_of_era + if month < 2 { 1 } else { 0 };
-    (year, month as usize, day)
 }
 
 #[cfg(test)]
@@ -65,5 +53,8 @@ mod tests {
         assert_eq!(&format(951_782_399), b"Mon, 28 Feb 2000 23:59:59 GMT");
         assert_eq!(&format(951_782_400), b"Tue, 29 Feb 2000 00:00:00 GMT");
         assert_eq!(&format(1_795_305_600), b"Sun, 22 Nov 2026 00:00:00 GMT");
+        // No year has five digits.
+        assert_eq!(&format(253_402_207_200), b"Thu, 30 Dec 9999 22:00:00 GMT");
+        assert_eq!(format(u64::MAX), format(253_402_207_200));
     }
 }
