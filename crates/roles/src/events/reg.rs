@@ -245,4 +245,47 @@ mod tests {
         );
         assert_eq!(report.to_xml(), expected);
     }
+    #[test]
+    fn every_character_there_is_stays_what_it_is_or_becomes_one_that_xml_can_hold() {
+        let all: Vec<char> = ('\0'..=char::MAX).collect();
+        let uri_of = |xml: &str| {
+            let document = roxmltree::Document::parse(xml).expect("a document");
+            let uri = document.descendants().find(|node| node.tag_name().name() == "uri");
+            let contact = uri.and_then(|uri| uri.parent()).expect("a contact");
+            let uri = uri.and_then(|uri| uri.text()).expect("a URI").to_owned();
+            (uri, contact.attribute("callid").unwrap_or_default().to_owned())
+        };
+        for some in all.chunks(50_000) {
+            let text: SmolStr = some.iter().copied().collect();
+            let contact = ContactState {
+                id: "c".into(),
+                uri: text.clone(),
+                event: ContactEvent::Registered,
+                expires_at: Instant::from_millis(1500),
+                q_milli: 1000,
+                call_id: text.clone(),
+                cseq: 7,
+            };
+            let contacts = BTreeMap::from([(contact.id.clone(), contact)]);
+            let report = Report {
+                now: Instant::from_millis(1000),
+                aor: "sip:a@h",
+                registration: "r".into(),
+                version: 0,
+                full: true,
+                contacts: &contacts,
+                changes: &BTreeMap::new(),
+            };
+            let expected: String = text
+                .chars()
+                .map(|character| match character {
+                    '\t' | '\n' | '\r' => ' ',
+                    '\0'..=' ' if character != ' ' => '\u{fffd}',
+                    '\u{fffe}' | '\u{ffff}' => '\u{fffd}',
+                    other => other,
+                })
+                .collect();
+            assert_eq!(uri_of(&report.to_xml()), (expected.clone(), expected));
+        }
+    }
 }

@@ -14,6 +14,7 @@ mod peers;
 mod planned;
 mod proxying;
 mod refusals;
+mod reginfo;
 mod registering;
 mod section16;
 mod services;

@@ -12,6 +12,7 @@ use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Limits, Message};
 
 use crate::peers::{Request, SERVER, Server, register, settings};
+use crate::reginfo;
 
 const BOB: &str = "sip:bob@sip.test";
 const PHONE: &str = "127.0.0.3:5080";
@@ -53,6 +54,9 @@ impl Host {
             for transmit in packets {
                 let message = Message::parse(transmit.bytes, &Limits::default()).unwrap();
                 message.check().unwrap();
+                if message.value(HeaderName::ContentType) == Some(b"application/reginfo+xml") {
+                    reginfo::check(message.body());
+                }
                 if !self.is_deaf && message.is_request() {
                     let bytes = Bytes::from(answer_to(&message, self.answer));
                     let to = steer(&self.settings, &bytes);
@@ -199,6 +203,36 @@ fn a_watcher_is_told_of_each_change_of_a_registration() {
             assert!(told(&host.register(5, 60)).is_empty());
             assert!(host.is_at_rest());
         }
+    }
+}
+
+#[test]
+fn hostile_contacts_are_text_in_the_document() {
+    let mut host = Host::new(1);
+    host.subscribe("watch", 3000);
+    let nasty = [
+        ("\"</uri><!--]]>&lt;\\\" <\" ", "sip:x&amp;y'z@127.0.0.3:5080;a=%00%3C!;b=%22"),
+        ("\"Évil\u{fffe}&'<>\" ", "sip:%3C/uri%3E&;=+$,?'@127.0.0.3:5080;c='&'"),
+        ("\"\u{202e}\u{feff}<?xml?>\" ", "sip:a@127.0.0.3:5080;d=~*'!&"),
+    ];
+    for (number, (display, uri)) in (1..).zip(nasty) {
+        let (plain, call_id) = (format!("n{number}"), format!("<&'\">{number}@]]>"));
+        let request = Request {
+            method: "REGISTER",
+            uri: "sip:sip.test",
+            from: BOB,
+            to: BOB,
+            via: PHONE,
+            call_id: &plain,
+            cseq: 1,
+            extra: format!("Contact: {display}<{uri}>;expires=300;q=0.1\r\n"),
+        };
+        let text = request.text().replace(&format!("Call-ID: {plain}"), &format!("Call-ID: {call_id}"));
+        let sent = host.receive(PHONE, &text);
+        let answer = sent.iter().find(|(to, _)| to == PHONE).map(|(_, answer)| status(answer));
+        assert_eq!(answer, Some(200), "{display}<{uri}>");
+        let (_, notify) = sent.iter().find(|(to, _)| to == WATCHER).expect("a NOTIFY");
+        assert_eq!(reginfo::contacts(notify.body()), [(uri.to_owned(), call_id)]);
     }
 }
 
