@@ -132,6 +132,9 @@ pub struct Domain {
     pub mode: Mode,
     /// The proxy leaves the path of a call after its first transaction: it adds no Record-Route (RFC 3261 §16.6 step 4).
     pub leaves_path: bool,
+    /// REGISTERs that are handed on to its next hop get no Path of ours (RFC 3327 §5.2): requests for their phones come
+    /// by another way.
+    pub skips_path: bool,
     /// Where all requests for it go, REGISTER too; empty when we are its registrar.
     pub next_hops: NextHops,
 }

@@ -397,6 +397,10 @@ tables! {
         /// other all that follows the first answer themselves: the call is not listed and not recorded, and phones
         /// that can't reach each other, for a NAT, another network or another transport, can't end it.
         record_route: bool = true, (), Reload;
+        /// Whether registrations that are handed on to `next_hop` say that the calls of their phones shall come back
+        /// through this server (Path, RFC 3327). With `false` they come by the servers that have said so, or straight:
+        /// not for phones behind a NAT of which only this server knows the way.
+        path: bool = true, (), Reload;
         /// The server that has the users of this domain, when it is not this one: all requests for the domain go
         /// there, REGISTER too, and it is that server which asks for passwords. Of several one is taken by a hash of
         /// the Call-ID.

@@ -394,6 +394,7 @@ impl Check<'_> {
                 registrants: entry.registrants.value.iter().map(|user| user.as_str().into()).collect(),
                 mode: entry.mode.value,
                 leaves_path: !entry.record_route.value,
+                skips_path: !entry.path.value,
                 next_hops: NextHops(entry.next_hop.value.iter().map(|hop| hop.uri().clone()).collect()),
             })
             .collect();

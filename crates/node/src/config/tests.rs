@@ -185,6 +185,7 @@ fn each_value_arrives_where_it_belongs() {
         [[domain]]
         name = "second.test"
         mode = "stateless"
+        path = false
         next_hop = ["sip:10.0.0.2", "sip:b.test:5070;transport=tcp"]
         "#,
     );
@@ -228,8 +229,9 @@ fn rest_of_the_values(resolved: &Resolved) {
     let first = &settings.domains[0];
     assert_eq!(first.service_route, ["<sip:192.0.2.1;lr>", "<sip:edge.test;transport=tcp;lr>"]);
     assert_eq!(first.registrants, ["desk"]);
-    assert!(first.leaves_path);
+    assert!(first.leaves_path && !first.skips_path);
     let second = &settings.domains[1];
+    assert!(second.skips_path && !second.leaves_path);
     let hops: Vec<&str> = second.next_hops.0.iter().map(dialtone_wire::uri::UriBuf::as_str).collect();
     assert_eq!(
         (second.mode.word(), hops),

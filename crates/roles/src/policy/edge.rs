@@ -41,7 +41,7 @@ pub(super) fn decide(
     let sender = sender.map(|_| tokens.flows.make(came, onward.mode, Opens::Dialog));
     // RFC 5626 §5.1: only the first hop says that it keeps flows.
     let keeps_flow = is_first_hop && request.has_token(HeaderName::Supported, "outbound");
-    let path = is_register.then(|| path(tokens, came, &onward, keeps_flow));
+    let path = (is_register && !domain.skips_path).then(|| path(tokens, came, &onward, keeps_flow));
     let onward = Onward { next_hop: Some(next_hop.clone()), sender, path, ..onward };
     Decision::Route { onward, authenticate: false }
 }

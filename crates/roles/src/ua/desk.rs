@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dialtone_dialog::digest::{Attempt, ClientError, DigestClient, OutgoingRequest, Secret, Side};
-use dialtone_dialog::{Dialog, DialogId, Draft};
+use dialtone_dialog::{Dialog, DialogId, Draft, RouteSet};
 use dialtone_transaction::ServerId;
 use dialtone_wire::auth::Challenge;
 use dialtone_wire::net::{Flow, Transmit};
@@ -29,6 +29,8 @@ pub(super) struct Desk {
     pub(super) leftovers: BTreeMap<u64, Leftover>,
     pub(super) next_leftover: u64,
     digest: DigestClient,
+    /// The servers that the registrar wants new calls to pass (RFC 3608).
+    pub(super) service_route: RouteSet,
 }
 
 /// A request of ours, kept so that it can be sent again with credentials.
@@ -131,6 +133,7 @@ impl Desk {
             leftovers: BTreeMap::new(),
             next_leftover: 0,
             digest: DigestClient::new(false),
+            service_route: RouteSet::default(),
         }
     }
 

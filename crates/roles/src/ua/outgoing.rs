@@ -12,6 +12,7 @@ use super::deadlines::Wake;
 use super::desk::{Desk, Purpose, Sent, end_reason, own_user};
 use super::redirect::{self, Redirects};
 use super::refusal::{ALLOW, SDP, description_of};
+use super::registration::by_service_route;
 use super::session::Session;
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, EndReason, Event, Play};
@@ -182,6 +183,7 @@ impl Call {
         let has_backup = cx.settings.account.as_ref().is_some_and(|account| account.backup_proxy.is_some());
         let again = has_backup.then(|| to.clone());
         let draft = out_of_dialog(cx, Method::Invite, to.clone(), &format_smolstr!("<{to}>"));
+        let draft = by_service_route(cx.settings, &desk.service_route, draft);
         self.invite(desk, cx, draft, again)
     }
 

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use dialtone_wire::headers::{Expires, MinExpires, RetryAfter};
+use dialtone_dialog::{Draft, RouteSet};
+use dialtone_wire::headers::{Expires, MinExpires, NameAddr, RetryAfter};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::{SipUri, Uri, UriBuf};
 use dialtone_wire::{HeaderName, Message, Method, Status};
@@ -131,7 +132,7 @@ impl Ua {
         let display = account.display_name.as_deref().map(quoted).unwrap_or_default();
         let address = format_smolstr!("{display}<{}>", account.aor);
         let from = format_smolstr!("{address};tag={}", identity.from_tag);
-        let mut draft = dialtone_dialog::Draft::new(
+        let mut draft = Draft::new(
             Method::Register,
             registrar,
             &from,
@@ -140,6 +141,8 @@ impl Ua {
             self.registration.cseq,
         )
         .header(HeaderName::Expires, &expires_s.to_smolstr())
+        // RFC 3327 §5.1: we need not know what a Path is for, but registrars ask.
+        .header(HeaderName::Supported, "path")
         .header(HeaderName::UserAgent, &cx.settings.product);
         // One after the other, as long as neither takes it.
         let proxy = match account.backup_proxy.as_ref().filter(|_| self.registration.failures % 2 == 1) {
@@ -230,6 +233,9 @@ impl Ua {
     fn registered(&mut self, cx: &mut Context<'_>, response: &Message, asked_s: u32) {
         let registration = &mut self.registration;
         (registration.failures, registration.intervals) = (0, 0);
+        // RFC 3608 §6.1: that of the last registration holds. One that can't be read is none.
+        let service_route = RouteSet::of(response, HeaderName::ServiceRoute).unwrap_or_default();
+        self.desk.service_route = if asked_s == 0 { RouteSet::default() } else { service_route };
         if asked_s == 0 {
             registration.bound_until = None;
             self.rest(cx);
@@ -279,6 +285,7 @@ impl Ua {
         registration.intervals = 0;
         if registration.bound_until.is_some_and(|until| until <= cx.now) {
             registration.bound_until = None;
+            self.desk.service_route = RouteSet::default();
         }
         let asked = Duration::from_secs(u64::from(retry_after_s.unwrap_or(0))).min(RETRY_MAX);
         self.desk.deadlines.start(Wake::Registration, cx.now + pause.max(asked));
@@ -292,7 +299,28 @@ fn registrar_of(account: &Account) -> Option<UriBuf> {
     UriBuf::parse(&domain.to_smolstr()).ok()
 }
 
-/// For how long our binding stands (RFC 3261 §10.2.4): the `expires` of our Contact among those listed, else the
+/// The way of a new call (RFC 3608 §6.1): by the account's proxy, if it has one, to the servers that its registrar wants
+/// its requests to pass.
+pub(super) fn by_service_route(settings: &Settings, service_route: &RouteSet, draft: Draft) -> Draft {
+    let proxy = settings.account.as_ref().and_then(|account| preloaded(account.proxy.as_ref()?));
+    let first = proxy.iter().flat_map(RouteSet::values);
+    let (first, rest) = (first.map(SmolStr::as_str), service_route.values().iter().map(SmolStr::as_str));
+    match RouteSet::preloaded(first.filter(|_| !starts_at(&proxy, service_route)).chain(rest)) {
+        Ok(routes) if !service_route.is_empty() => draft.with_routes(&routes),
+        _ => draft,
+    }
+}
+
+/// Whether both begin with the same hop.
+fn starts_at(proxy: &Option<RouteSet>, service_route: &RouteSet) -> bool {
+    let hop = |routes: &RouteSet| {
+        let first = NameAddr::parse(routes.values().first()?.as_bytes()).ok()?;
+        let sip = first.uri.as_sip()?;
+        Some((sip.host.to_string().to_ascii_lowercase(), sip.port_or_default()))
+    };
+    proxy.as_ref().is_some_and(|proxy| hop(proxy) == hop(service_route))
+}
+
 /// By how much the registrar's clock is ahead of ours, where that is more than the way of a message explains.
 fn clock_difference(cx: &Context<'_>, response: &Message) -> Option<i64> {
     let theirs = crate::date::parse(response.value(HeaderName::Date)?)?;
@@ -301,6 +329,7 @@ fn clock_difference(cx: &Context<'_>, response: &Message) -> Option<i64> {
     (ahead_s.unsigned_abs() > CLOCK_SLACK_S).then_some(ahead_s)
 }
 
+/// For how long our binding stands (RFC 3261 §10.2.4): the `expires` of our Contact among those listed, else the
 /// Expires header.
 fn granted_s(response: &Message, settings: &Settings) -> Option<u32> {
     let user = own_user(settings);

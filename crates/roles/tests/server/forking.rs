@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use dialtone_roles::Settings;
-use dialtone_roles::settings::{Foreign, ProxySettings};
+use dialtone_roles::settings::{Domain, Foreign, NextHops, ProxySettings};
+use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Message};
 
 use crate::peers::{Request, Server, invite, register, settings};
@@ -361,6 +362,20 @@ fn a_302_to_a_foreign_domain_is_the_callers_to_follow_unless_the_policy_allows_i
         room.call("bob", "");
         assert_eq!(room.answer_with(3, "302 Moved Temporarily", contact), expected, "{foreign:?}");
     }
+}
+
+#[test]
+fn a_302_to_a_domain_that_another_server_has_is_the_callers_to_follow() {
+    let domain = |(name, hop): (&str, &str)| Domain {
+        name: name.into(),
+        next_hops: NextHops(vec![UriBuf::parse(hop).unwrap()]),
+        ..Domain::default()
+    };
+    let domains = [("sip.test", "sip:127.0.0.7:5080"), ("new.test", "sip:127.0.0.8:5080")].map(domain);
+    let mut room = Room::new(Settings { domains: domains.into(), ..settings() });
+    assert_eq!(room.call("bob", ""), "7:INVITE");
+    assert_eq!(room.answer_with(7, "302 Moved Temporarily", "Contact: <sip:bob@new.test>\r\n"), "a:302");
+    room.at_rest();
 }
 
 #[test]

@@ -212,6 +212,16 @@ fn the_path_of_a_registration_leads_to_its_phone_and_can_not_be_made_up() {
 }
 
 #[test]
+fn a_registration_gets_no_path_where_the_settings_say_so() {
+    let mut settings = edge_settings();
+    settings.domains[0].skips_path = true;
+    let mut server = Server::new(settings);
+    let request = register("sip:bob@sip.test", "127.0.0.3:5080", "reg");
+    let (to, forwarded) = passed(&mut server, "127.0.0.3:5080", &request.text());
+    assert_eq!((to.as_str(), forwarded.value(HeaderName::Path)), (REGISTRAR, None));
+}
+
+#[test]
 fn what_a_proxy_has_to_refuse_is_refused_without_state() {
     let mut server = near_registrar();
     let text = invite("sip:bob@sip.test").text();

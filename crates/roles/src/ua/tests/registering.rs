@@ -5,7 +5,7 @@ use std::time::Duration;
 use dialtone_wire::HeaderName;
 
 use super::bench::{Bench, header, settings, uri};
-use crate::io::Command;
+use crate::io::{Command, Play};
 
 const CHALLENGE: &str = "WWW-Authenticate: Digest realm=\"example.com\", nonce=\"n1\", qop=\"auth\"";
 const BOUND: &str =
@@ -47,6 +47,43 @@ fn a_registration_is_refreshed_before_it_ends_and_taken_away_when_asked() {
     bench.respond(&removal, 200, "r", "", "");
     assert_eq!(bench.events(), ["Registered { expires_s: 600 }", "Unregistered"]);
     bench.assert_at_rest();
+}
+
+#[test]
+fn calls_take_the_service_route_of_the_last_registration() {
+    let mut settings = settings("alice", "192.0.2.1:5060");
+    settings.account.as_mut().unwrap().proxy = Some(uri("sip:192.0.2.9"));
+    let mut bench = Bench::new(settings);
+    let routes_of = |bench: &mut Bench, answer: &str, command| {
+        bench.command(command);
+        let register = bench.take();
+        assert_eq!(header(&register, HeaderName::Supported), "path");
+        bench.respond(&register, 200, "r", answer, "");
+        let call = Command::Call { token: 1, to: uri("sip:bob@192.0.2.200"), play: Play::Silence };
+        bench.command(call);
+        let invite = bench.take();
+        let routes: Vec<&[u8]> = invite.values(HeaderName::Route).collect();
+        String::from_utf8(routes.join(&b" "[..])).unwrap()
+    };
+    let own = "<sip:192.0.2.9;lr>";
+    for (service, routes) in [
+        ("X: y", own.to_owned()),
+        (
+            "Service-Route: <sip:192.0.2.40;lr>, <sip:192.0.2.41:5070;lr;x=1>",
+            format!("{own} <sip:192.0.2.40;lr> <sip:192.0.2.41:5070;lr;x=1>"),
+        ),
+        // It begins with the proxy that the phone is set up with.
+        (
+            "Service-Route: <sip:192.0.2.9:5060;lr;y>\nService-Route: <sip:192.0.2.41;lr>",
+            "<sip:192.0.2.9:5060;lr;y> <sip:192.0.2.41;lr>".to_owned(),
+        ),
+        ("Service-Route: <sip:", own.to_owned()),
+        ("Service-Route: <sip:192.0.2.40;lr>, <tel:+49301>", own.to_owned()),
+        ("Service-Route: <sip:192.0.2.40;lr>", format!("{own} <sip:192.0.2.40;lr>")),
+    ] {
+        assert_eq!(routes_of(&mut bench, &format!("{BOUND}\n{service}"), Command::Register), routes);
+    }
+    assert_eq!(routes_of(&mut bench, "Service-Route: <sip:192.0.2.40;lr>", Command::Unregister), own);
 }
 
 #[test]
