@@ -16,6 +16,7 @@ mod dial_plan;
 mod forwarding;
 mod group;
 mod keys;
+mod media;
 mod nearest;
 mod problem;
 mod read;

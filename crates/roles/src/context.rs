@@ -16,7 +16,7 @@ use dialtone_wire::uri::{Host, Uri, UriBuf};
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
-use smol_str::{SmolStr, SmolStrBuilder};
+use smol_str::{SmolStr, SmolStrBuilder, format_smolstr};
 
 use crate::counters::Counters;
 use crate::events::Watched;
@@ -24,6 +24,7 @@ use crate::gruu::Key;
 use crate::io::{CallRecord, Event, Found, Lease, MediaCommand, Output, Query, QueryId};
 use crate::leases::Leases;
 use crate::location::Location;
+use crate::loopback::{self, Loopback};
 use crate::proxy::{ContextId, FlowTokens};
 use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
@@ -84,6 +85,8 @@ pub(crate) enum ServerUse {
     Proxy(ContextId),
     /// The user agent.
     Ua,
+    /// The back-to-back user agent.
+    B2bua,
 }
 
 /// What is known of a server transaction beside the transaction itself.
@@ -115,6 +118,9 @@ pub(crate) struct Core {
     pub(crate) services: ServiceTable,
     pub(crate) queries: Queries,
     pub(crate) outputs: VecDeque<Output>,
+    /// What goes from our back-to-back user agent to our proxy and back, and how much may at once.
+    pub(crate) loopback: Loopback,
+    pub(crate) loopback_max: usize,
     pub(crate) counters: Counters,
     /// Flows as tokens, for Record-Routes.
     pub(crate) flows: FlowTokens,
@@ -169,6 +175,8 @@ impl Core {
             services: ServiceTable::default(),
             queries: Queries::default(),
             outputs: VecDeque::new(),
+            loopback: Loopback::default(),
+            loopback_max: loopback_limit(settings),
             counters: Counters::default(),
             flows: FlowTokens::new(&settings.secret, (settings.unix_start_s & u64::from(u32::MAX)) as u32),
             records: (!settings.domains.is_empty()).then(|| Records::new(hash_seed)),
@@ -209,8 +217,17 @@ impl Core {
     }
 
     pub(crate) fn transmit(&mut self, transmit: Transmit) {
-        self.outputs.push_back(Output::Transmit(transmit));
+        if !loopback::is_loopback(&transmit.flow) {
+            self.outputs.push_back(Output::Transmit(transmit));
+        } else if !self.loopback.push(transmit, self.loopback_max) {
+            self.counters.overload += 1;
+        }
     }
+}
+
+/// How many messages may be on the loopback at once: what each bridge can have to say in one turn.
+pub(crate) fn loopback_limit(settings: &Settings) -> usize {
+    settings.limits.bridges.saturating_mul(8)
 }
 
 pub(crate) fn transaction_limits(settings: &Settings) -> TransactionLimits {
@@ -288,7 +305,7 @@ impl Context<'_> {
         contact_user: Option<&str>,
         flow: Flow,
     ) -> Result<(), SendError> {
-        let branch = self.branch();
+        let branch = self.branch_on(&flow);
         let contact = contact_user.map(|user| self.contact_for(&flow, user));
         let bytes = draft.write(&via_value(&flow, &branch), contact.as_deref());
         let client = self
@@ -363,7 +380,7 @@ impl Context<'_> {
 
     /// Sends the ACK for a 2xx over a flow.
     pub(crate) fn send_ack_on(&mut self, draft: &Draft, flow: Flow) -> Transmit {
-        let branch = self.branch();
+        let branch = self.branch_on(&flow);
         let transmit = Transmit { flow, bytes: draft.write(&via_value(&flow, &branch), None) };
         self.transmit(transmit.clone());
         transmit
@@ -408,7 +425,11 @@ impl Context<'_> {
         if status.is_provisional() || request.method() != Some(&Method::Invite) {
             return;
         }
-        let followed = self.core.servers.get_mut(&server).filter(|record| record.mode == Mode::Call);
+        let followed = self
+            .core
+            .servers
+            .get_mut(&server)
+            .filter(|record| matches!(record.mode, Mode::Call | Mode::B2bua));
         let Some(ServerRecord { since, used_by, answered, .. }) = followed else { return };
         let tag = to_tag.unwrap_or_default();
         if status.is_success() {
@@ -417,7 +438,7 @@ impl Context<'_> {
             }
             answered.push(SmolStr::new(tag));
         }
-        let (since, is_own) = (*since, *used_by == ServerUse::Ua);
+        let (since, is_own) = (*since, matches!(used_by, ServerUse::Ua | ServerUse::B2bua));
         let records = self.core.records.as_mut();
         let record =
             records.and_then(|records| records.answered(self.now, since, request, status, to_tag, is_own));
@@ -511,6 +532,11 @@ impl Context<'_> {
         let id = self.core.queries.add(self.now + limits.query_time, waiting, limits.queries)?;
         self.core.counters.queries += 1;
         Some(id)
+    }
+
+    fn branch_on(&mut self, flow: &Flow) -> SmolStr {
+        let branch = self.branch();
+        if loopback::is_loopback(flow) { format_smolstr!("{branch}{}", loopback::MARK) } else { branch }
     }
 
     /// A branch that no other request has.

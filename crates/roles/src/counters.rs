@@ -102,6 +102,10 @@ numbers! {
         responses_forwarded,
         /// Calls begun by the user agent or by its peers.
         calls,
+        /// Calls that went through the back-to-back user agent.
+        bridged,
+        /// Of them, those that were refused because there were as many as there may be.
+        bridges_full,
         /// Calls through this server that were recorded.
         call_records,
         /// Questions asked of the world outside.
@@ -124,6 +128,8 @@ numbers! {
         proxy_contexts,
         /// Calls of the user agent.
         calls,
+        /// Calls that go through the back-to-back user agent.
+        bridges,
         /// INVITEs that are being forwarded and have no final response yet.
         calls_forwarding,
         /// Calls between others that were answered and have not ended, in mode `call`.

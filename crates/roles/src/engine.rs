@@ -16,7 +16,10 @@ use dialtone_wire::{Message, Status};
 use smol_str::{SmolStr, format_smolstr};
 
 use crate::auth::Authenticator;
-use crate::context::{ClientUse, Context, Core, Failure, ServerUse, UaRequest, transaction_limits};
+use crate::b2bua::B2bua;
+use crate::context::{
+    ClientUse, Context, Core, Failure, ServerUse, UaRequest, loopback_limit, transaction_limits,
+};
 use crate::counters::{Counters, Tables};
 use crate::events::Subscriptions;
 use crate::events::reg::ContactEvent;
@@ -35,6 +38,7 @@ use crate::ua::{ServerEvent, Ua};
 
 mod act;
 mod answers;
+mod bridging;
 mod pass;
 mod requests;
 pub(crate) mod services;
@@ -79,6 +83,7 @@ pub struct Engine {
     authenticator: Authenticator,
     proxy: Proxy,
     ua: Ua,
+    b2bua: B2bua,
     keeper: Keeper,
     subscriptions: Subscriptions,
     tokens: RouteTokens,
@@ -115,6 +120,7 @@ impl Engine {
             authenticator,
             proxy: Proxy::new(core.random.next_u64()),
             ua: Ua::new(),
+            b2bua: B2bua::default(),
             keeper: Keeper::default(),
             subscriptions: Subscriptions::default(),
             tokens: RouteTokens::new(&settings.secret, epoch),
@@ -153,6 +159,7 @@ impl Engine {
             kept_bytes: self.core.transactions.kept_bytes(),
             proxy_contexts: self.proxy.len(),
             calls: self.ua.calls(),
+            bridges: self.b2bua.bridges(),
             calls_forwarding: self.proxy.forwarding(),
             calls_talking: self.core.records.as_ref().map_or(0, Records::len),
             bindings: self.core.location.len(),
@@ -167,7 +174,7 @@ impl Engine {
     /// What a server that is about to end waits for: calls of its own that have not ended, and INVITEs that it
     /// forwarded and that nobody has answered. Looks at all that is being forwarded.
     pub fn unfinished(&self) -> usize {
-        self.ua.calls() + self.proxy.unanswered()
+        self.ua.calls() + self.b2bua.bridges() + self.proxy.unanswered()
     }
 
     /// A page of the bindings of the registrar: those of the first `aors_max` addresses-of-record after this one.
@@ -201,16 +208,22 @@ impl Engine {
         self.core.trunks.list(&self.settings)
     }
 
-    /// A page of the calls: first those of the user agent, then INVITEs that the proxy forwards, then calls between
+    /// A page of the calls: first those of the user agent, then those that go through the back-to-back user agent, each
+    /// with what the caller's side names, then INVITEs that the proxy forwards, then calls between
     /// others that were answered. It looks at `count`
     /// places.
     pub fn calls(&self, from: CallCursor, count: usize) -> Page<ListedCall, CallCursor> {
         match from {
             CallCursor::Own(slot) => {
                 let Page { entries, next } = self.ua.page(slot, count);
+                let bridged = CallCursor::Bridged(0);
+                Page { entries, next: Some(next.map_or(bridged, CallCursor::Own)) }
+            }
+            CallCursor::Bridged(after) => {
+                let Page { entries, next } = self.b2bua.page(after, count);
                 // The times of all timers come after the first one.
                 let forwarded = CallCursor::Forwarded(Instant::START, 0);
-                Page { entries, next: Some(next.map_or(forwarded, CallCursor::Own)) }
+                Page { entries, next: Some(next.map_or(forwarded, CallCursor::Bridged)) }
             }
             CallCursor::Forwarded(at, id) => {
                 let Page { entries, next } = self.proxy.page(Some((at, id)), count);
@@ -267,12 +280,15 @@ impl Engine {
             Input::Configure(settings) => {
                 self.core.transactions.set_timers(settings.timers);
                 self.core.transactions.set_limits(transaction_limits(&settings));
+                self.core.loopback_max = loopback_limit(&settings);
                 self.settings = settings;
                 self.order_leases();
                 self.configure_trunks(now);
                 if self.settings.draining {
                     let (ua, mut cx) = self.ua_and_context(now);
                     ua.hang_up_all(&mut cx);
+                    let (b2bua, mut cx) = self.b2bua_and_context(now);
+                    b2bua.hang_up_all(&mut cx);
                 }
             }
             Input::Timeout => {}
@@ -320,16 +336,22 @@ impl Engine {
         proxy.handle_timeout(&mut cx);
         let (ua, mut cx) = self.ua_and_context(now);
         ua.handle_timeout(&mut cx);
+        let (b2bua, mut cx) = self.b2bua_and_context(now);
+        b2bua.handle_timeout(&mut cx);
         let (keeper, mut cx) = self.keeper_and_context(now);
         keeper.handle_timeout(&mut cx);
         let (subscriptions, mut cx) = self.subscriptions_and_context(now);
         subscriptions.handle_timeout(&mut cx);
-        // What a role does in answer to an event may cause another; each transaction gives a bounded number.
+        // What a role does in answer to an event may cause another; each transaction gives a bounded number. What comes
+        // over the loopback begins no other bridge, so that this ends too.
+        self.drain_transmits();
         loop {
             if let Some(event) = self.core.transactions.poll_event() {
                 self.transaction_event(now, event);
             } else if let Some((request, failure)) = self.core.failed.pop_front() {
                 self.own_request_failed(now, request, failure);
+            } else if let Some(looped) = self.core.loopback.pop() {
+                self.looped(now, looped);
             } else {
                 break;
             }
@@ -340,7 +362,7 @@ impl Engine {
 
     fn drain_transmits(&mut self) {
         while let Some(transmit) = self.core.transactions.poll_transmit() {
-            self.core.outputs.push_back(Output::Transmit(transmit));
+            self.core.transmit(transmit);
         }
     }
 
@@ -352,6 +374,7 @@ impl Engine {
             self.authenticator.poll_timeout(),
             self.proxy.poll_timeout(),
             self.ua.poll_timeout(),
+            self.b2bua.poll_timeout(),
             self.core.records.as_ref().and_then(Records::poll_timeout),
             self.keeper.poll_timeout(),
             self.subscriptions.poll_timeout(),
@@ -363,6 +386,10 @@ impl Engine {
 
     fn ua_and_context(&mut self, now: Instant) -> (&mut Ua, Context<'_>) {
         (&mut self.ua, Context { now, settings: &self.settings, core: &mut self.core })
+    }
+
+    fn b2bua_and_context(&mut self, now: Instant) -> (&mut B2bua, Context<'_>) {
+        (&mut self.b2bua, Context { now, settings: &self.settings, core: &mut self.core })
     }
 
     fn keeper_and_context(&mut self, now: Instant) -> (&mut Keeper, Context<'_>) {
@@ -383,7 +410,6 @@ impl Engine {
 
     /// A response from the network.
     fn response(&mut self, now: Instant, response: Message) {
-        self.core.counters.responses += 1;
         let client = match self.core.transactions.receive_response(now, &response) {
             Some(Matched::PassUp(client)) => client,
             Some(Matched::Absorbed(_)) => return,
@@ -416,10 +442,14 @@ impl Engine {
                     let (subscriptions, mut cx) = self.subscriptions_and_context(now);
                     return subscriptions.handle_response(&mut cx, request, &response);
                 }
-                let (ua, mut cx) = self.ua_and_context(now);
                 if let Some((invite, reason)) = cancel {
-                    cx.send_cancel(client, &invite, reason.as_deref());
+                    self.context(now).send_cancel(client, &invite, reason.as_deref());
                 }
+                if self.b2bua.owns(request) {
+                    let (b2bua, mut cx) = self.b2bua_and_context(now);
+                    return b2bua.handle_response(&mut cx, request, &response);
+                }
+                let (ua, mut cx) = self.ua_and_context(now);
                 ua.handle_response(&mut cx, request, &response);
             }
             Some(ClientUse::Cancel) | None => {}
@@ -481,6 +511,10 @@ impl Engine {
             let (subscriptions, mut cx) = self.subscriptions_and_context(now);
             return subscriptions.handle_failure(&mut cx, request);
         }
+        if self.b2bua.owns(request) {
+            let (b2bua, mut cx) = self.b2bua_and_context(now);
+            return b2bua.handle_failure(&mut cx, request, failure);
+        }
         let (ua, mut cx) = self.ua_and_context(now);
         ua.handle_failure(&mut cx, request, failure);
     }
@@ -494,6 +528,10 @@ impl Engine {
             Some(ServerUse::Ua) => {
                 let (ua, mut cx) = self.ua_and_context(now);
                 ua.handle_server_event(&mut cx, server, event);
+            }
+            Some(ServerUse::B2bua) => {
+                let (b2bua, mut cx) = self.b2bua_and_context(now);
+                b2bua.handle_server_event(&mut cx, server, event);
             }
             Some(ServerUse::Engine | ServerUse::Proxy(_)) | None => {}
         }

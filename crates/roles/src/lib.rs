@@ -3,6 +3,7 @@
 //! [`turn`] and values come out.
 
 mod auth;
+mod b2bua;
 mod binding;
 mod context;
 mod counters;
@@ -18,6 +19,7 @@ pub mod io;
 mod leases;
 pub mod listing;
 mod location;
+mod loopback;
 mod old_phones;
 mod policy;
 mod proxy;

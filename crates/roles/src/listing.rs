@@ -107,6 +107,8 @@ pub struct ListedTrunk {
 pub enum CallCursor {
     /// At this slot of the user agent.
     Own(u32),
+    /// After the bridge with this number.
+    Bridged(u64),
     /// After the forwarded INVITE with this Timer C and number.
     Forwarded(Instant, u64),
     /// After the answered call with this number.

@@ -11,6 +11,7 @@ mod planned;
 use crate::auth::{Side, own_credentials};
 use crate::dial_plan::Called;
 use crate::events;
+use crate::loopback;
 use crate::proxy::forward::TOKEN_PARAM;
 use crate::proxy::shift::{SHIFT_PARAM, Shift};
 use crate::proxy::{Named, Onward, Opens};
@@ -154,7 +155,9 @@ impl Decision {
     /// How much is remembered of the request.
     pub(crate) fn mode(&self) -> Mode {
         match self {
-            Decision::To { onward, .. } | Decision::Route { onward, .. } => onward.mode,
+            Decision::To { onward, .. }
+            | Decision::Route { onward, .. }
+            | Decision::FromTrunk { onward, .. } => onward.mode,
             _ => Mode::Call,
         }
     }
@@ -267,6 +270,10 @@ fn decide_target(
         Ok(_) => return Decision::Refuse(Status::of(416)),
         Err(_) => return Decision::Refuse(Status::of(400)),
     };
+    if domain.mode == Mode::B2bua && !in_dialog && is_within_call(request) {
+        // RFC 3261 §12.2.2: all calls of this domain are ours, and it is none of them.
+        return Decision::Refuse(Status::of(481));
+    }
     let onward = || own.onward_to(tokens, request, domain);
     if !domain.next_hops.is_empty() {
         return edge::decide(tokens, request, came, user.is_some(), domain, uri.as_ref(), onward());
@@ -295,7 +302,7 @@ fn decide_target(
     // What a rule leads elsewhere may need a tree of branches, which nobody forgets at once.
     let mode = match domain.mode {
         Mode::Stateless | Mode::Redirect => Mode::Call,
-        Mode::Transaction | Mode::Call => domain.mode,
+        Mode::Transaction | Mode::Call | Mode::B2bua => domain.mode,
     };
     let elsewhere = |asked: Option<Mode>| own.onward(tokens, request, asked.unwrap_or(mode));
     match planned::consult(settings, request, &user, Called::Own(domain), unix_s, elsewhere) {
@@ -307,6 +314,15 @@ fn decide_target(
             local_user(settings, tokens, to, &of, uri, Onward { unasked, nobody, ..onward })
         }
     }
+}
+
+/// Whether a request belongs to some call, by its To tag and what it asks for.
+fn is_within_call(request: &Message) -> bool {
+    let of_calls = matches!(
+        request.method(),
+        Some(Method::Invite | Method::Bye | Method::Prack | Method::Update | Method::Info)
+    );
+    of_calls && matches!(request.to_tag(), Ok(Some(_)))
 }
 
 /// A REGISTER for a domain of ours.
@@ -445,6 +461,9 @@ fn is_gruu(settings: &Settings, request: &Message) -> bool {
 /// Whether requests of a dialog reach the sender of this one only on the flow by which it came: we are its first hop,
 /// and it has opened a connection, is behind a NAT, or asks for it (RFC 5626 §5.3.2).
 fn needs_flow(request: &Message, came: &Flow) -> bool {
+    if loopback::is_loopback(came) {
+        return false;
+    }
     let is_direct = || request.values(HeaderName::Via).nth(1).is_none();
     if came.connection.is_some() {
         return is_direct();
@@ -474,6 +493,8 @@ impl OwnRoutes {
                 redirects: true,
                 ..self.onward(tokens, request, Mode::Transaction)
             },
+            // Whoever is an end of a call can't leave its path.
+            (_, Mode::B2bua) => self.onward(tokens, request, Mode::B2bua),
             (false, mode) => self.onward(tokens, request, mode),
             (true, Mode::Stateless) => {
                 Onward { record_route: None, ..self.onward(tokens, request, Mode::Stateless) }
@@ -490,6 +511,8 @@ impl OwnRoutes {
             Some(Method::Invite | Method::Subscribe | Method::Refer | Method::Notify)
         ) && (request.method() == Some(&Method::Invite)
             || matches!(request.to_tag(), Ok(None)));
+        let begins_call = request.method() == Some(&Method::Invite) && matches!(request.to_tag(), Ok(None));
+        let mode = if mode == Mode::B2bua && !begins_call { Mode::Transaction } else { mode };
         let record_route =
             starts_dialog.then(|| request.call_id().ok()).flatten().map(|call_id| tokens.make(call_id, mode));
         let (own_routes, local, in_dialog, shift) = (self.count, self.local, self.in_dialog, self.shift);

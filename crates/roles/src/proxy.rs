@@ -167,14 +167,16 @@ impl Proxy {
 
     /// How many calls have no final answer yet. Other requests are over in seconds, and their senders repeat them.
     pub(crate) fn unanswered(&self) -> usize {
-        let waits =
-            |context: &&ResponseContext| context.is_invite && !context.answered && !context.server_gone;
+        let waits = |context: &&ResponseContext| {
+            context.is_invite && !context.answered && !context.server_gone && !context.is_bridged()
+        };
         self.contexts.values().filter(waits).count()
     }
 
-    /// How many INVITEs are being forwarded and have no final response.
+    /// How many INVITEs are being forwarded and have no final response, but for those of bridges, which count there.
     pub(crate) fn forwarding(&self) -> usize {
-        self.timers_c.len()
+        let contexts = self.timers_c.iter().filter_map(|(_, id)| self.contexts.get(id));
+        contexts.filter(|context| !context.is_bridged()).count()
     }
 
     /// How many requests are being forwarded.
@@ -191,8 +193,10 @@ impl Proxy {
         let from = after.map_or(Bound::Unbounded, |(at, id)| Bound::Excluded((at, ContextId(id))));
         let mut rest = self.timers_c.range((from, Bound::Unbounded));
         let seen: Vec<_> = rest.by_ref().take(count.max(1)).collect();
-        let open =
-            seen.iter().filter_map(|(_, id)| self.contexts.get(id)).filter(|context| !context.answered);
+        let open = seen
+            .iter()
+            .filter_map(|(_, id)| self.contexts.get(id))
+            .filter(|context| !context.answered && !context.is_bridged());
         let entries = open.map(|context| ListedCall::of_invite(CallState::Forwarding, &context.request));
         let next = rest.next().and(seen.last()).map(|(at, id)| (*at, id.0));
         Page { entries: entries.collect(), next }
@@ -347,6 +351,11 @@ impl Branch {
 }
 
 impl ResponseContext {
+    /// Whether its caller is the second leg of a bridge, which lists the call itself.
+    fn is_bridged(&self) -> bool {
+        crate::loopback::is_loopback(&self.flow)
+    }
+
     /// Whether a branch still waits for its final response.
     fn has_open_branch(&self) -> bool {
         self.branches.iter().any(|branch| branch.state != BranchState::Done)

@@ -15,7 +15,7 @@ use crate::trunks::TrunkTokens;
 const fn beginning(mode: Mode) -> Option<char> {
     match mode {
         Mode::Stateless => Some('s'),
-        Mode::Transaction | Mode::Redirect => Some('t'),
+        Mode::Transaction | Mode::Redirect | Mode::B2bua => Some('t'),
         Mode::Call => None,
     }
 }

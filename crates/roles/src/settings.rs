@@ -8,6 +8,7 @@ use dialtone_wire::net::Transport;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
+mod bridges;
 mod calls;
 mod destination;
 pub mod dial_plan;
@@ -17,6 +18,7 @@ mod services;
 mod transfer;
 mod trunk;
 
+pub use bridges::BridgeSettings;
 pub use calls::CallSettings;
 pub use destination::{Destination, Group, Member, Strategy};
 pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
@@ -67,6 +69,8 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// Calls that are followed.
     pub calls: CallSettings,
+    /// Calls of which we are both ends.
+    pub bridges: BridgeSettings,
     /// Registrar.
     pub registrar: RegistrarSettings,
     /// Option tags that a phone must support to be registered; others get 421.
@@ -320,6 +324,10 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Of one address-of-record.
     pub subscriptions_per_aor: usize,
+    /// Calls that go through the back-to-back user agent.
+    pub bridges: usize,
+    /// Requests of one side of such a call that wait for the answer of the other.
+    pub bridge_requests: usize,
     /// Leased ports kept ready for each local address.
     pub leases_ready: u16,
     /// Transfers under way, those that we asked for and those that we were asked for.
@@ -352,6 +360,8 @@ impl Default for Limits {
             services: 1_000_000,
             subscriptions: 20_000,
             subscriptions_per_aor: 20,
+            bridges: 10_000,
+            bridge_requests: 16,
             leases_ready: 8,
             referrals: 1_000,
             referrals_per_call: 4,
@@ -388,6 +398,7 @@ impl Settings {
             timers: Timers::default(),
             timer_c: Duration::from_secs(181),
             calls: CallSettings::default(),
+            bridges: BridgeSettings::default(),
             proxy: ProxySettings::default(),
             registrar: RegistrarSettings::default(),
             register_requires: Vec::new(),

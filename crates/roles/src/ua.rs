@@ -35,6 +35,7 @@ mod tests;
 use call::{Call, Stage, Step};
 use deadlines::Wake;
 use desk::{Desk, Purpose};
+pub(crate) use in_dialog::own_flow;
 pub(crate) use outgoing::preloaded;
 use refusal::{Refusal, check_method, check_require};
 use registration::Registration;

@@ -152,8 +152,7 @@ impl Transactions {
             return Err(SendError::BranchInUse);
         }
         self.client_room(bytes.len()).inspect_err(|_| self.counters.refused_by_limit += 1)?;
-        let (machine, actions) =
-            ClientMachine::start(now, method, flow.transport.is_reliable(), &self.timers);
+        let (machine, actions) = ClientMachine::start(now, method, flow.is_reliable(), &self.timers);
         let key = self.copy_key();
         self.kept_bytes += bytes.len();
         let deadline = Instant::NEVER;

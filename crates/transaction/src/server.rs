@@ -190,8 +190,7 @@ impl Transactions {
             self.counters.refused_by_limit += 1;
             return Received::Full;
         }
-        let (machine, actions) =
-            ServerMachine::start(now, method, flow.transport.is_reliable(), &self.timers);
+        let (machine, actions) = ServerMachine::start(now, method, flow.is_reliable(), &self.timers);
         let key = self.copy_key();
         // An exact-size copy: the message may be a slice of a batch that was received at once.
         let kept = Bytes::copy_from_slice(request.bytes());

@@ -90,7 +90,7 @@ pub struct Flow {
     pub local: SocketAddr,
     /// The other end.
     pub remote: SocketAddr,
-    /// The open connection; always `None` for UDP.
+    /// The open connection; `None` for UDP, but for a flow that never leaves the program.
     pub connection: Option<ConnectionId>,
 }
 
@@ -98,6 +98,12 @@ impl Flow {
     /// A UDP flow.
     pub const fn udp(local: SocketAddr, remote: SocketAddr) -> Flow {
         Flow { transport: Transport::Udp, local, remote, connection: None }
+    }
+
+    /// Whether what is sent arrives, or its loss is told: over a transport that does so, and whatever it is called, over a
+    /// connection.
+    pub const fn is_reliable(&self) -> bool {
+        self.transport.is_reliable() || self.connection.is_some()
     }
 }
 

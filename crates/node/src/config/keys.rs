@@ -18,6 +18,7 @@ use super::address::{HostName, HttpListen, NextHop, UserName};
 use super::dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
 use super::forwarding::{Code, DoNotDisturb, ForwardTarget, UserAddress};
 use super::group::{Callee, MemberEntry};
+use super::media::MediaKindName;
 use super::route::RouteUri;
 use super::table::{Table, tables};
 use super::trunks::{CallerIds, NumberMap, ServerUri, ServerUris, ShownNumber, TrunkName, TrunkUser};
@@ -245,6 +246,12 @@ tables! {
         /// Shorter session intervals are refused with 422 and this one.
         session_expires_min: Duration = seconds(CallSettings::default().session_min_s), ms(90 * SECOND, DAY), Reload;
     }
+    /// The back-to-back user agent: calls of domains and rules with `mode = "b2bua"`.
+    "b2bua", b2bua: B2bua {
+        /// The kinds of media that pass from one phone to the other, as `m=` lines name them. A stream of another kind is
+        /// refused, and the call goes on without it.
+        media: Vec<MediaKindName> = MediaKindName::all(), (), Reload;
+    }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {
         /// T1, the estimate of the round-trip time: the first retransmission comes after it, giving up after 64 of it.
@@ -286,6 +293,10 @@ tables! {
         leg_depth: u64 = count(roles().leg_depth), 1..=100, Reload;
         /// Calls in which the server itself takes part, those of robots.
         calls: u64 = count(roles().calls), 1..=1_000_000, Reload;
+        /// Calls that go through the back-to-back user agent: one more gets 480.
+        bridges: u64 = count(roles().bridges), 1..=10_000_000, Reload;
+        /// Requests of one side of such a call that wait for the answer of the other: one more gets 500.
+        bridge_requests: u64 = count(roles().bridge_requests), 1..=1_000, Reload;
         /// Users who have chosen services by star code or command.
         services: u64 = count(roles().services), 0..=1_000_000_000, Reload;
         /// Subscriptions of those who watch a registration; one more is refused with 503.
@@ -391,7 +402,8 @@ tables! {
         /// hop repeats what is lost and asks for passwords, and of several phones of a user one rings.
         /// `"transaction"`: each request until it is answered. `"call"`: beside that each call until its end, so that
         /// it is listed and recorded. `"redirect"`: no request is forwarded to its users; their callers get 302 with
-        /// the phones that are registered, and call these themselves.
+        /// the phones that are registered, and call these themselves. `"b2bua"`: the server is both ends of each call (a
+        /// back-to-back user agent), so that neither phone sees anything of the other.
         mode: Mode = Mode::Call, (), Reload;
         /// Whether the proxy stays in the path of calls for this domain (Record-Route). With `false` the phones send each
         /// other all that follows the first answer themselves: the call is not listed and not recorded, and phones

@@ -8,8 +8,9 @@ use std::time::Duration;
 use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
-    CallSettings, DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings, Limits,
-    Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes, Timers, Trunk,
+    BridgeSettings, CallSettings, DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings,
+    Limits, Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes,
+    Timers, Trunk,
 };
 use smol_str::SmolStr;
 
@@ -78,6 +79,8 @@ pub struct Resolved {
     pub proxy: ProxySettings,
     /// Calls that are followed.
     pub calls: CallSettings,
+    /// Calls of which the server is both ends.
+    pub bridges: BridgeSettings,
     /// The registrar.
     pub registrar: RegistrarSettings,
     /// Forwarding and do-not-disturb.
@@ -143,6 +146,7 @@ impl Resolved {
             lenient: self.lenient,
             proxy: self.proxy,
             calls: self.calls,
+            bridges: self.bridges.clone(),
             registrar: self.registrar,
             register_requires: self.register_requires.clone(),
             forwarding: self.forwarding.clone(),
@@ -260,6 +264,9 @@ impl Config {
                 keep_records: self.store.keep_records.value,
             },
             calls: self.call_settings(),
+            bridges: BridgeSettings {
+                media: self.b2bua.media.value.iter().map(|kind| kind.0.clone()).collect(),
+            },
             control,
             http: self.http.listen.value.0,
             log_format: self.log.format.value,
@@ -320,6 +327,8 @@ impl Config {
             legs: count(&own.legs),
             leg_depth: count(&own.leg_depth),
             calls: count(&own.calls),
+            bridges: count(&own.bridges),
+            bridge_requests: count(&own.bridge_requests),
             bindings: count(&own.bindings),
             services: count(&own.services),
             subscriptions: count(&own.subscriptions),

@@ -158,6 +158,8 @@ fn each_value_arrives_where_it_belongs() {
         proxy_contexts = 204
         branches = 5
         calls = 6
+        bridges = 8
+        bridge_requests = 9
         bindings = 0x100
         leases_ready = 7
         [robots]
@@ -169,6 +171,8 @@ fn each_value_arrives_where_it_belongs() {
         [calls]
         session_expires = "30m"
         session_expires_min = "2m"
+        [b2bua]
+        media = ["audio", "x-smell"]
         [control]
         socket = "/run/dialtone.sock"
         [http]
@@ -254,10 +258,13 @@ fn rest_of_the_values(resolved: &Resolved) {
         limits.proxy_contexts,
         limits.branches,
         limits.calls,
+        limits.bridges,
+        limits.bridge_requests,
         limits.bindings,
         limits.leases_ready.into(),
     ];
-    assert_eq!(numbers, [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 256, 7]);
+    assert_eq!(numbers, [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 256, 7]);
+    assert_eq!(settings.bridges.media, ["audio", "x-smell"]);
     assert_eq!(limits.query_time, std::time::Duration::from_millis(1500));
     assert_eq!(settings.robots.iter().map(|robot| robot.user.as_str()).collect::<Vec<_>>(), ["echo", "600"]);
 }

@@ -572,7 +572,7 @@ choice!(
 choice!(
     Mode, "a mode of the proxy",
     "call" => Mode::Call, "transaction" => Mode::Transaction, "stateless" => Mode::Stateless,
-    "redirect" => Mode::Redirect
+    "redirect" => Mode::Redirect, "b2bua" => Mode::B2bua
 );
 choice!(
     TrunkFrom, "what From says",

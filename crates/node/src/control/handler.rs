@@ -191,7 +191,10 @@ impl Handler {
             "shards_silent": silent,
             "users": self.subscribers.list()?.len(),
             "registrations": number("bindings"),
-            "calls": number("calls") + number("calls_forwarding") + number("calls_talking"),
+            "calls": number("calls")
+                + number("bridges")
+                + number("calls_forwarding")
+                + number("calls_talking"),
             "trunks": shards::trunks(self.subscribers.shards()),
             "held_off": shards::held_off(self.subscribers.shards(), HELD_OFF_MAX),
             "counters": groups,

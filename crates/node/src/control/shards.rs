@@ -217,6 +217,7 @@ fn write_cursor(cursor: CallCursor) -> String {
     match cursor {
         CallCursor::Own(slot) => format!("own.{slot}"),
         CallCursor::Forwarded(at, id) => format!("forwarded.{}.{id}", at.as_nanos()),
+        CallCursor::Bridged(number) => format!("bridged.{number}"),
         CallCursor::Talking(number) => format!("talking.{number}"),
     }
 }
@@ -227,6 +228,7 @@ fn read_cursor(text: &str) -> Option<CallCursor> {
     }
     match text.split_once('.')? {
         ("own", slot) => slot.parse().ok().map(CallCursor::Own),
+        ("bridged", number) => number.parse().ok().map(CallCursor::Bridged),
         ("talking", number) => number.parse().ok().map(CallCursor::Talking),
         ("forwarded", rest) => {
             let (at, id) = rest.split_once('.')?;
@@ -245,6 +247,7 @@ mod tests {
         for cursor in [
             CallCursor::START,
             CallCursor::Own(7),
+            CallCursor::Bridged(11),
             CallCursor::Forwarded(Instant::from_nanos(9), 3),
             CallCursor::Talking(5),
         ] {

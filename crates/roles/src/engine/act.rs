@@ -28,6 +28,7 @@ impl Engine {
             self.core.record_bye(now, &arrived.request);
         }
         match &arrived.decision {
+            Decision::Ua if self.b2bua.owns_dialog(&arrived.request) => self.give_to_b2bua(now, &arrived),
             Decision::Ua => self.give_to_ua(now, &arrived, None),
             Decision::Register { domain, aor } => {
                 let (domain, aor) = (domain.clone(), aor.clone());
@@ -43,6 +44,9 @@ impl Engine {
             }
             Decision::Robot { robot, .. } => self.give_to_ua(now, &arrived, Some(robot)),
             Decision::StarCode { .. } => self.star_code(now, arrived),
+            Decision::To { onward, .. } | Decision::Route { onward, .. } if onward.mode == Mode::B2bua => {
+                self.bridge(now, arrived);
+            }
             Decision::To { destination, onward, .. } => {
                 let destination = destination.clone();
                 let Some(onward) = self.watch_session(now, &arrived, onward) else { return };
@@ -63,6 +67,9 @@ impl Engine {
                     return self.respond(now, arrived.server, &arrived.request, Status::of(480), |_| ());
                 }
                 self.core.counters.trunk_incoming += 1;
+                if onward.mode == Mode::B2bua {
+                    return self.bridge(now, arrived);
+                }
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.start(&mut cx, arrived, onward, Some(destination));
             }

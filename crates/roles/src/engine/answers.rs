@@ -65,9 +65,13 @@ impl Engine {
             }
             Waiting::PassTo(passing) => self.refuse_passing(&passing, Status::of(500)),
             Waiting::UaAck { invite, tag, draft, transport, port } => {
-                let (ua, mut cx) = self.ua_and_context(now);
+                let mut cx = self.context(now);
                 let flow = first_address(&cx, &answer, transport, port);
                 let sent = flow.map(|flow| cx.send_ack_on(&draft, flow));
+                if self.b2bua.owns(invite) {
+                    return self.b2bua.ack_resolved(invite, &tag, sent);
+                }
+                let (ua, mut cx) = self.ua_and_context(now);
                 ua.ack_resolved(&mut cx, invite, &tag, sent);
             }
             Waiting::Trunk { name, errand, transport, port } => {

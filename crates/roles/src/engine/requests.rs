@@ -16,6 +16,7 @@ use super::{Arrived, Engine};
 use crate::auth::{Presented, credentials_for};
 use crate::context::{Failure, ServerRecord, ServerUse};
 use crate::io::{Event, Output};
+use crate::loopback;
 use crate::policy::{Decision, decide};
 use crate::proxy::{Onward, forward};
 use crate::reply::Reply;
@@ -31,6 +32,11 @@ fn begins_call(request: &Message) -> bool {
 impl Engine {
     pub(super) fn packet(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
         self.core.counters.packets += 1;
+        if loopback::is_loopback(&flow) {
+            // No transport has such a connection.
+            self.core.counters.garbage += 1;
+            return;
+        }
         let bytes = self.read_to_its_end(flow, bytes);
         let message = match Message::parse(bytes.clone(), &self.settings.limits.message) {
             Ok(message) => message,
@@ -53,7 +59,19 @@ impl Engine {
             self.core.counters.blocked += 1;
             return;
         }
+        if loopback::is_marked(&message) {
+            // Who has seen our Vias could name one that is not topmost on any wire.
+            let counters = &mut self.core.counters;
+            let stray =
+                if message.is_request() { &mut counters.garbage } else { &mut counters.stray_responses };
+            *stray += 1;
+            return;
+        }
         let message = self.loosened(message);
+        match message.is_request() {
+            true => self.core.counters.requests += 1,
+            false => self.core.counters.responses += 1,
+        }
         match message.method() {
             None => self.response(now, message),
             Some(Method::Ack) => self.ack(now, flow, message),
@@ -107,8 +125,7 @@ impl Engine {
 
     /// Any request but ACK and CANCEL.
     fn request(&mut self, now: Instant, flow: Flow, request: Message) {
-        self.core.counters.requests += 1;
-        let is_our_dialog = self.ua.owns_dialog(&request);
+        let is_our_dialog = self.ua.owns_dialog(&request) || self.b2bua.owns_dialog(&request);
         let source = self.source_trunk(&request, flow);
         let trunk = source.map(|trunk| trunk.name.clone());
         let unix_s = self.unix_s(now);
@@ -246,7 +263,13 @@ impl Engine {
     }
 
     /// Begins a server transaction; `None` when the request repeats one, or is refused because there are too many.
-    fn begin(&mut self, now: Instant, flow: Flow, request: &Message, mode: Mode) -> Option<ServerId> {
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        request: &Message,
+        mode: Mode,
+    ) -> Option<ServerId> {
         let via = request.via().ok()?;
         let back = response_flow(flow, via.response_address(flow.remote));
         match self.core.transactions.receive_request(now, back, request) {
@@ -275,8 +298,7 @@ impl Engine {
     }
 
     /// RFC 3261 §9.2, §16.10.
-    fn cancel(&mut self, now: Instant, flow: Flow, cancel: Message) {
-        self.core.counters.requests += 1;
+    pub(super) fn cancel(&mut self, now: Instant, flow: Flow, cancel: Message) {
         let invite = self.core.transactions.find_cancelled(&cancel);
         let Some(invite) = invite else {
             // §16.10: what we forwarded without state is cancelled by whoever has the transaction.
@@ -303,6 +325,10 @@ impl Engine {
                 let (ua, mut cx) = self.ua_and_context(now);
                 ua.handle_cancel(&mut cx, invite);
             }
+            Some(ServerUse::B2bua) => {
+                let (b2bua, mut cx) = self.b2bua_and_context(now);
+                b2bua.handle_cancel(&mut cx, invite, &cancel);
+            }
             Some(ServerUse::Engine) => {
                 // It waits for an answer from outside; that answer will find it answered.
                 let request = self.core.transactions.server_request(invite).cloned();
@@ -324,6 +350,10 @@ impl Engine {
                 let kept = self.core.transactions.server_tag(invite).map(SmolStr::new);
                 kept.or_else(|| self.ua.tag_towards(cancel))
             }
+            Some(ServerUse::B2bua) => {
+                let kept = self.core.transactions.server_tag(invite).map(SmolStr::new);
+                kept.or_else(|| self.b2bua.tag_towards(invite))
+            }
             Some(ServerUse::Engine | ServerUse::Proxy(_)) | None => None,
         };
         of_user_agent.unwrap_or_else(|| self.stateless_tag(cancel))
@@ -331,8 +361,7 @@ impl Engine {
 
     /// An ACK: absorbed by the transaction of a refused INVITE, else it belongs to a 2xx and goes to whoever has the
     /// dialog. It is never answered.
-    fn ack(&mut self, now: Instant, flow: Flow, ack: Message) {
-        self.core.counters.requests += 1;
+    pub(super) fn ack(&mut self, now: Instant, flow: Flow, ack: Message) {
         let Ok(via) = ack.via() else { return };
         let back = response_flow(flow, via.response_address(flow.remote));
         match self.core.transactions.receive_request(now, back, &ack) {
@@ -341,6 +370,10 @@ impl Engine {
         }
         let (ua, mut cx) = self.ua_and_context(now);
         if ua.handle_ack(&mut cx, &ack) {
+            return;
+        }
+        let (b2bua, mut cx) = self.b2bua_and_context(now);
+        if !loopback::is_loopback(&flow) && b2bua.handle_ack(&mut cx, &ack) {
             return;
         }
         match decide(&self.settings, &self.tokens, &ack, &flow, false, None, self.unix_s(now)) {

@@ -29,7 +29,7 @@ pub(super) fn decide(
     }
     let called = called_numbers(request, trunk);
     let first = called.first()?;
-    let onward = || own.onward(tokens, request, Mode::Call);
+    let onward = |mode: Mode| own.onward(tokens, request, mode);
     let mapped = called.iter().find_map(|number| Some((trunk.destination_of(number)?, number)));
     if let Some((destination, number)) = mapped {
         let destination = match destination {
@@ -38,7 +38,8 @@ pub(super) fn decide(
             }
             other => other.clone(),
         };
-        return Some(Decision::FromTrunk { destination, onward: onward() });
+        let mode = mode_for(settings, None, &destination);
+        return Some(Decision::FromTrunk { destination, onward: onward(mode) });
     }
     let domain = settings.domains.first()?;
     let caller = Caller::Trunk(trunk.name.clone());
@@ -61,7 +62,25 @@ pub(super) fn decide(
         }
         _ => return Some(Decision::Refuse(Status::of(403))),
     };
-    Some(Decision::FromTrunk { destination, onward: onward() })
+    let ruled = said.rule.and_then(|index| settings.dial_plan.rules.get(index)?.mode);
+    let mode = mode_for(settings, ruled, &destination);
+    Some(Decision::FromTrunk { destination, onward: onward(mode) })
+}
+
+/// A call from a trunk is followed, or goes through our back-to-back user agent where its rule or the domain of whom it
+/// leads to says so.
+fn mode_for(settings: &Settings, ruled: Option<Mode>, destination: &Destination) -> Mode {
+    let domain = match destination {
+        Destination::User(aor) => aor.rsplit_once('@').map(|(_, domain)| domain),
+        Destination::Group(name) => settings.group(name).map(|group| group.domain.as_str()),
+        Destination::Trunk { .. } | Destination::Uri(_) => None,
+    };
+    let of_domain =
+        || settings.domains.iter().find(|own| Some(own.name.as_str()) == domain).map(|own| own.mode);
+    match ruled.or_else(of_domain) {
+        Some(Mode::B2bua) => Mode::B2bua,
+        _ => Mode::Call,
+    }
 }
 
 /// What was called, the most telling first: the number in the Request-URI, unless that is our own Contact, then the one

@@ -15,6 +15,9 @@ pub enum Mode {
     Call,
     /// Nothing is forwarded to the users: their callers are told where they are (RFC 3261 §8.3).
     Redirect,
+    /// A call is two calls, of which we are an end each: a back-to-back user agent (RFC 3261 §6, RFC 7092). Requests that
+    /// begin no call are forwarded as in [`Mode::Transaction`].
+    B2bua,
 }
 
 impl Mode {
@@ -25,6 +28,7 @@ impl Mode {
             Mode::Transaction => "transaction",
             Mode::Call => "call",
             Mode::Redirect => "redirect",
+            Mode::B2bua => "b2bua",
         }
     }
 }

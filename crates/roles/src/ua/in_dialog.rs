@@ -277,7 +277,7 @@ impl Call {
 
 /// The flow of an INVITE, if requests of ours in its dialog go there instead of to its Contact: the phone has sent it
 /// itself, over a connection that it opened or from behind a NAT (RFC 5626 §5.3, in the spirit of RFC 3581).
-pub(super) fn own_flow(invite: &Message, flow: Flow) -> Option<Flow> {
+pub(crate) fn own_flow(invite: &Message, flow: Flow) -> Option<Flow> {
     if invite.has(HeaderName::RecordRoute) || invite.values(HeaderName::Via).count() != 1 {
         return None;
     }

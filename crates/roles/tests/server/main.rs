@@ -1,5 +1,8 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
+mod b2bua;
+mod b2bua_dialog;
+mod b2bua_setup;
 mod calls;
 mod domains;
 mod draining;

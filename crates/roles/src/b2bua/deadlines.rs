@@ -1,0 +1,111 @@
+//! The deadlines of all legs: each timer runs at most once at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dialtone_wire::time::Instant;
+
+use super::LegId;
+use crate::context::UaRequest;
+
+/// A timer and whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wake {
+    /// 64·T1 after the first 2xx to an INVITE of ours: no other one will come (RFC 3261 §13.2.2.4).
+    InviteOver(UaRequest),
+    /// A 2xx of ours is sent again (RFC 3261 §13.3.1.4).
+    RepeatAnswer(LegId),
+    /// Its ACK has not come in 64·T1 (RFC 3261 §13.3.1.4).
+    NoAck(LegId),
+    /// Nobody has answered an INVITE of ours, and the proxy has not said so.
+    Unanswered(LegId),
+    /// An INVITE that was cancelled has had no final response in 64·T1 (RFC 3261 §9.1).
+    CancelOver(LegId),
+    /// A reliable provisional response is sent again, or given up (RFC 3262 §3).
+    Reliable(LegId),
+    /// A session is to be refreshed, or over (RFC 4028 §10).
+    Session(LegId),
+    /// A refresh that met another request is tried again (RFC 3261 §14.1).
+    Refresh(LegId),
+}
+
+impl Wake {
+    /// What the timer is called in traces.
+    const fn name(self) -> &'static str {
+        match self {
+            Wake::InviteOver(_) => "bridge INVITE over",
+            Wake::RepeatAnswer(_) => "bridge 2xx again",
+            Wake::NoAck(_) => "bridge no ACK",
+            Wake::Unanswered(_) => "bridge unanswered",
+            Wake::CancelOver(_) => "bridge CANCEL over",
+            Wake::Reliable(_) => "bridge 1xx again",
+            Wake::Session(_) => "bridge session",
+            Wake::Refresh(_) => "bridge refresh again",
+        }
+    }
+
+    /// All timers that a leg can have.
+    const fn of_leg(leg: LegId) -> [Wake; 7] {
+        [
+            Wake::RepeatAnswer(leg),
+            Wake::NoAck(leg),
+            Wake::Unanswered(leg),
+            Wake::CancelOver(leg),
+            Wake::Reliable(leg),
+            Wake::Session(leg),
+            Wake::Refresh(leg),
+        ]
+    }
+}
+
+/// The timers that run, by time and by owner.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    order: BTreeSet<(Instant, Wake)>,
+    running: BTreeMap<Wake, Instant>,
+}
+
+impl Deadlines {
+    /// Starts a timer, or starts it anew.
+    pub(super) fn start(&mut self, wake: Wake, at: Instant) {
+        self.stop(wake);
+        self.running.insert(wake, at);
+        self.order.insert((at, wake));
+    }
+
+    /// Starts a timer, or stops it where it is not to run.
+    pub(super) fn set(&mut self, wake: Wake, at: Option<Instant>) {
+        match at {
+            Some(at) => self.start(wake, at),
+            None => self.stop(wake),
+        }
+    }
+
+    /// Stops a timer if it runs.
+    pub(super) fn stop(&mut self, wake: Wake) {
+        if let Some(at) = self.running.remove(&wake) {
+            self.order.remove(&(at, wake));
+        }
+    }
+
+    /// Stops all timers of a leg.
+    pub(super) fn stop_leg(&mut self, leg: LegId) {
+        Wake::of_leg(leg).into_iter().for_each(|wake| self.stop(wake));
+    }
+
+    /// Whether a timer runs.
+    pub(super) fn runs(&self, wake: Wake) -> bool {
+        self.running.contains_key(&wake)
+    }
+
+    /// Takes the next timer that is due.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Wake> {
+        let (_, wake) = *self.order.first().filter(|(at, _)| *at <= now)?;
+        self.stop(wake);
+        Some(wake)
+    }
+
+    /// The timer that is due next.
+    pub(super) fn next(&self) -> Option<(Instant, &'static str)> {
+        self.order.first().map(|(at, wake)| (*at, wake.name()))
+    }
+}

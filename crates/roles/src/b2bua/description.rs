@@ -1,0 +1,145 @@
+//! Session descriptions from one side of a bridge to the other: the one place that changes them.
+//!
+//! `o=` is ours on each leg, since it names who made the description (RFC 8866 §5.2); its version rises when the rest has
+//! changed (RFC 3264 §8). Streams of kinds that nobody chose are refused with port 0. All else passes as it came, the
+//! addresses of the media too: sound goes from phone to phone.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+
+use crate::settings::BridgeSettings;
+use crate::text::push_number;
+
+/// What was described to a peer, and what it has described, in one dialog.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Described {
+    session: u64,
+    version: u64,
+    /// What we sent last, as we sent it.
+    pub(super) sent: Bytes,
+    /// What came last, as it came.
+    pub(super) received: Bytes,
+}
+
+impl Described {
+    /// `random` names the session.
+    pub(super) const fn new(random: u64) -> Described {
+        // Digits that fit into a signed number of 64 bits everywhere.
+        Described { session: random >> 2, version: 0, sent: Bytes::new(), received: Bytes::new() }
+    }
+
+    /// The description that the peer gets for one that came from the other side.
+    pub(super) fn pass(&mut self, settings: &BridgeSettings, body: &[u8], ours: IpAddr) -> Bytes {
+        self.write(body, ours, |kind| settings.media.iter().any(|known| known.as_bytes() == kind))
+    }
+
+    /// The answer to an offer that nobody takes: all streams refused.
+    pub(super) fn refuse(&mut self, offer: &[u8], ours: IpAddr) -> Bytes {
+        self.write(offer, ours, |_| false)
+    }
+
+    /// What was sent at some time once more, as an offer.
+    pub(super) fn again(&mut self, body: &[u8], ours: IpAddr) -> Bytes {
+        self.write(body, ours, |_| true)
+    }
+
+    fn write(&mut self, body: &[u8], ours: IpAddr, takes: impl Fn(&[u8]) -> bool) -> Bytes {
+        let mut rest = Vec::with_capacity(body.len() + 64);
+        let mut at = None;
+        for line in body.split_inclusive(|byte| *byte == b'\n') {
+            match line {
+                [b'o', b'=', ..] => at = at.or(Some(rest.len())),
+                [b'm', b'=', stream @ ..] => push_stream(&mut rest, stream, &takes),
+                _ => rest.extend_from_slice(line),
+            }
+        }
+        let Some(at) = at else {
+            // Without o= it is no description; whoever gets it says so.
+            self.sent = rest.into();
+            return self.sent.clone();
+        };
+        if self.version == 0 || self.rest() != rest {
+            self.version += 1;
+        }
+        let mut origin = String::with_capacity(64);
+        origin.push_str("o=- ");
+        push_number(&mut origin, self.session);
+        origin.push(' ');
+        push_number(&mut origin, self.version);
+        origin.push_str(if ours.is_ipv4() { " IN IP4 " } else { " IN IP6 " });
+        origin.push_str(&ours.to_string());
+        origin.push_str("\r\n");
+        rest.splice(at..at, origin.into_bytes());
+        self.sent = rest.into();
+        self.sent.clone()
+    }
+
+    /// What we sent last without its `o=` line.
+    fn rest(&self) -> Vec<u8> {
+        let lines = self.sent.split_inclusive(|byte| *byte == b'\n');
+        lines.filter(|line| !line.starts_with(b"o=")).flatten().copied().collect()
+    }
+}
+
+/// An `m=` line, with port 0 if its kind is not taken.
+fn push_stream(out: &mut Vec<u8>, stream: &[u8], takes: impl Fn(&[u8]) -> bool) {
+    out.extend_from_slice(b"m=");
+    let mut words = stream.splitn(3, |byte| *byte == b' ');
+    match (words.next(), words.next(), words.next()) {
+        (Some(kind), Some(_), Some(rest)) if !takes(kind) => {
+            out.extend_from_slice(kind);
+            out.extend_from_slice(b" 0 ");
+            out.extend_from_slice(rest);
+        }
+        _ => out.extend_from_slice(stream),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFER: &str = "v=0\r\no=alice 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+                         m=audio 4000 RTP/AVP 0\r\na=sendrecv\r\nm=smell 4002/2 RTP/AVP 99\r\n";
+
+    fn ours() -> IpAddr {
+        "192.0.2.1".parse().expect("an address")
+    }
+
+    #[test]
+    fn the_origin_is_ours_and_what_nobody_knows_has_port_0() {
+        let mut described = Described::new(40);
+        let passed = described.pass(&BridgeSettings::default(), OFFER.as_bytes(), ours());
+        let expected = OFFER
+            .replace("o=alice 1 1 IN IP4 192.0.2.9", "o=- 10 1 IN IP4 192.0.2.1")
+            .replace("m=smell 4002/2 ", "m=smell 0 ");
+        assert_eq!(std::str::from_utf8(&passed), Ok(expected.as_str()));
+        let refused = described.refuse(OFFER.as_bytes(), ours());
+        assert!(refused.windows(14).any(|part| part == b"m=audio 0 RTP/"), "{refused:?}");
+    }
+
+    #[test]
+    fn the_version_rises_by_one_and_only_when_the_rest_has_changed() {
+        let mut described = Described::new(40);
+        let settings = BridgeSettings::default();
+        let mut version = |body: &str| {
+            let passed = described.pass(&settings, body.as_bytes(), ours());
+            let text = String::from_utf8(passed.to_vec()).expect("text");
+            text.lines().nth(1).and_then(|line| line.split(' ').nth(2)?.parse::<u64>().ok())
+        };
+        assert_eq!(version(OFFER), Some(1));
+        assert_eq!(version(&OFFER.replace("alice 1 1", "alice 1 7")), Some(1));
+        assert_eq!(version(&OFFER.replace("sendrecv", "sendonly")), Some(2));
+        assert_eq!(version(OFFER), Some(3));
+    }
+
+    #[test]
+    fn what_is_no_description_passes_as_it_came() {
+        let mut described = Described::new(40);
+        for body in ["", "nonsense", "m=\nm=audio\n", "m=smell 1"] {
+            let passed = described.pass(&BridgeSettings::default(), body.as_bytes(), ours());
+            assert_eq!(passed, body.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Requests within a dialog (RFC 3261 §12.2.2): OPTIONS is answered here, what belongs to the call passes to the other side
+//! as a request of its own dialog, and so does its answer.
+
+use dialtone_dialog::{DialogId, Draft};
+use dialtone_transaction::ServerId;
+use dialtone_wire::net::Flow;
+use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
+use smol_str::SmolStr;
+
+use super::desk::{Purpose, copy};
+use super::pass::{self, METHODS};
+use super::progress::write_grant;
+use super::refusal::Refusal;
+use super::setup::{ask_for_timer, check_require, granted, policy};
+use super::{B2bua, LegId, Stage};
+use crate::context::{Context, UaRequest};
+
+/// A request within a dialog, with what its answer needs.
+#[derive(Clone, Copy)]
+pub(super) struct Came<'a> {
+    pub(super) leg: LegId,
+    /// The place of its dialog among those of the leg.
+    pub(super) strand: usize,
+    pub(super) server: ServerId,
+    pub(super) request: &'a Message,
+    pub(super) flow: Flow,
+}
+
+impl Came<'_> {
+    pub(super) fn refuse(&self, cx: &mut Context<'_>, refusal: &Refusal) {
+        refusal.send(cx, self.server, self.request, None);
+    }
+}
+
+impl B2bua {
+    /// A request with our tag in To, other than ACK and CANCEL.
+    pub(crate) fn handle_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: ServerId,
+        request: &Message,
+        flow: Flow,
+    ) {
+        let dialog = DialogId::of_request(request).ok();
+        let found = dialog.zip(self.leg_towards(request)).and_then(|(dialog, id)| {
+            let leg = self.legs.get(&id)?;
+            Some((id, leg.strand_of(&dialog)?))
+        });
+        let Some((leg, strand)) = found else { return Refusal::of(481).send(cx, server, request, None) };
+        let came = Came { leg, strand, server, request, flow };
+        let checked = self.legs.get_mut(&leg).and_then(|leg| leg.strands.get_mut(strand));
+        if let Some(Err(error)) = checked.map(|strand| strand.dialog.check_request(request)) {
+            return came.refuse(cx, &Refusal::of(error.status().code()));
+        }
+        let Some(method) = request.method() else { return };
+        if *method == Method::Bye {
+            return self.handle_bye(cx, leg, server, request);
+        }
+        if self.legs.get(&leg).is_some_and(|leg| leg.stage == Stage::Over) {
+            // RFC 5407 §3.2.2.
+            return came.refuse(cx, &Refusal::of(481));
+        }
+        if let Err(refusal) = check_require(request) {
+            return came.refuse(cx, &refusal);
+        }
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.allowed.learn(request);
+        }
+        match method {
+            Method::Invite => self.handle_reinvite(cx, &came),
+            Method::Update => self.handle_update(cx, &came),
+            Method::Prack => self.handle_prack(cx, &came),
+            Method::Options => self.answer_options(cx, &came),
+            Method::Refer => self.handle_refer(cx, &came),
+            Method::Register | Method::Publish => {
+                let allow = self.allow_towards(leg);
+                came.refuse(cx, &Refusal::of(405).with(HeaderName::Allow, allow));
+            }
+            _ => self.carry(cx, &came, |draft| draft),
+        }
+    }
+
+    /// What the other side of a leg takes through us.
+    fn allow_towards(&self, id: LegId) -> String {
+        let peer = self.legs.get(&id).and_then(|leg| leg.peer).and_then(|peer| self.legs.get(&peer));
+        peer.map_or_else(|| METHODS.join(", "), |peer| peer.allowed.value())
+    }
+
+    /// OPTIONS within a dialog asks whether we are there, and what can be had (RFC 3261 §11.2).
+    fn answer_options(&mut self, cx: &mut Context<'_>, came: &Came<'_>) {
+        let allow = self.allow_towards(came.leg);
+        let contact = self.legs.get(&came.leg).map(|leg| leg.contact(cx));
+        let product = cx.settings.product.clone();
+        let extra = |writer: &mut Writer| {
+            writer.text(HeaderName::Allow, &allow);
+            writer.text(HeaderName::Accept, "application/sdp");
+            writer.text(HeaderName::Supported, "timer");
+            if let Some(contact) = contact {
+                writer.header(HeaderName::Contact, contact);
+            }
+            writer.header(HeaderName::Server, product);
+        };
+        let _ = cx.respond(came.server, came.request, Status::of(200), None, extra, None);
+    }
+
+    /// A PRACK is for a reliable response of ours, and goes on for the one that this stands for (RFC 3262 §3).
+    fn handle_prack(&mut self, cx: &mut Context<'_>, came: &Came<'_>) {
+        let strand = self.legs.get_mut(&came.leg).and_then(|leg| leg.strands.get_mut(came.strand));
+        let waiting = strand.and_then(|strand| {
+            let reliable = strand.sender.as_mut()?;
+            reliable.sender.acknowledged(came.request).then_some(reliable.waiting).flatten()
+        });
+        self.time_reliable(came.leg);
+        let Some((rseq, cseq)) = waiting else { return came.refuse(cx, &Refusal::of(481)) };
+        let value = format!("{rseq} {cseq} {}", Method::Invite);
+        self.carry(cx, came, |draft| draft.header(HeaderName::RAck, &value));
+        if pass::description(came.request).is_some() {
+            let peer = self.legs.get(&came.leg).and_then(|leg| leg.peer);
+            let tag = self.naming_tag(came.leg, came.strand);
+            let twin = peer.and_then(|peer| self.legs.get_mut(&peer)).zip(tag);
+            if let Some(strand) = twin.and_then(|(peer, tag)| peer.twin_of(&tag)) {
+                strand.agreed = true;
+            }
+        }
+    }
+
+    /// The tag by which the other leg names a dialog of this one.
+    pub(super) fn naming_tag(&self, id: LegId, strand: usize) -> Option<SmolStr> {
+        let leg = self.legs.get(&id)?;
+        let id = leg.strands.get(strand)?.dialog.id();
+        Some(if leg.outgoing { id.remote_tag.clone() } else { id.local_tag.clone() })
+    }
+
+    /// Sends a request on as one of the other leg's dialog.
+    pub(super) fn carry(&mut self, cx: &mut Context<'_>, came: &Came<'_>, more: impl FnOnce(Draft) -> Draft) {
+        let Some(method) = came.request.method().cloned() else { return };
+        let limit = cx.settings.limits.bridge_requests;
+        if self.legs.get(&came.leg).is_some_and(|leg| leg.carried >= limit) {
+            cx.core.counters.overload += 1;
+            let refusal = Refusal::later(cx);
+            return came.refuse(cx, &refusal);
+        }
+        if came.request.max_forwards().ok().flatten() == Some(0) {
+            return came.refuse(cx, &Refusal::of(483));
+        }
+        let tag = self.naming_tag(came.leg, came.strand);
+        let (Some((_, far)), Some(tag)) = (self.pair(came.leg), tag) else {
+            return came.refuse(cx, &Refusal::of(481));
+        };
+        let Some(leg) = self.legs.get_mut(&far) else { return };
+        let is_unknown = matches!(method, Method::Other(_));
+        match leg.allowed.has(&method) {
+            Some(true) => {}
+            // PRACK is the other side's own wish: it sent what is acknowledged.
+            _ if method == Method::Prack => {}
+            None if !is_unknown => {}
+            Some(false) | None => {
+                let status = if is_unknown { 501 } else { 405 };
+                return came.refuse(cx, &Refusal::of(status).with(HeaderName::Allow, leg.allowed.value()));
+            }
+        }
+        let ip = leg.local.local.ip();
+        let ask = (method == Method::Update).then(|| leg.timer.ask(policy(cx.settings)));
+        let Some(strand) = leg.twin_of(&tag) else { return came.refuse(cx, &Refusal::of(481)) };
+        let mut draft = pass::request(strand.dialog.request(method.clone()), came.request);
+        if let Some(description) = pass::description(came.request) {
+            let passed = strand.described.pass(&cx.settings.bridges, description, ip);
+            draft = draft.body("application/sdp", passed);
+        } else if let Some((kind, body)) = pass::body(came.request) {
+            draft = draft.body(kind, body.to_vec());
+        }
+        if let Some(ask) = ask {
+            draft = pass::options_of(draft, came.request, false);
+            ask_for_timer(&mut draft, &ask);
+        }
+        let request = Box::new(copy(came.request));
+        let purpose = Purpose::Carried { from: came.leg, server: came.server, request };
+        let draft = more(draft);
+        let leg = &*leg;
+        if self.desk.send(cx, leg, draft, purpose).is_none() {
+            return came.refuse(cx, &Refusal::of(500));
+        }
+        if let Some(leg) = self.legs.get_mut(&came.leg) {
+            leg.carried += 1;
+        }
+    }
+
+    /// The answer of the other side, or what stands in its place.
+    pub(super) fn carried_answered(
+        &mut self,
+        cx: &mut Context<'_>,
+        ours: UaRequest,
+        response: Option<&Message>,
+        status: Status,
+    ) {
+        let Some(sent) = self.desk.requests.remove(&ours) else { return };
+        let Purpose::Carried { from, server, request } = sent.purpose else { return };
+        let far = sent.leg;
+        let method = request.method().cloned().unwrap_or(Method::Options);
+        let is_update = method == Method::Update;
+        if let Some(leg) = self.legs.get_mut(&far)
+            && let Some(response) = response
+        {
+            if status.is_success() {
+                leg.allowed.learn(response);
+            }
+            let target = response.to_tag().ok().flatten().unwrap_or_default();
+            if let Some(strand) =
+                leg.strands.iter_mut().find(|strand| strand.dialog.id().remote_tag == target)
+            {
+                // What can't be read leaves the target as it is.
+                let _ = strand.dialog.refresh_target(response);
+                if let Some(description) = pass::description(response).filter(|_| status.is_success()) {
+                    strand.described.received = bytes::Bytes::copy_from_slice(description);
+                }
+            }
+            if is_update && status.is_success() {
+                leg.timer.answered(cx.now, response);
+            } else if is_update && status.code() == 422 {
+                leg.timer.too_small(response);
+            }
+        }
+        if is_update {
+            self.time_session(far);
+        }
+        let dialog = DialogId::of_request(&request).ok();
+        if let Some(leg) = self.legs.get_mut(&from) {
+            leg.carried = leg.carried.saturating_sub(1);
+            let contact = leg.contact(cx);
+            let ip = leg.local.local.ip();
+            leg.updates &= !is_update;
+            let grant = (is_update && status.is_success())
+                .then(|| granted(leg.timer.answer(policy(cx.settings), &request)));
+            let place = dialog.as_ref().and_then(|dialog| leg.strand_of(dialog));
+            let description = response.and_then(pass::description);
+            let body = match (description, place.and_then(|place| leg.strands.get_mut(place))) {
+                (Some(description), Some(strand)) => {
+                    if let Some(offer) = pass::description(&request).filter(|_| status.is_success()) {
+                        strand.described.received = bytes::Bytes::copy_from_slice(offer);
+                    }
+                    Some(strand.described.pass(&cx.settings.bridges, description, ip))
+                }
+                _ => None,
+            };
+            let other = response.and_then(pass::body).filter(|_| body.is_none());
+            if is_update
+                && status.is_success()
+                && let Some(strand) = place.and_then(|place| leg.strands.get_mut(place))
+            {
+                let _ = strand.dialog.refresh_target(&request);
+            }
+            if let Some(grant) = grant {
+                leg.timer.granted(cx.now, grant);
+            }
+            let extra = |writer: &mut Writer| {
+                if is_update && status.is_success() {
+                    writer.header(HeaderName::Contact, contact);
+                }
+                write_grant(writer, grant.flatten());
+                if let Some(response) = response {
+                    pass::response(writer, response);
+                }
+            };
+            let body = body.as_deref().map(|body| ("application/sdp", body)).or(other);
+            let passed = match status.code() {
+                422 => Status::of(500),
+                _ => pass::status(status),
+            };
+            // RFC 4320 §4.2: nobody waits for a 408 to a request other than INVITE.
+            if response.is_some() || status.code() != 408 {
+                let _ = cx.respond(server, &request, passed, None, extra, body);
+            }
+        }
+        if is_update {
+            self.time_session(from);
+        }
+        if method == Method::Prack
+            && let Some(strand) = dialog.and_then(|dialog| self.legs.get(&from)?.strand_of(&dialog))
+            && let Some(leg) = self.legs.get(&from)
+            && let Some(tag) = leg.strands.get(strand).map(|strand| strand.twin.clone())
+        {
+            self.next_reliable(cx, from, &tag);
+        }
+        // RFC 3261 §12.2.1.2: a 481, or no answer at all, says that the other side has no such dialog. Of a PRACK and of
+        // what subscriptions send it says less (RFC 5057 §5.1).
+        let is_of_call = matches!(method, Method::Update | Method::Info | Method::Message);
+        if is_of_call && matches!(status.code(), 408 | 481) {
+            self.give_up(cx, far, Status::of(500), None);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What passes from one side of a bridge to the other: a closed list, so that nothing else of a side is seen on the other
+//! (topology hiding, RFC 7092 §3.2). Via, Record-Route, Route, Contact, Call-ID, tags, credentials, Server and User-Agent
+//! are of each side alone; so are RSeq, RAck and session timers, which each side has its own of.
+
+use dialtone_dialog::Draft;
+use dialtone_wire::headers::NameAddr;
+use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
+use smol_str::{SmolStr, format_smolstr};
+
+/// Headers of requests that pass.
+const OF_REQUESTS: &[HeaderName] = &[
+    HeaderName::Accept,
+    HeaderName::AcceptContact,
+    HeaderName::AcceptEncoding,
+    HeaderName::AcceptLanguage,
+    HeaderName::AlertInfo,
+    HeaderName::AllowEvents,
+    HeaderName::CallInfo,
+    HeaderName::ContentDisposition,
+    HeaderName::ContentEncoding,
+    HeaderName::ContentLanguage,
+    HeaderName::Date,
+    HeaderName::Diversion,
+    HeaderName::Event,
+    HeaderName::Expires,
+    HeaderName::HistoryInfo,
+    HeaderName::InReplyTo,
+    HeaderName::MaxBreadth,
+    HeaderName::MimeVersion,
+    HeaderName::Organization,
+    HeaderName::PAssertedIdentity,
+    HeaderName::PPreferredIdentity,
+    HeaderName::Priority,
+    HeaderName::Privacy,
+    HeaderName::Reason,
+    HeaderName::ReferTo,
+    HeaderName::ReferredBy,
+    HeaderName::RejectContact,
+    HeaderName::ReplyTo,
+    HeaderName::RequestDisposition,
+    HeaderName::Subject,
+    HeaderName::SubscriptionState,
+];
+
+/// Headers of responses that pass.
+const OF_RESPONSES: &[HeaderName] = &[
+    HeaderName::Accept,
+    HeaderName::AcceptEncoding,
+    HeaderName::AcceptLanguage,
+    HeaderName::AlertInfo,
+    HeaderName::AllowEvents,
+    HeaderName::CallInfo,
+    HeaderName::ContentDisposition,
+    HeaderName::ContentEncoding,
+    HeaderName::ContentLanguage,
+    HeaderName::ErrorInfo,
+    HeaderName::Expires,
+    HeaderName::HistoryInfo,
+    HeaderName::MimeVersion,
+    HeaderName::Organization,
+    HeaderName::Priority,
+    HeaderName::Privacy,
+    HeaderName::Reason,
+    HeaderName::ReplyTo,
+    HeaderName::RetryAfter,
+    HeaderName::Subject,
+    HeaderName::Unsupported,
+    HeaderName::Warning,
+];
+
+/// Headers of both that have no name of their own here: RFC 4488, 5373, 6086, 7433, 5009, 8224.
+const OTHERS: &[&str] = &[
+    "Refer-Sub",
+    "Answer-Mode",
+    "Priv-Answer-Mode",
+    "Info-Package",
+    "Recv-Info",
+    "User-to-User",
+    "P-Early-Media",
+    "Identity",
+];
+
+/// Option tags of extensions that work from end to end with us between.
+const OPTIONS: &[&str] = &[
+    "100rel",
+    "answermode",
+    "early-session",
+    "histinfo",
+    "norefersub",
+    "precondition",
+    "privacy",
+    "recipient-list-invite",
+    "uui",
+];
+
+/// That of session timers, of which each leg has its own.
+const TIMER: &str = "timer";
+
+/// Methods that pass within a dialog, or that we answer ourselves.
+pub(super) const METHODS: &[&str] = &[
+    "INVITE",
+    "ACK",
+    "CANCEL",
+    "BYE",
+    "OPTIONS",
+    "PRACK",
+    "UPDATE",
+    "INFO",
+    "MESSAGE",
+    "REFER",
+    "NOTIFY",
+    "SUBSCRIBE",
+];
+
+/// As many methods of an Allow are kept.
+const ALLOW_MAX: usize = 32;
+
+/// The methods that a peer says it takes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Allowed(Option<Vec<SmolStr>>);
+
+impl Allowed {
+    /// Takes in the Allow of a message, if it has one.
+    pub(super) fn learn(&mut self, message: &Message) {
+        if message.has(HeaderName::Allow) {
+            let values =
+                message.values(HeaderName::Allow).filter_map(|value| std::str::from_utf8(value).ok());
+            self.0 = Some(values.map(|value| SmolStr::new(value.trim())).take(ALLOW_MAX).collect());
+        }
+    }
+
+    /// Whether the peer has said that it takes this method; `None` when it has said nothing at all.
+    pub(super) fn has(&self, method: &Method) -> Option<bool> {
+        Some(self.0.as_ref()?.iter().any(|own| own == method.as_str()))
+    }
+
+    /// The Allow for the other side: what the peer takes and we pass or answer.
+    pub(super) fn value(&self) -> String {
+        let is_ours = |method: &&&str| {
+            matches!(**method, "INVITE" | "ACK" | "CANCEL" | "BYE" | "OPTIONS" | "UPDATE")
+                || self.0.as_ref().is_none_or(|theirs| theirs.iter().any(|own| own == **method))
+        };
+        let known = METHODS.iter().filter(is_ours).copied();
+        let others = self.0.iter().flatten().map(SmolStr::as_str);
+        let others = others.filter(|method| is_other(method));
+        known.chain(others).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether a method is one that nobody here knows.
+fn is_other(method: &str) -> bool {
+    matches!(Method::parse(method.as_bytes()), Some(Method::Other(_)))
+}
+
+/// Whether an option tag that one side requires can be had through us.
+pub(super) fn is_known_option(option: &[u8]) -> bool {
+    option.eq_ignore_ascii_case(TIMER.as_bytes()) || passes(option)
+}
+
+fn passes(option: &[u8]) -> bool {
+    OPTIONS.iter().any(|own| option.eq_ignore_ascii_case(own.as_bytes()))
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok()
+}
+
+/// The option tags of a header that pass; `reliable` says whether `100rel` is among them.
+fn options(message: &Message, name: HeaderName, reliable: bool) -> Vec<&str> {
+    let of_both =
+        |option: &&str| passes(option.as_bytes()) && (reliable || !option.eq_ignore_ascii_case("100rel"));
+    message.values(name).filter_map(text).filter(of_both).collect()
+}
+
+/// Adds to a request what passes of the one that it continues.
+pub(super) fn request(mut draft: Draft, from: &Message) -> Draft {
+    for header in from.header_lines() {
+        if let (Some(name), Some(value)) =
+            (passing(OF_REQUESTS, header.name, header.name_text), text(header.value))
+        {
+            draft = draft.line(name, value);
+        }
+    }
+    draft
+}
+
+/// What both the sender of a message and we support; we session timers whatever it says.
+pub(super) fn supported(from: &Message, reliable: bool) -> String {
+    let mut supported = options(from, HeaderName::Supported, reliable);
+    supported.push(TIMER);
+    supported.join(", ")
+}
+
+/// Adds Supported and Require of a request: the meet of what its sender, we and the other side can. Of reliable
+/// provisional responses only to the INVITE that begins a call.
+pub(super) fn options_of(mut draft: Draft, from: &Message, reliable: bool) -> Draft {
+    draft = draft.header(HeaderName::Supported, &supported(from, reliable));
+    let required = options(from, HeaderName::Require, reliable);
+    if !required.is_empty() {
+        draft = draft.header(HeaderName::Require, &required.join(", "));
+    }
+    draft
+}
+
+/// Adds to a response what passes of the one that it continues.
+pub(super) fn response(writer: &mut Writer, from: &Message) {
+    for header in from.header_lines() {
+        if let Some(name) = passing(OF_RESPONSES, header.name, header.name_text)
+            && let Some(value) = text(header.value)
+        {
+            writer.line(name, value);
+        }
+    }
+    // RFC 3261 §8.1.3.4, §21.3: where else to try is what such an answer says.
+    if from.status().is_some_and(|status| status.class() == 3) {
+        for value in from.values(HeaderName::Contact).filter_map(text) {
+            writer.text(HeaderName::Contact, value);
+        }
+    }
+    // RFC 3261 §21.4.16.
+    if from.status().is_some_and(|status| status.code() == 421) {
+        for value in from.values(HeaderName::Require) {
+            writer.raw(HeaderName::Require, value);
+        }
+    }
+}
+
+/// The name of a header that passes.
+fn passing<'a>(list: &[HeaderName], name: HeaderName, text: &[u8]) -> Option<&'a str> {
+    if name == HeaderName::Other {
+        return OTHERS.iter().copied().find(|own| text.eq_ignore_ascii_case(own.as_bytes()));
+    }
+    list.contains(&name).then(|| name.as_str())
+}
+
+/// The status that one side gets for that of the other. A challenge of a foreign server asks for a password that its
+/// caller can't give us: what he would send is for another Request-URI and another Call-ID than those he knows.
+pub(super) fn status(status: Status) -> Status {
+    if status.is_challenge() { Status::of(403) } else { status }
+}
+
+/// The address of From or To without tag and parameters.
+pub(super) fn address(message: &Message, name: HeaderName) -> Option<SmolStr> {
+    let value = NameAddr::parse(message.value(name)?).ok()?;
+    Some(match value.display {
+        Some(display) => format_smolstr!("{display} <{}>", value.uri_text),
+        None => format_smolstr!("<{}>", value.uri_text),
+    })
+}
+
+/// The type and the body of a message; the body of an INFO, MESSAGE … passes whatever it is.
+pub(super) fn body(message: &Message) -> Option<(&str, &[u8])> {
+    let kind = text(message.value(HeaderName::ContentType)?)?;
+    (!message.body().is_empty()).then(|| (kind, message.body()))
+}
+
+/// The session description of a message.
+pub(super) fn description(message: &Message) -> Option<&[u8]> {
+    let (kind, body) = body(message)?;
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    let is_plain =
+        message.values(HeaderName::ContentEncoding).all(|value| value.eq_ignore_ascii_case(b"identity"));
+    (kind.eq_ignore_ascii_case("application/sdp") && is_plain).then_some(body)
+}
