@@ -110,6 +110,19 @@ fn text_of(flow: &Flow) -> String {
             let _ = writeln!(text, "| {number} | {field:?} | {value} |");
         }
     }
+    if !flow.steps.is_empty() {
+        let steps = flow.steps.join(" and ");
+        let sentence = format!(
+            "The RFC counts what happens within a server too, as {steps}: its later messages have higher numbers."
+        );
+        let _ = write!(text, "\n{}\n", wrapped(&sentence));
+    }
+    if !flow.omits.is_empty() {
+        let omits: Vec<String> = flow.omits.iter().map(|field| format!("{field:?}")).collect();
+        let sentence =
+            format!("The RFC leaves out or leaves open, and not compared is: {}.", omits.join(", "));
+        let _ = write!(text, "\n{}\n", wrapped(&sentence));
+    }
     if !flow.differences.is_empty() {
         let _ = write!(text, "\n| message | header | why it is not as in the RFC |\n|---|---|---|\n");
         for (number, field, why) in flow.differences {

@@ -24,6 +24,10 @@ pub(crate) enum Field {
     RecordRoute,
     /// The hosts of Route, in order.
     Route,
+    /// The hosts of Path, in order.
+    Path,
+    /// The hosts of Service-Route, in order.
+    ServiceRoute,
     /// From and To, without tags.
     Parties,
     /// Whether To has a tag.
@@ -75,6 +79,24 @@ const PLACES: &[(&str, &str)] = &[
     ("192.0.2.205", "B4"),
     ("gw1.example.com", "Gateway"),
     ("192.0.2.203", "Gateway"),
+    // RFC 3327 §5.5.
+    ("examplehome.com", "REGISTRAR"),
+    ("registrar.examplehome.com", "REGISTRAR"),
+    ("p1.examplevisited.com", "P1"),
+    ("112.68.155.4", "P1"),
+    ("p3.examplehome.com", "P3"),
+    ("19.31.97.3", "P3"),
+    // RFC 3608 §6.4, which gives no addresses.
+    ("uaddr1.visited.example.org", "UA1"),
+    ("192.0.2.11", "UA1"),
+    ("p1.visited.example.org", "P1"),
+    ("192.0.2.21", "P1"),
+    ("p2.home.example.com", "P2"),
+    ("192.0.2.31", "P2"),
+    ("hsp.home.example.com", "HSP"),
+    ("192.0.2.51", "HSP"),
+    ("uaaddr2.home.example.com", "UA2"),
+    ("192.0.2.12", "UA2"),
 ];
 
 /// All that is compared of a message.
@@ -84,6 +106,8 @@ pub(crate) fn fields(message: &Message) -> Vec<(Field, String)> {
         (Field::Vias, count(HeaderName::Via).to_string()),
         (Field::RecordRoute, hosts(message, HeaderName::RecordRoute)),
         (Field::Route, hosts(message, HeaderName::Route)),
+        (Field::Path, hosts(message, HeaderName::Path)),
+        (Field::ServiceRoute, hosts(message, HeaderName::ServiceRoute)),
         (Field::ToTag, tag(message.to().ok()).is_some().to_string()),
         (Field::CSeq, text(message.value(HeaderName::CSeq))),
         (Field::Contact, contacts(message)),
@@ -155,21 +179,24 @@ fn text(value: Option<&[u8]>) -> String {
 
 /// A URI with the name of its place; sips and sip are the same here, parameters and ports do not count.
 fn place(uri: &Uri<'_>) -> String {
-    let Uri::Sip(uri) = uri else { return "no SIP URI".to_owned() };
-    let host = match uri.host {
-        Host::Ip(ip) => ip.to_string(),
-        Host::Name(name) => name.to_owned(),
-    };
-    let known = PLACES.iter().find(|(name, _)| *name == host);
-    let host = known.map_or(host.as_str(), |(_, place)| place);
-    match uri.user {
+    let host = host(uri);
+    match uri.as_sip().and_then(|uri| uri.user) {
         Some(user) => format!("{user}@{host}"),
-        None => host.to_owned(),
+        None => host,
     }
 }
 
+fn host(uri: &Uri<'_>) -> String {
+    let Uri::Sip(uri) = uri else { return "no SIP URI".to_owned() };
+    let host = match uri.host {
+        Host::Ip(ip) => ip.to_string(),
+        Host::Name(name) => name.to_ascii_lowercase(),
+    };
+    PLACES.iter().find(|(name, _)| *name == host).map_or(host, |(_, place)| (*place).to_owned())
+}
+
 fn hosts(message: &Message, name: HeaderName) -> String {
-    let hosts = message.addresses(name).map(|address| address.map(|address| place(&address.uri)));
+    let hosts = message.addresses(name).map(|address| address.map(|address| host(&address.uri)));
     hosts.map(|host| host.expect("a route that can be read")).collect::<Vec<_>>().join(", ")
 }
 

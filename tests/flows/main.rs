@@ -11,6 +11,7 @@ mod races;
 mod raw;
 mod reference;
 mod registrations;
+mod routes;
 mod services;
 mod sessions;
 mod unsuccessful;
@@ -37,6 +38,10 @@ pub(crate) struct Flow {
     pub(crate) differences: &'static [(&'static str, Field, &'static str)],
     /// What is to be seen in a message beside its method or status and its two sides.
     pub(crate) shows: &'static [(&'static str, Field, &'static str)],
+    /// What the RFC leaves out of its messages, or leaves open: not compared.
+    pub(crate) omits: &'static [Field],
+    /// Numbers that the RFC gives to what happens within a party: no messages.
+    pub(crate) steps: &'static [&'static str],
     /// The messages as the RFC's figure has them, see [`reference`]; empty where the RFC prints each of them.
     pub(crate) figure: &'static str,
     /// Messages that pass each other on the wire: each is sent before the other comes.
@@ -66,6 +71,8 @@ impl Flow {
         participants: &[],
         differences: &[],
         shows: &[],
+        omits: &[],
+        steps: &[],
         figure: "",
         crossing: &[],
         afterwards: "",
@@ -113,6 +120,10 @@ const FLOWS: &[Flow] = &[
     services::NO_ANSWER,
     services::FIND_ME,
     services::SCREENED,
+    routes::PATH_OF_REGISTER,
+    routes::PATH_OF_INVITE,
+    routes::SERVICE_ROUTE_OF_REGISTER,
+    routes::SERVICE_ROUTE_OF_INVITE,
     deck::BASIC_CALL,
     deck::REGISTRATION,
     deck::REMOVAL,
@@ -259,6 +270,26 @@ fn rfc_5359_2_12_find_me() {
 #[test]
 fn rfc_5359_2_14_outgoing_call_screening() {
     check_service("2.14");
+}
+
+#[test]
+fn rfc_3327_5_5_1_path_in_a_register_transaction() {
+    compare::check(find(Source::Rfc(3327), "5.5.1"));
+}
+
+#[test]
+fn rfc_3327_5_5_2_path_in_an_invite_transaction() {
+    compare::check(find(Source::Rfc(3327), "5.5.2"));
+}
+
+#[test]
+fn rfc_3608_6_4_1_service_route_in_a_register_transaction() {
+    compare::check(find(Source::Rfc(3608), "6.4.1"));
+}
+
+#[test]
+fn rfc_3608_6_4_2_service_route_in_an_invite_transaction() {
+    compare::check(find(Source::Rfc(3608), "6.4.2"));
 }
 
 #[test]

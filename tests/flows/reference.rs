@@ -62,6 +62,13 @@ pub(crate) fn flow(flow: &Flow) -> Vec<Reference> {
         }
         printed = drawn;
     }
+    for step in flow.steps.iter().rev() {
+        assert!(printed.iter().all(|reference| reference.number != *step), "{step} is a message");
+        let number = |text: &str| text[1..].parse::<usize>().expect("a number");
+        for reference in printed.iter_mut().filter(|reference| number(&reference.number) > number(step)) {
+            reference.number = format!("F{}", number(&reference.number) - 1);
+        }
+    }
     for (index, reference) in printed.iter().enumerate() {
         assert_eq!(reference.number, format!("F{}", index + 1), "section {} has no gap", flow.section);
     }
@@ -114,6 +121,14 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "B2",
         "B3",
         "B4",
+        "UA1",
+        "UA2",
+        "P1",
+        "P2",
+        "P3",
+        "HSP",
+        "REGISTRAR",
+        "R",
     ];
     let from = names.iter().find(|name| left.ends_with(*name)).expect("a sender that we know");
     // RFC 3665 §3.6 has two names for each of its servers.

@@ -1,8 +1,9 @@
 //! A domain whose users another server has: we are the first hop of its phones, and hand all requests on.
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::net::SocketAddr;
 
-use dialtone_wire::net::Flow;
+use dialtone_wire::net::{Flow, Transport};
 use dialtone_wire::uri::SipUri;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use foldhash::quality::FixedState;
@@ -41,18 +42,34 @@ pub(super) fn decide(
     let sender = sender.map(|_| tokens.flows.make(came, onward.mode, Opens::Dialog));
     // RFC 5626 §5.1: only the first hop says that it keeps flows.
     let keeps_flow = is_first_hop && request.has_token(HeaderName::Supported, "outbound");
-    let path = (is_register && !domain.skips_path).then(|| path(tokens, came, &onward, keeps_flow));
+    let path = (is_register && !domain.skips_path)
+        .then(|| path(tokens, &way_back(request, came), &onward, keeps_flow));
     let onward = Onward { next_hop: Some(next_hop.clone()), sender, path, ..onward };
     Decision::Route { onward, authenticate: false }
 }
 
-/// Our Path (RFC 3327 §5.2): by it requests for the phone come back to us, and go to it on the flow of its REGISTER.
-fn path(tokens: &RouteTokens, came: &Flow, onward: &Onward, keeps_flow: bool) -> Box<str> {
+/// Where requests for a phone go on from us: back to who sent us its REGISTER, unless that is a proxy that has left
+/// itself out of the Path (P2 of RFC 3327 §5.5); then to the topmost one in it, if it is there by its address.
+fn way_back(request: &Message, came: &Flow) -> Flow {
+    let before = || {
+        let path = request.addresses(HeaderName::Path).next()?.ok()?;
+        let uri = path.uri.as_sip()?;
+        let via = request.via().ok()?;
+        let remote = SocketAddr::new(uri.host.ip()?, uri.port_or_default());
+        let is_sender = remote.ip() == came.remote.ip() || via.host.ip() == Some(remote.ip());
+        let is_alike = !uri.secure && uri.transport().unwrap_or(Transport::Udp) == came.transport;
+        (!is_sender && is_alike).then_some(Flow { remote, connection: None, ..*came })
+    };
+    before().unwrap_or(*came)
+}
+
+/// Our Path (RFC 3327 §5.2): by it requests for the phone come back to us, and go to it on this flow.
+fn path(tokens: &RouteTokens, way: &Flow, onward: &Onward, keeps_flow: bool) -> Box<str> {
     let mut path = String::from("<sip:");
-    path.push_str(&tokens.flows.make(came, onward.mode, Opens::Path));
+    path.push_str(&tokens.flows.make(way, onward.mode, Opens::Path));
     path.push('@');
-    push_address(&mut path, came.local);
-    path.push_str(&transport_param(came.transport));
+    push_address(&mut path, way.local);
+    path.push_str(&transport_param(way.transport));
     path.push_str(if keeps_flow { ";lr;ob>" } else { ";lr>" });
     path.into()
 }

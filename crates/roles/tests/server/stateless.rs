@@ -40,6 +40,10 @@ fn text(value: Option<&[u8]>) -> String {
     String::from_utf8(value.expect("the header").to_vec()).expect("text")
 }
 
+fn text_of_all(message: &Message, name: HeaderName) -> String {
+    message.values(name).map(|value| text(Some(value))).collect::<Vec<_>>().join(", ")
+}
+
 fn branch(message: &Message) -> String {
     message.via().expect("a Via").branch().expect("a branch").to_owned()
 }
@@ -209,6 +213,33 @@ fn the_path_of_a_registration_leads_to_its_phone_and_can_not_be_made_up() {
     );
     let changed = path.replacen("<sip:", "<sip:0", 1);
     assert_eq!(server.status(ALICE, &elsewhere(&changed).text()), 403);
+}
+
+#[test]
+fn a_path_leads_past_who_forwarded_the_registration_and_left_himself_out() {
+    // From the phone through 127.0.0.7, which is in the Path, and through 127.0.0.6, which is not.
+    let vias =
+        "Via: SIP/2.0/UDP 127.0.0.6;branch=z9hG4bKp2\r\nVia: SIP/2.0/UDP 127.0.0.7;branch=z9hG4bKp1\r\n";
+    for (path, sender, expected) in [
+        ("Path: <sip:127.0.0.7;lr>\r\n", "127.0.0.6:5060", "127.0.0.7:5060"),
+        ("Path: <sip:x@127.0.0.7:5070;lr>, <sip:127.0.0.8;lr>\r\n", "127.0.0.6:5060", "127.0.0.7:5070"),
+        // The sender himself, whatever address he has here.
+        ("Path: <sip:127.0.0.6;lr>\r\n", "203.0.113.6:7000", "203.0.113.6:7000"),
+        // Nobody knows where that is, nor is it asked here.
+        ("Path: <sip:edge.test;lr>\r\n", "127.0.0.6:5060", "127.0.0.6:5060"),
+        ("Path: <sip:127.0.0.7;transport=tcp;lr>\r\n", "127.0.0.6:5060", "127.0.0.6:5060"),
+        ("", "127.0.0.6:5060", "127.0.0.6:5060"),
+    ] {
+        let mut server = near_registrar();
+        let text = register("sip:bob@sip.test", "127.0.0.3:5080", "reg").text();
+        let text = text.replacen("Via: ", &format!("{path}{vias}Via: "), 1);
+        let (_, forwarded) = passed(&mut server, sender, &text);
+        let path = text_of_all(&forwarded, HeaderName::Path);
+        let extra = format!("Route: {path}\r\n");
+        let call =
+            Request { uri: "sip:x@127.0.0.3:5080", via: REGISTRAR, extra, ..invite("sip:bob@sip.test") };
+        assert_eq!(passed(&mut server, REGISTRAR, &call.text()).0, expected, "{path}");
+    }
 }
 
 #[test]
