@@ -1,7 +1,7 @@
 //! A program that runs beside the test, its output read line by line.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct Process {
     name: String,
     child: Child,
+    input: Option<ChildStdin>,
     lines: Receiver<Line>,
     seen: Vec<String>,
     errors: Vec<String>,
@@ -22,15 +23,40 @@ enum Line {
 impl Process {
     /// Starts it with both outputs piped to us.
     pub(crate) fn start(command: &mut Command) -> Process {
+        Process::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// The same for a program that is told what to do by [`Process::say`].
+    pub(crate) fn start_with_input(command: &mut Command) -> Process {
+        Process::spawn(command.stdin(Stdio::piped()))
+    }
+
+    fn spawn(command: &mut Command) -> Process {
         let name = format!("{command:?}");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{name}: {error}"));
         let (sender, lines) = channel();
         let (out, error) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
         let sender_of_errors = sender.clone();
         std::thread::spawn(move || forward(out, |line| sender.send(Line::Out(line)).is_ok()));
         std::thread::spawn(move || forward(error, |line| sender_of_errors.send(Line::Error(line)).is_ok()));
-        Process { name, child, lines, seen: Vec::new(), errors: Vec::new() }
+        let input = child.stdin.take();
+        Process { name, child, input, lines, seen: Vec::new(), errors: Vec::new() }
+    }
+
+    /// Writes a line to its input.
+    pub(crate) fn say(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("it was started with an input");
+        // One write: it may act on what it has.
+        if let Err(error) = input.write_all(format!("{line}\n").as_bytes()) {
+            self.absorb();
+            panic!("{} takes no `{line}`: {error}\n{}", self.name, self.output());
+        }
+    }
+
+    /// The next line of either output, if one comes before `end`.
+    pub(crate) fn next_line(&mut self, end: Instant) -> Option<String> {
+        self.next(end)
     }
 
     /// The process id.

@@ -5,6 +5,7 @@
 mod fuzz;
 mod instructions;
 mod packages;
+mod peers;
 mod pending;
 mod run;
 mod soak;

@@ -12,6 +12,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("baresip", "baresip"),
     ("faketime", "faketime"),
     ("kamailio", "kamailio"),
+    ("python3", "python3"),
     ("nftables", "nft"),
     ("iproute2", "ip"),
     ("util-linux", "unshare"),
@@ -33,9 +34,7 @@ pub(crate) fn ensure() -> Result<(), String> {
         ));
     }
     println!("installing {list}");
-    // The package lists of a fresh machine may be empty or old: update only when the first attempt fails.
-    let installed = apt_get(&install(&missing)) || (apt_get(&["update"]) && apt_get(&install(&missing)));
-    if !installed {
+    if !install_all(&missing) {
         return Err(format!("apt-get could not install: {list}"));
     }
     let still = self::missing();
@@ -44,6 +43,16 @@ pub(crate) fn ensure() -> Result<(), String> {
     } else {
         Err(format!("installed, but their programs are not found: {}", still.join(" ")))
     }
+}
+
+/// Installs one package where we are root; says whether that went well.
+pub(crate) fn install_one(package: &str) -> bool {
+    is_root() && install_all(&[package])
+}
+
+/// The package lists of a fresh machine may be empty or old: updates them only when the first attempt fails.
+fn install_all(packages: &[&str]) -> bool {
+    apt_get(&install(packages)) || (apt_get(&["update"]) && apt_get(&install(packages)))
 }
 
 fn missing() -> Vec<&'static str> {

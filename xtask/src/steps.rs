@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::run::{cargo, root, run};
-use crate::{fuzz, instructions, packages, pending, soak};
+use crate::{fuzz, instructions, packages, peers, pending, soak};
 
 /// Seeds of the simulator's swarm in `cargo xtask test`.
 const SEEDS_IN_TEST: &str = "2000";
@@ -20,8 +20,8 @@ struct Step {
 const STEPS: &[Step] = &[
     Step {
         name: "packages",
-        what: "the Debian packages that the tests need",
-        run: || packages::ensure().map(|()| 1),
+        what: "the packages of Debian and PyPI that the tests need",
+        run: || packages().map(|()| 1),
     },
     Step { name: "fmt", what: "formatting", run: fmt },
     Step { name: "clippy", what: "lints, warnings denied", run: clippy },
@@ -108,6 +108,11 @@ fn print_pending() {
     }
 }
 
+fn packages() -> Result<(), String> {
+    packages::ensure()?;
+    peers::ensure()
+}
+
 fn fmt() -> Result<u64, String> {
     run(&mut cargo(["fmt", "--all", "--check"]))?;
     Ok(1)
@@ -156,7 +161,7 @@ fn memory() -> Result<u64, String> {
 
 /// `cargo xtask interop [NAME] …`: all tests, or those whose names hold one of the given.
 pub(crate) fn interop(names: &[String]) -> Result<u64, String> {
-    packages::ensure()?;
+    packages()?;
     build()?;
     let target = ["test", "--package", "dialtone-tests", "--features", "interop", "--test", "interop", "--"];
     let mut command = cargo(target);

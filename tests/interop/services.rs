@@ -1,0 +1,340 @@
+//! The services of a call between pjsua2 phones through our proxy: hold, transfer, PRACK, UPDATE, INFO, session timers;
+//! looked at on the wire of the phones and in our list and records of calls.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::lab::{Lab, lab};
+use crate::manage::run_json;
+use crate::pjsua2::{Foreign, Settings};
+use crate::serve::{DOMAIN, Server, User, tcp};
+
+/// How long a list of calls may take to say what the phones have done.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_foreign_phone_holds_and_resumes_by_re_invite_and_by_update() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let (mut alice, mut bob) = pair(&server);
+        talk(&mut alice, &mut bob);
+        alice.act("hold 0");
+        assert_eq!(bob.wait_for_request("INVITE").direction(), "sendonly", "{}", bob.told());
+        bob.wait_for_media(0, "remote-hold");
+        alice.wait_for_media(0, "local-hold");
+        bob.wait_for_request("ACK");
+        alice.act("resume 0");
+        assert_eq!(bob.wait_for_request("INVITE").direction(), "sendrecv", "{}", bob.told());
+        bob.wait_for_media(0, "active");
+        alice.wait_for_media(0, "active");
+        bob.wait_for_request("ACK");
+        // RFC 3311: in a confirmed dialog too, where nobody need be asked.
+        bob.act("hold-update 0");
+        assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendonly", "{}", alice.told());
+        assert_eq!(bob.wait_for_response(200, "UPDATE").direction(), "recvonly", "{}", bob.told());
+        alice.wait_for_media(0, "remote-hold");
+        bob.act("resume-update 0");
+        assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendrecv", "{}", alice.told());
+        alice.wait_for_media(0, "active");
+        assert_eq!(now(lab), ["alice bob talking"]);
+        alice.act("hangup 0");
+        bob.wait_for_call(0, "DISCONNECTED");
+        wait_until_over(lab, &["alice bob caller"]);
+        switch_off([alice, bob]);
+        server.stop();
+    });
+}
+
+#[test]
+fn a_call_is_transferred_blind_and_both_calls_are_recorded() {
+    lab(|lab| blind(lab, "udp"));
+}
+
+#[test]
+fn a_call_of_phones_on_tcp_is_transferred_blind() {
+    lab(|lab| blind(lab, "tcp"));
+}
+
+fn blind(lab: &Lab, transport: &'static str) {
+    let mut server = Server::start_with(lab, &["--listen", &tcp()]);
+    let (mut alice, mut bob, mut carol) = three(lab, &server, transport);
+    talk(&mut alice, &mut bob);
+    alice.act(&format!("transfer 0 sip:carol@{DOMAIN}"));
+    // RFC 3515: REFER within the dialog, accepted, and its outcome told by NOTIFY.
+    let refer = bob.wait_for_request("REFER");
+    assert!(refer.header("Refer-To").contains(&format!("sip:carol@{DOMAIN}")), "{}", refer.text());
+    alice.wait_for_response(202, "REFER");
+    carol.wait_for_call(0, "INCOMING");
+    let invite = carol.wait_for_request("INVITE");
+    assert!(invite.header("From").contains("sip:bob@"), "{}", invite.text());
+    assert!(invite.header("Referred-By").contains("sip:alice@"), "{}", invite.text());
+    carol.act("answer 0 200");
+    carol.wait_for_call(0, "CONFIRMED");
+    bob.wait_for_call(1, "CONFIRMED");
+    let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+    assert_eq!(last["code"], 200, "{last}");
+    let notify = alice.wait_for_request("NOTIFY");
+    assert!(notify.header("Event").starts_with("refer"), "{}", notify.text());
+    assert!(notify.header("Subscription-State").starts_with("active"), "{}", notify.text());
+    alice.act("hangup 0");
+    bob.wait_for_call(0, "DISCONNECTED");
+    wait_until_over(lab, &["alice bob caller"]);
+    assert_eq!(now(lab), ["bob carol talking"]);
+    carol.act("hangup 0");
+    bob.wait_for_call(1, "DISCONNECTED");
+    wait_until_over(lab, &["bob carol callee", "alice bob caller"]);
+    switch_off([alice, bob, carol]);
+    server.stop();
+}
+
+#[test]
+fn a_transfer_to_one_who_is_busy_fails_and_the_first_call_goes_on() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+        talk(&mut alice, &mut bob);
+        alice.act("hold 0");
+        bob.wait_for_media(0, "remote-hold");
+        bob.wait_for_request("ACK");
+        for (target, code) in [("carol", 486), ("nobody", 404)] {
+            alice.act(&format!("transfer 0 sip:{target}@{DOMAIN}"));
+            if target == "carol" {
+                carol.wait_for_call(0, "INCOMING");
+                carol.act("answer 0 486");
+            }
+            let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+            assert_eq!(last["code"], code, "{last}");
+        }
+        assert_eq!(now(lab), ["alice bob talking"]);
+        alice.act("resume 0");
+        bob.wait_for_media(0, "active");
+        bob.wait_for_request("ACK");
+        bob.act("hangup 0");
+        alice.wait_for_call(0, "DISCONNECTED");
+        wait_until_over(lab, &["alice bob callee", "bob nobody refused", "bob carol refused"]);
+        switch_off([alice, bob, carol]);
+        server.stop();
+    });
+}
+
+#[test]
+fn a_call_is_transferred_after_consultation_by_replaces() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+        talk(&mut alice, &mut bob);
+        alice.act("hold 0");
+        bob.wait_for_media(0, "remote-hold");
+        bob.wait_for_request("ACK");
+        alice.call("carol");
+        carol.wait_for_call(0, "INCOMING");
+        carol.act("answer 0 200");
+        carol.wait_for_call(0, "CONFIRMED");
+        carol.wait_for_request("ACK");
+        alice.wait_for_call(1, "CONFIRMED");
+        assert_eq!(now(lab), ["alice bob talking", "alice carol talking"]);
+        alice.act("attended 0 1");
+        let refer = bob.wait_for_request("REFER");
+        assert!(refer.header("Refer-To").contains("Replaces="), "{}", refer.text());
+        // RFC 3891: bob's INVITE names the call that it takes the place of, and carol's phone ends that.
+        let invite = carol.wait_for_request("INVITE");
+        assert!(invite.header("From").contains("sip:bob@"), "{}", invite.text());
+        assert!(invite.header("Replaces").contains("to-tag="), "{}", invite.text());
+        carol.wait_for_call(0, "DISCONNECTED");
+        alice.wait_for_call(1, "DISCONNECTED");
+        bob.wait_for_call(1, "CONFIRMED");
+        let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+        assert_eq!(last["code"], 200, "{last}");
+        alice.act("hangup 0");
+        bob.wait_for_call(0, "DISCONNECTED");
+        wait_until_over(lab, &["alice bob caller", "alice carol callee"]);
+        assert_eq!(now(lab), ["bob carol talking"]);
+        bob.act("hangup 1");
+        carol.wait_for_call(1, "DISCONNECTED");
+        wait_until_over(lab, &["bob carol caller", "alice bob caller", "alice carol callee"]);
+        switch_off([alice, bob, carol]);
+        server.stop();
+    });
+}
+
+#[test]
+fn provisional_responses_are_acknowledged_by_prack_and_the_early_session_is_updated() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let bob = Settings { prack: true, ..Settings::new(2) };
+        let mut bob = Foreign::register(&server, "bob", &bob);
+        let alice = Settings { prack: true, ..Settings::new(1) };
+        let mut alice = Foreign::register(&server, "alice", &alice);
+        alice.call("bob");
+        bob.wait_for_call(0, "INCOMING");
+        bob.act("answer 0 183");
+        let progress = alice.wait_for_response(183, "INVITE");
+        assert!(progress.header("Require").contains("100rel"), "{}", progress.text());
+        let number = progress.header("RSeq").to_owned();
+        // RFC 3262 §7.2: the number of the response, and the CSeq that it belongs to.
+        let prack = bob.wait_for_request("PRACK");
+        let acknowledged = format!("{number} {}", progress.header("CSeq"));
+        assert_eq!(prack.header("RAck"), acknowledged, "{}", prack.text());
+        alice.wait_for_response(200, "PRACK");
+        alice.wait_for_media(0, "active");
+        assert_eq!(now(lab), ["alice bob forwarding"]);
+        // RFC 3311 §5.1: a new offer before the answer of the INVITE.
+        alice.act("update 0");
+        assert_eq!(bob.wait_for_request("UPDATE").direction(), "sendrecv", "{}", bob.told());
+        assert_eq!(alice.wait_for_response(200, "UPDATE").direction(), "sendrecv", "{}", alice.told());
+        assert_eq!(now(lab), ["alice bob forwarding"]);
+        bob.act("answer 0 200");
+        alice.wait_for_call(0, "CONFIRMED");
+        bob.wait_for_call(0, "CONFIRMED");
+        assert_eq!(now(lab), ["alice bob talking"]);
+        alice.act("hangup 0");
+        bob.wait_for_call(0, "DISCONNECTED");
+        wait_until_over(lab, &["alice bob caller"]);
+        switch_off([alice, bob]);
+        server.stop();
+    });
+}
+
+#[test]
+fn digits_go_by_info_both_ways() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let (mut alice, mut bob) = pair(&server);
+        talk(&mut alice, &mut bob);
+        for (digit, to_bob) in [("7", true), ("#", true), ("1", false), ("*", false)] {
+            let (sender, receiver) = if to_bob { (&mut alice, &mut bob) } else { (&mut bob, &mut alice) };
+            sender.act(&format!("info 0 {digit}"));
+            let heard = receiver.wait("dtmf", "digit", |_| true);
+            assert_eq!((&heard["digit"], &heard["method"]), (&digit.into(), &"INFO".into()), "{heard}");
+            let info = receiver.wait_for_request("INFO");
+            assert_eq!(info.header("Content-Type"), "application/dtmf-relay", "{}", info.text());
+            assert!(info.body().contains(&format!("Signal={digit}")), "{}", info.text());
+            sender.wait_for_response(200, "INFO");
+        }
+        alice.act("hangup 0");
+        bob.wait_for_call(0, "DISCONNECTED");
+        switch_off([alice, bob]);
+        server.stop();
+    });
+}
+
+/// RFC 4028: a clock that runs faster lets minutes pass in seconds; the server's own runs as ever.
+const SPEED: u32 = 20;
+
+#[test]
+fn a_session_interval_that_is_too_short_is_refused_with_ours_and_asked_for_again() {
+    lab(|lab| {
+        let settings = lab.path("dialtone.toml");
+        std::fs::write(&settings, "[calls]\nsession_expires_min = \"2m\"\n").expect("a file of the lab");
+        let mut server = Server::start_with(lab, &["--config", &settings.to_string_lossy()]);
+        let mut bob = Foreign::register(&server, "bob", &Settings::new(2));
+        let alice = Settings { timer: Some((90, 90)), ..Settings::new(1) };
+        let mut alice = Foreign::register(&server, "alice", &alice);
+        alice.call("bob");
+        let refused = alice.wait_for_response(422, "INVITE");
+        assert_eq!(refused.header("Min-SE"), "120", "{}", refused.text());
+        bob.wait_for_call(0, "INCOMING");
+        let invite = bob.wait_for_request("INVITE");
+        assert!(invite.header("Session-Expires").starts_with("120"), "{}", invite.text());
+        assert_eq!(invite.header("Min-SE"), "120", "{}", invite.text());
+        bob.act("answer 0 200");
+        let answer = alice.wait_for_response(200, "INVITE");
+        assert!(answer.header("Session-Expires").starts_with("120;refresher="), "{}", answer.text());
+        alice.wait_for_call(0, "CONFIRMED");
+        alice.act("hangup 0");
+        bob.wait_for_call(0, "DISCONNECTED");
+        switch_off([alice, bob]);
+        server.stop();
+    });
+}
+
+#[test]
+fn a_session_is_refreshed_through_the_proxy_and_ended_by_bye_when_its_refresher_has_died() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let fast = |number| Settings { timer: Some((90, 90)), speed: SPEED, ..Settings::new(number) };
+        let mut bob = Foreign::register(&server, "bob", &fast(2));
+        let mut alice = Foreign::register(&server, "alice", &fast(1));
+        talk(&mut alice, &mut bob);
+        // Half of the interval: UPDATE, since both phones know it.
+        let refresh = bob.wait_for_request("UPDATE");
+        assert!(refresh.header("Session-Expires").starts_with("90;refresher=uac"), "{}", refresh.text());
+        alice.wait_for_response(200, "UPDATE");
+        assert_eq!(now(lab), ["alice bob talking"]);
+        alice.kill();
+        bob.wait_for_call(0, "DISCONNECTED");
+        let byes: Vec<String> =
+            bob.wire("sent").iter().filter(|one| one.asks("BYE")).map(|one| one.text().to_owned()).collect();
+        assert!(!byes.is_empty(), "{}", bob.told());
+        wait_until_over(lab, &["alice bob callee"]);
+        bob.switch_off();
+        server.stop();
+    });
+}
+
+/// Bob, and alice who is going to call.
+fn pair(server: &Server) -> (Foreign, Foreign) {
+    let bob = Foreign::register(server, "bob", &Settings::new(2));
+    (Foreign::register(server, "alice", &Settings::new(1)), bob)
+}
+
+/// The same and carol.
+fn three(lab: &Lab, server: &Server, transport: &'static str) -> (Foreign, Foreign, Foreign) {
+    assert_eq!(run_json(lab, &["user", "add", "carol", "--password", "secret"]).0, 0);
+    let carol = User { name: "carol".to_owned(), password: "secret".to_owned() };
+    let settings = |number| Settings { transport, ..Settings::new(number) };
+    let carol = Foreign::register_at(server.address, &carol, &settings(3));
+    let bob = Foreign::register(server, "bob", &settings(2));
+    (Foreign::register(server, "alice", &settings(1)), bob, carol)
+}
+
+/// The first call of both, until the ACK has come.
+fn talk(caller: &mut Foreign, callee: &mut Foreign) {
+    caller.call("bob");
+    callee.wait_for_call(0, "INCOMING");
+    callee.act("answer 0 200");
+    callee.wait_for_call(0, "CONFIRMED");
+    callee.wait_for_request("ACK");
+    callee.wait_for_media(0, "active");
+    caller.wait_for_call(0, "CONFIRMED");
+    caller.wait_for_media(0, "active");
+}
+
+/// The calls that our server lists: caller, callee and state.
+fn now(lab: &Lab) -> Vec<String> {
+    let (_, calls) = run_json(lab, &["calls"]);
+    let mut list = told(&calls["now"], "state");
+    list.sort();
+    list
+}
+
+/// Waits until these are the calls that have ended, the last one first, with how they did.
+fn wait_until_over(lab: &Lab, expected: &[&str]) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (_, calls) = run_json(lab, &["calls"]);
+        let ended = told(&calls["ended"], "end");
+        if ended == expected {
+            return;
+        }
+        assert!(Instant::now() < end, "expected {expected:?} in {calls}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn told(calls: &Value, last: &str) -> Vec<String> {
+    let user = |uri: &Value| {
+        let text = uri.as_str().unwrap_or_default();
+        text.trim_start_matches("sip:").split('@').next().unwrap_or_default().to_owned()
+    };
+    let list = calls.as_array().expect("a list of calls");
+    let line = |call: &Value| {
+        format!("{} {} {}", user(&call["from"]), user(&call["to"]), call[last].as_str().unwrap_or_default())
+    };
+    list.iter().map(line).collect()
+}
+
+fn switch_off<const COUNT: usize>(phones: [Foreign; COUNT]) {
+    phones.into_iter().for_each(Foreign::switch_off);
+}
