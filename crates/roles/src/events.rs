@@ -412,7 +412,7 @@ impl Subscriptions {
 }
 
 /// The final responses to a NOTIFY that end its subscription (RFC 6665 §4.2.2).
-const fn ends_subscription(status: Status) -> bool {
+pub(crate) const fn ends_subscription(status: Status) -> bool {
     matches!(status.code(), 404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 604)
 }
 

@@ -710,6 +710,8 @@ pub enum EndReason {
     DialogLost,
     /// A limit of our own was reached.
     Overload,
+    /// Another call has taken its place (RFC 3891).
+    Replaced,
 }
 
 /// A pair of ports that the media plane holds for us: RTP on the even one, RTCP on the next (RFC 3550 §11).

@@ -11,7 +11,7 @@ use dialtone_wire::{Message, Method, Status};
 use smol_str::SmolStr;
 
 use crate::context::{Context, Failure, UaRequest};
-use crate::io::{CallHandle, Command, EndReason, Event, TransferOutcome};
+use crate::io::{CallHandle, Command, EndReason, Event};
 use crate::listing::{ListedCall, Page};
 use crate::settings::Robot;
 
@@ -20,6 +20,7 @@ mod deadlines;
 mod desk;
 mod in_dialog;
 mod incoming;
+mod info;
 mod leftover;
 mod options;
 mod outgoing;
@@ -31,6 +32,7 @@ mod session;
 mod table;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use call::{Call, Stage, Step};
 use deadlines::Wake;
@@ -84,12 +86,13 @@ impl Ua {
                 self.with_call(cx, call, |call, desk, cx| call.want_hold(desk, cx, hold));
             }
             Command::Options { token, to } => self.ask_options(cx, token, to),
-            Command::Transfer { call, .. } => {
-                cx.event(Event::TransferEnded { call, outcome: TransferOutcome::NotPossible });
+            Command::Transfer { call, to } => self.transfer(cx, call, to),
+            Command::AnswerTransfer { referral, accept } => self.answer_transfer(cx, referral, accept),
+            Command::SendInfo { call, package, content_type, body } => {
+                self.send_info(cx, call, package, &content_type, body);
             }
-            Command::AnswerTransfer { .. } => {}
-            Command::SendInfo { call, .. } | Command::SendDigit { call, .. } => {
-                cx.event(Event::InfoAnswered { call, status: None });
+            Command::SendDigit { call, digit, duration_ms, form } => {
+                self.send_digit(cx, call, digit, duration_ms, form);
             }
         }
     }
@@ -106,6 +109,13 @@ impl Ua {
             Purpose::Reinvite { call, .. } => {
                 self.handle_reinvite_response(cx, request, call, response, status);
             }
+            Purpose::Refer { transfer } => {
+                self.handle_refer_response(cx, request, transfer, response, status);
+            }
+            Purpose::Notify { referral } => {
+                self.handle_notify_response(cx, request, referral, Some(response))
+            }
+            Purpose::Info { call } => self.handle_info_response(cx, request, call, Some(response)),
             Purpose::Bye { .. } if status.is_provisional() => {}
             Purpose::Bye { .. } => self.handle_bye_response(cx, request, Some(response)),
         }
@@ -122,6 +132,9 @@ impl Ua {
             Purpose::Options { token } => self.handle_options_response(cx, request, token, None),
             Purpose::Invite { call, .. } => self.handle_invite_failure(cx, request, call, failure),
             Purpose::Reinvite { call, .. } => self.handle_reinvite_failure(cx, request, call, failure),
+            Purpose::Refer { transfer } => self.handle_refer_failure(cx, request, transfer, failure),
+            Purpose::Notify { referral } => self.handle_notify_response(cx, request, referral, None),
+            Purpose::Info { call } => self.handle_info_response(cx, request, call, None),
             Purpose::Bye { .. } => self.handle_bye_response(cx, request, None),
         }
     }
@@ -143,7 +156,9 @@ impl Ua {
         // RFC 3261 §8.2 in its order: method, then headers.
         let checked = check_method(method).and_then(|()| match method {
             Method::Invite => Ok(()),
-            _ => incoming::check_merged(cx, server, request).and_then(|()| check_require(request)),
+            _ => incoming::check_merged(cx, server, request)
+                .and_then(|()| check_require(request))
+                .and_then(|()| transfer::check_no_replaces(request)),
         });
         match (checked, method) {
             (Err(refusal), _) => refusal.send(cx, server, request, None),
@@ -152,7 +167,12 @@ impl Ua {
                 let busy = self.calls.len() >= cx.settings.limits.calls;
                 options::answer(cx, server, request, flow, busy);
             }
-            // What is left belongs into a dialog: BYE (RFC 3261 §15.1.2).
+            (Ok(()), Method::Refer) => {
+                self.handle_refer_outside(cx, transfer::Incoming { server, request, flow });
+            }
+            (Ok(()), Method::Subscribe) => transfer::no_subscription(request).send(cx, server, request, None),
+            // What is left belongs into a dialog: BYE (RFC 3261 §15.1.2), INFO (RFC 6086 §4.2.1), and NOTIFY, since
+            // nobody has subscribed (RFC 6665 §4.1.3).
             (Ok(()), _) => Refusal::new(481).send(cx, server, request, None),
         }
     }
@@ -197,8 +217,8 @@ impl Ua {
 
     /// Whether a request belongs to a dialog of ours.
     pub(crate) fn owns_dialog(&self, request: &Message) -> bool {
-        !self.desk.dialogs.is_empty()
-            && DialogId::of_request(request).is_ok_and(|id| self.desk.dialogs.contains_key(&id))
+        DialogId::of_request(request)
+            .is_ok_and(|id| self.desk.dialogs.contains_key(&id) || self.desk.transfers.owns_dialog(&id))
     }
 
     /// Our tag in the dialog that the caller with this From tag began.
@@ -231,6 +251,7 @@ impl Ua {
                 }
                 Wake::Leftover(number) => self.desk.repeat_leftover(cx, number),
                 Wake::HangUp(call) => self.with_call(cx, call, |call, desk, cx| call.hang_up(desk, cx)),
+                Wake::Transfer(id) => self.transfer_over(cx, id),
                 Wake::Reoffer(call) => self.with_call(cx, call, |call, desk, cx| call.glare_over(desk, cx)),
             }
         }
@@ -271,12 +292,14 @@ impl Ua {
             Step::Stay => {}
             Step::End(reason) => self.end(cx, handle, reason),
         }
+        self.settle_transfers(cx);
     }
 
     /// The one place where calls end: ports, tables and timers are given back.
     fn end(&mut self, cx: &mut Context<'_>, handle: CallHandle, reason: EndReason) {
         let Some(mut call) = self.calls.remove(handle) else { return };
         call.release(cx);
+        self.leave_transfers(cx, &mut call, reason);
         call.forget(&mut self.desk, cx);
         cx.event(Event::Ended { call: handle, reason });
     }

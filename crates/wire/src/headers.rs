@@ -17,7 +17,7 @@ mod via;
 pub use crate::params::Params;
 pub use events::{Event, SubscriptionState};
 pub use name_addr::{Contact, NameAddr};
-pub use refer::{ReferSub, ReferTo, ReferredBy, Replaces};
+pub use refer::{ReferSub, ReferTo, ReferredBy, Replaces, TargetDialog};
 pub use session::{MinSe, RAck, RSeq, Refresher, SessionExpires};
 pub use via::{MAGIC_COOKIE, Via};
 

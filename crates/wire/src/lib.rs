@@ -5,6 +5,7 @@
 //! for, and [`Edits`] writes a changed copy in one pass, with untouched bytes as they came.
 
 pub mod auth;
+pub mod bodies;
 mod edits;
 mod error;
 pub mod framing;

@@ -318,6 +318,19 @@ pub fn escape_user(user: &str) -> SmolStr {
     SmolStr::from(out)
 }
 
+/// Escapes what may not stand in the value of a header of a URI (RFC 3261 §19.1.1, `hvalue`).
+pub fn escape_header(value: &str) -> SmolStr {
+    let mut out = String::with_capacity(value.len() + 16);
+    for byte in value.bytes() {
+        if CLASSES[usize::from(byte)] & HEADER != 0 {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    SmolStr::from(out)
+}
+
 /// Undoes `%` escapes. Text whose escapes do not give UTF-8 comes back as it was.
 pub fn unescape(text: &str) -> SmolStr {
     if !text.contains('%') {

@@ -12,6 +12,8 @@ pub struct TransferSettings {
     pub strangers: ReferPolicy,
     /// Which calls may take the place of one of ours.
     pub replaces: ReplacesPolicy,
+    /// Whether each provisional response of such a call is reported; else only its beginning and its end.
+    pub tells_progress: bool,
     /// How long we report on a call that a REFER asked for, and wait for such reports. Longer than it may ring.
     pub time: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for TransferSettings {
             referred: ReferPolicy::Refuse,
             strangers: ReferPolicy::Refuse,
             replaces: ReplacesPolicy::Named,
+            tells_progress: true,
             time: Duration::from_secs(300),
         }
     }

@@ -11,8 +11,10 @@ use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use super::desk::Desk;
+use super::info::Packages;
 use super::redirect::Redirects;
 use super::session::Session;
+use super::transfer::Ties;
 use crate::context::{Context, UaRequest};
 use crate::io::{CallHandle, EndReason, Play};
 use crate::listing::{CallState, ListedCall};
@@ -32,6 +34,10 @@ pub(super) struct Call {
     /// `None` while no ports are leased: before a late offer, and from the moment on at which we hang up.
     pub(super) session: Option<Session>,
     pub(super) play: Play,
+    /// What ties it to other calls.
+    pub(super) ties: Ties,
+    /// The Info Packages that the peer takes.
+    pub(super) packages: Packages,
     pub(super) stage: Stage,
 }
 

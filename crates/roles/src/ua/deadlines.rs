@@ -31,6 +31,8 @@ pub(super) enum Wake {
     HangUp(CallHandle),
     /// The re-INVITE that met a 491 is tried again (RFC 3261 §14.1).
     Reoffer(CallHandle),
+    /// The subscription of a REFER is over (RFC 3515 §2.4.4); named by its number.
+    Transfer(u64),
 }
 
 impl Wake {
@@ -47,6 +49,7 @@ impl Wake {
             Wake::Leftover(_) => "2xx of a call that is over",
             Wake::HangUp(_) => "hang up",
             Wake::Reoffer(_) => "re-INVITE again",
+            Wake::Transfer(_) => "transfer",
         }
     }
 

@@ -13,6 +13,7 @@ use smol_str::{SmolStr, ToSmolStr};
 
 use super::deadlines::{Deadlines, Wake};
 use super::leftover::Leftover;
+use super::transfer::Transfers;
 use crate::context::{Context, Failure, SendError, UaRequest};
 use crate::io::{CallHandle, EndReason};
 use crate::settings::Settings;
@@ -28,6 +29,7 @@ pub(super) struct Desk {
     /// Answers whose call is over, by number.
     pub(super) leftovers: BTreeMap<u64, Leftover>,
     pub(super) next_leftover: u64,
+    pub(super) transfers: Transfers,
     digest: DigestClient,
     /// The servers that the registrar wants new calls to pass (RFC 3608).
     pub(super) service_route: RouteSet,
@@ -70,6 +72,21 @@ pub(super) enum Purpose {
         dialog: Box<Dialog>,
         /// Set once a 2xx has come.
         ack: Option<Option<Transmit>>,
+    },
+    /// A REFER; named by its number.
+    Refer {
+        /// The transfer.
+        transfer: u64,
+    },
+    /// A NOTIFY that tells how a call goes that a REFER asked for; named by its number.
+    Notify {
+        /// The transfer.
+        referral: u64,
+    },
+    /// An INFO.
+    Info {
+        /// The call.
+        call: CallHandle,
     },
     /// A BYE; `None` for that of a dialog that became no call.
     Bye {
@@ -132,6 +149,7 @@ impl Desk {
             deadlines: Deadlines::default(),
             leftovers: BTreeMap::new(),
             next_leftover: 0,
+            transfers: Transfers::default(),
             digest: DigestClient::new(false),
             service_route: RouteSet::default(),
         }
@@ -144,6 +162,7 @@ impl Desk {
             && self.dialogs.is_empty()
             && self.servers.is_empty()
             && self.leftovers.is_empty()
+            && self.transfers.is_at_rest()
             && self.deadlines.next().is_none()
     }
 

@@ -6,11 +6,11 @@ use dialtone_wire::headers::NameAddr;
 use dialtone_wire::net::Flow;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
-use super::Ua;
 use super::call::{Call, Reoffer, Stage, Step, Unacked};
 use super::desk::{Desk, NotRetried, Purpose, Sent, end_reason};
 use super::incoming::answer_headers;
 use super::refusal::{Refusal, SDP, check_accept, check_method, check_require, check_size, description_of};
+use super::{Ua, transfer};
 use crate::context::{Context, SendError, UaRequest};
 use crate::io::{CallHandle, EndReason, Event};
 use crate::registrar::is_behind_nat;
@@ -51,9 +51,13 @@ impl Ua {
         let incoming = Incoming { server, request, flow };
         let id = DialogId::of_request(request).ok();
         let found = id.and_then(|id| self.desk.dialogs.get(&id).map(|call| (*call, id.remote_tag)));
+        let beside = transfer::Incoming { server, request, flow };
         let Some((handle, remote_tag)) = found else {
-            return Refusal::new(481).send(cx, server, request, None);
+            return self.handle_beside_calls(cx, beside, DialogId::of_request(request).ok());
         };
+        if let Some(Method::Refer | Method::Notify | Method::Subscribe | Method::Info) = request.method() {
+            return self.handle_beside_call(cx, beside, handle, &remote_tag);
+        }
         self.with_call(cx, handle, |call, desk, cx| {
             let Some(dialog) = call.dialog_mut(&remote_tag) else {
                 return incoming.refuse(cx, &Refusal::new(481));
@@ -62,6 +66,7 @@ impl Ua {
                 return incoming.refuse(cx, &Refusal::new(error.status().code()));
             }
             let checked = request.method().map_or(Ok(()), check_method).and_then(|()| check_require(request));
+            let checked = checked.and_then(|()| transfer::check_no_replaces(request));
             if let Err(refusal) = checked {
                 return incoming.refuse(cx, &refusal);
             }
@@ -190,6 +195,7 @@ impl Call {
             }
         };
         talk.dialog = dialog;
+        self.packages.learn(incoming.request);
         // It moves with the phone; a proxy that comes between has its Record-Route in the dialog from its start.
         self.flow = own_flow(incoming.request, incoming.flow);
         self.accept_reinvite(desk, cx, incoming, &description, offer.is_none())

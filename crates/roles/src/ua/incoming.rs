@@ -15,8 +15,12 @@ use super::call::{Call, Ringing, Stage, Step, Talk, Unacked};
 use super::deadlines::Wake;
 use super::desk::{Desk, own_user};
 use super::in_dialog::own_flow;
-use super::refusal::{ALLOW, Refusal, SDP, check_accept, check_require, check_size, description_of};
+use super::info::{self, Packages};
+use super::refusal::{
+    ALLOW, Refusal, SDP, SUPPORTED, check_accept, check_require, check_size, description_of,
+};
 use super::session::Session;
+use super::transfer::Ties;
 use crate::context::Context;
 use crate::io::{EndReason, Event, Play};
 use crate::settings::{Robot, RobotKind};
@@ -49,6 +53,10 @@ impl Ua {
         as_robot: Option<&Robot>,
     ) {
         let tag = cx.token();
+        let replaced = match self.replaced_by(cx, request) {
+            Ok(replaced) => replaced,
+            Err(refusal) => return refusal.send(cx, server, request, Some(&tag)),
+        };
         let checked = match self.check_invite(cx, server, request, flow, &tag) {
             Ok(checked) => checked,
             Err(refusal) => return refusal.send(cx, server, request, Some(&tag)),
@@ -60,6 +68,9 @@ impl Ua {
                 .unwrap_or_else(|_| request.clone());
         let straight = own_flow(&request, flow);
         let Checked { dialog, from, session, description, offers } = checked;
+        let ties = Ties::of_invite(&request, as_robot.is_some());
+        let mut packages = Packages::default();
+        packages.learn(&request);
         let contact_user = as_robot.map_or_else(|| own_user(cx.settings), |robot| robot.user.clone());
         let dialog_of_call = dialog.clone();
         let ringing = Ringing { server, request, flow, dialog, description, offers };
@@ -70,12 +81,17 @@ impl Ua {
             flow: straight,
             session: Some(session),
             play: Play::Silence,
+            ties,
+            packages,
             stage: Stage::Ringing(Box::new(ringing)),
         });
         cx.core.counters.calls += 1;
         self.desk.servers.insert(server, handle);
         self.desk.add_dialog(&dialog_of_call, handle);
         cx.event(Event::Incoming { call: handle, from });
+        if let Some(replaced) = replaced {
+            return self.take_place(cx, replaced, handle);
+        }
         let robot = as_robot.map(|robot| robot.kind);
         self.with_call(cx, handle, |call, desk, cx| match robot {
             Some(RobotKind::Echo) => call.answer(desk, cx, Play::Echo),
@@ -320,10 +336,14 @@ pub(super) fn answer_headers<'a>(
     contact_user: &str,
 ) -> impl FnOnce(&mut Writer) + use<'a> {
     let of_dialog = dialog_headers(cx, request, flow, contact_user);
+    let packages = info::packages(cx.settings);
     move |writer| {
         of_dialog(writer);
         writer.header(HeaderName::Allow, ALLOW);
-        // RFC 3261 §20.37: "If empty, it means that no extensions are supported."
-        writer.header(HeaderName::Supported, "");
+        writer.header(HeaderName::Supported, SUPPORTED);
+        // RFC 6086 §5.2.3: "MUST NOT include a Recv-Info header field in a response if the associated request did not".
+        if request.value_by_text(info::RECV_INFO).is_some() {
+            writer.line(info::RECV_INFO, packages);
+        }
     }
 }

@@ -9,7 +9,7 @@ use smol_str::format_smolstr;
 use super::Ua;
 use super::desk::Purpose;
 use super::outgoing::out_of_dialog;
-use super::refusal::{ALLOW, SDP};
+use super::refusal::{ALLOW, SDP, SUPPORTED};
 use super::session::capabilities_description;
 use crate::context::{Context, UaRequest};
 use crate::io::Event;
@@ -73,8 +73,7 @@ pub(super) fn answer(cx: &mut Context<'_>, server: ServerId, request: &Message, 
         writer.text(HeaderName::Accept, SDP);
         writer.text(HeaderName::AcceptEncoding, "identity");
         writer.text(HeaderName::AcceptLanguage, "en");
-        // RFC 3261 §20.37: "If empty, it means that no extensions are supported."
-        writer.text(HeaderName::Supported, "");
+        writer.text(HeaderName::Supported, SUPPORTED);
         writer.header(HeaderName::Server, product);
     };
     let body = description.as_deref().map(|description| (SDP, description));

@@ -10,16 +10,28 @@ use super::Ua;
 use super::call::{Call, Calling, Stage, Step, Talk};
 use super::deadlines::Wake;
 use super::desk::{Desk, Purpose, Sent, end_reason, own_user};
+use super::info::{self, Packages};
 use super::redirect::{self, Redirects};
-use super::refusal::{ALLOW, SDP, description_of};
+use super::refusal::{ALLOW, SDP, SUPPORTED, description_of};
 use super::registration::by_service_route;
 use super::session::Session;
+use super::transfer::Ties;
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, EndReason, Event, Play};
 
 impl Ua {
     /// Calls somebody.
     pub(super) fn start_call(&mut self, cx: &mut Context<'_>, token: u64, to: UriBuf, play: Play) {
+        let (handle, full) = self.add_outgoing(cx, play);
+        cx.event(Event::CallStarted { token, call: handle });
+        if full {
+            return self.end(cx, handle, EndReason::Overload);
+        }
+        self.with_call(cx, handle, |call, desk, cx| call.begin(desk, cx, to));
+    }
+
+    /// A call whose INVITE is to be sent, and whether there are too many of them already.
+    pub(super) fn add_outgoing(&mut self, cx: &mut Context<'_>, play: Play) -> (CallHandle, bool) {
         let full = self.calls.len() >= cx.settings.limits.calls;
         let contact_user = own_user(cx.settings);
         let handle = self.calls.insert(|handle| Call {
@@ -29,15 +41,13 @@ impl Ua {
             contact_user,
             session: None,
             play,
+            ties: Ties::default(),
+            packages: Packages::default(),
             // Until the INVITE is sent, the call waits for nothing.
             stage: Stage::Cancelling { invite: UaRequest(0), reason: EndReason::Overload },
         });
         cx.core.counters.calls += 1;
-        cx.event(Event::CallStarted { token, call: handle });
-        if full {
-            return self.end(cx, handle, EndReason::Overload);
-        }
-        self.with_call(cx, handle, |call, desk, cx| call.begin(desk, cx, to));
+        (handle, full)
     }
 
     /// A response to the INVITE of a call, or to one whose call is over.
@@ -121,7 +131,12 @@ impl Ua {
                 *ack = Some(sent);
                 *call
             }
-            Purpose::Register | Purpose::Options { .. } | Purpose::Bye { .. } => return,
+            Purpose::Register
+            | Purpose::Options { .. }
+            | Purpose::Refer { .. }
+            | Purpose::Notify { .. }
+            | Purpose::Info { .. }
+            | Purpose::Bye { .. } => return,
         };
         if is_lost {
             // The peer will repeat its 2xx in vain; nor will it get a BYE, but we are done with it.
@@ -179,7 +194,7 @@ impl Call {
     }
 
     /// Sends the first INVITE, by way of the account's proxy.
-    fn begin(&mut self, desk: &mut Desk, cx: &mut Context<'_>, to: UriBuf) -> Step {
+    pub(super) fn begin(&mut self, desk: &mut Desk, cx: &mut Context<'_>, to: UriBuf) -> Step {
         let has_backup = cx.settings.account.as_ref().is_some_and(|account| account.backup_proxy.is_some());
         let again = has_backup.then(|| to.clone());
         let draft = out_of_dialog(cx, Method::Invite, to.clone(), &format_smolstr!("<{to}>"));
@@ -209,8 +224,8 @@ impl Call {
         again: Option<UriBuf>,
     ) -> Step {
         let draft = draft.header(HeaderName::Allow, ALLOW).header(HeaderName::Accept, SDP);
-        // RFC 3261 §13.2.1; §20.37: "If empty, it means that no extensions are supported."
-        let draft = draft.header(HeaderName::Supported, "");
+        let draft = self.ties.mark(draft.header(HeaderName::Supported, SUPPORTED));
+        let draft = draft.line(info::RECV_INFO, &info::packages(cx.settings));
         let Some(address) = cx.local_ip_for(draft.next_hop()) else {
             return Step::End(EndReason::TransportFailed);
         };
@@ -269,6 +284,7 @@ impl Call {
         if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {
             self.handle_early(desk, cx, request, response, tag);
         }
+        desk.transfers.call_goes_on(self.handle, status, cx.settings.transfer.tells_progress);
         let has_media = matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.is_some());
         cx.event(Event::Progress { call: self.handle, status, has_media });
         Step::Stay
@@ -336,6 +352,8 @@ impl Call {
         match (agreed, acked) {
             (Ok(_), true) => {
                 self.stage = Stage::Confirmed(Box::new(Talk::new(dialog)));
+                self.packages.learn(response);
+                desk.transfers.call_goes_on(self.handle, Status::of(200), true);
                 self.apply(cx);
                 cx.event(Event::Answered { call: self.handle });
                 Step::Stay
@@ -491,9 +509,13 @@ impl Desk {
     fn acks_mut(&mut self, request: UaRequest) -> Option<&mut Vec<(SmolStr, Option<Transmit>)>> {
         match &mut self.requests.get_mut(&request)?.purpose {
             Purpose::Invite { acks, .. } => Some(acks),
-            Purpose::Register | Purpose::Options { .. } | Purpose::Reinvite { .. } | Purpose::Bye { .. } => {
-                None
-            }
+            Purpose::Register
+            | Purpose::Options { .. }
+            | Purpose::Reinvite { .. }
+            | Purpose::Refer { .. }
+            | Purpose::Notify { .. }
+            | Purpose::Info { .. }
+            | Purpose::Bye { .. } => None,
         }
     }
 

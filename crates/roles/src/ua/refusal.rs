@@ -10,7 +10,9 @@ use crate::context::Context;
 use crate::settings::Settings;
 
 /// The methods that the user agent handles.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, NOTIFY, INFO";
+/// The extensions that it knows: RFC 3891, RFC 4488, RFC 4538, RFC 7614.
+pub(super) const SUPPORTED: &str = "replaces, norefersub, tdialog, nosub";
 /// The bodies that it reads.
 pub(super) const SDP: &str = "application/sdp";
 
@@ -18,7 +20,7 @@ pub(super) const SDP: &str = "application/sdp";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     status: Status,
-    headers: SmallVec<[(HeaderName, String); 1]>,
+    headers: SmallVec<[(&'static str, String); 1]>,
 }
 
 impl Refusal {
@@ -30,7 +32,12 @@ impl Refusal {
         Refusal { status, headers: SmallVec::new() }
     }
 
-    pub(super) fn with(mut self, name: HeaderName, value: impl ToString) -> Refusal {
+    pub(super) fn with(self, name: HeaderName, value: impl ToString) -> Refusal {
+        self.line(name.as_str(), value)
+    }
+
+    /// Adds a header by the text of its name.
+    pub(super) fn line(mut self, name: &'static str, value: impl ToString) -> Refusal {
         self.headers.push((name, value.to_string()));
         self
     }
@@ -53,7 +60,7 @@ impl Refusal {
         let product = cx.settings.product.clone();
         let headers = |writer: &mut Writer| {
             for (name, value) in &self.headers {
-                writer.header(*name, value);
+                writer.line(name, value);
             }
             writer.header(HeaderName::Server, &product);
         };
@@ -71,22 +78,30 @@ fn agent(settings: &Settings) -> &str {
 /// those that nobody does.
 pub(super) fn check_method(method: &Method) -> Result<(), Refusal> {
     match method {
-        // RFC 6665 §4.2.1.1, RFC 3903 §6 step 2: we know no event package. Allow-Events would have to name one.
-        Method::Subscribe | Method::Publish => Err(Refusal::new(489)),
-        // RFC 6665 §4.1.3: nobody has subscribed.
-        Method::Notify => Err(Refusal::new(481)),
-        Method::Invite | Method::Ack | Method::Cancel | Method::Bye | Method::Options => Ok(()),
+        // RFC 3903 §6 step 2: nobody publishes to us. Allow-Events would have to name a package.
+        Method::Publish => Err(Refusal::new(489)),
+        Method::Invite
+        | Method::Ack
+        | Method::Cancel
+        | Method::Bye
+        | Method::Options
+        | Method::Refer
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Info => Ok(()),
         Method::Other(_) => Err(Refusal::new(501).with(HeaderName::Allow, ALLOW)),
         _ => Err(Refusal::new(405).with(HeaderName::Allow, ALLOW)),
     }
 }
 
-/// RFC 3261 §8.2.2.3: what is required and not understood is named in a 420. The user agent supports no extension.
+/// RFC 3261 §8.2.2.3: what is required and not understood is named in a 420.
 pub(super) fn check_require(request: &Message) -> Result<(), Refusal> {
     let mut unsupported: Vec<&str> = Vec::new();
     for value in request.values(HeaderName::Require) {
         let token = Token::parse(value).map_err(|_| Refusal::new(400))?;
-        unsupported.push(token.0);
+        if !SUPPORTED.split(", ").any(|known| known.eq_ignore_ascii_case(token.0)) {
+            unsupported.push(token.0);
+        }
     }
     if unsupported.is_empty() {
         return Ok(());

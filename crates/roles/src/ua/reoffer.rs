@@ -124,6 +124,7 @@ impl Call {
         let Some(talk) = self.talk_mut() else { return Step::Stay };
         // A Contact that can't be read leaves the old target, to which the ACK went too.
         let _ = talk.dialog.refresh_target(response);
+        self.packages.learn(response);
         let answer = description_of(response).ok().flatten();
         let taken = match (&mut self.session, answer) {
             (Some(session), Some(answer)) => session.take_answer(answer).is_ok(),

@@ -128,6 +128,11 @@ impl Session {
         self.hold = self.hold_agreed;
     }
 
+    /// Whether the peer has agreed to be on hold.
+    pub(super) const fn holds(&self) -> bool {
+        self.hold_agreed
+    }
+
     /// Whether an offer of ours is open.
     pub(super) fn awaits_answer(&self) -> bool {
         self.offer_answer.state() == OfferAnswerState::LocalOffer

@@ -1,4 +1,5 @@
-//! Transfer: Refer-To (RFC 3515), Referred-By (RFC 3892), Replaces (RFC 3891), Refer-Sub (RFC 4488).
+//! Transfer: Refer-To (RFC 3515), Referred-By (RFC 3892), Replaces (RFC 3891), Refer-Sub (RFC 4488),
+//! Target-Dialog (RFC 4538).
 
 use std::borrow::Cow;
 
@@ -110,6 +111,36 @@ impl ReferSub {
     }
 }
 
+/// Target-Dialog (RFC 4538 §7): a dialog of the one who gets the request, named as he sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TargetDialog<'a> {
+    /// Its Call-ID.
+    pub call_id: &'a str,
+    /// The tag of the one who gets the request.
+    pub local_tag: &'a str,
+    /// The tag of the other end.
+    pub remote_tag: &'a str,
+}
+
+impl<'a> TargetDialog<'a> {
+    /// The name of the header.
+    pub const NAME: &'static str = "Target-Dialog";
+
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// When the Call-ID or one of the tags is missing.
+    pub fn parse(value: &'a [u8]) -> Result<TargetDialog<'a>, Fault> {
+        let (call_id, params) = split_params(utf8(trim(value))?)?;
+        match (params.value("local-tag"), params.value("remote-tag")) {
+            (Some(local_tag), Some(remote_tag)) if !call_id.is_empty() => {
+                Ok(TargetDialog { call_id, local_tag, remote_tag })
+            }
+            _ => Err(Fault::Expected("a Call-ID, local-tag and remote-tag")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +167,20 @@ mod tests {
             ";to-tag=1;from-tag=2",
         ] {
             assert!(Replaces::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reads_target_dialog() {
+        // RFC 5589 §6.1, F3.
+        let read = TargetDialog::parse(b"090459243588173445;local-tag=7553452 ;remote-tag=31kdl4i3k");
+        let expected =
+            TargetDialog { call_id: "090459243588173445", local_tag: "7553452", remote_tag: "31kdl4i3k" };
+        assert_eq!(read, Ok(expected));
+        for bad in
+            ["", ";local-tag=1;remote-tag=2", "a;local-tag=1", "a;remote-tag=1", "a;local-tag;remote-tag=1"]
+        {
+            assert!(TargetDialog::parse(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 

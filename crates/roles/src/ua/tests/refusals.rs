@@ -6,6 +6,9 @@ use super::bench::{Bench, header, sdp, settings};
 use super::callee::request;
 use crate::settings::Settings;
 
+/// What the phone says that it handles.
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, NOTIFY, INFO";
+
 /// Gives a request and compares the final response: its status and, if asked for, one header. A response has a To tag.
 fn check(text: &str, status: u16, expected: Option<(HeaderName, &str)>) {
     let mut bench = Bench::phone();
@@ -22,8 +25,8 @@ fn check(text: &str, status: u16, expected: Option<(HeaderName, &str)>) {
 
 #[test]
 fn methods_that_are_not_handled() {
-    let allow = "INVITE, ACK, CANCEL, BYE, OPTIONS";
-    for method in ["REGISTER", "MESSAGE", "INFO", "UPDATE", "PRACK", "REFER"] {
+    let allow = ALLOW;
+    for method in ["REGISTER", "MESSAGE", "UPDATE", "PRACK"] {
         check(&request(method, 1, "", "", ""), 405, Some((HeaderName::Allow, allow)));
     }
     check(&request("FROB", 1, "", "", ""), 501, Some((HeaderName::Allow, allow)));
@@ -34,6 +37,9 @@ fn events_that_nobody_here_knows() {
     for method in ["SUBSCRIBE", "PUBLISH"] {
         check(&request(method, 1, "", "Event: presence\r\n", ""), 489, None);
     }
+    // RFC 3515 §2.4.4: only a REFER subscribes to it.
+    check(&request("SUBSCRIBE", 1, "", "Event: refer\r\n", ""), 403, None);
+    check(&request("SUBSCRIBE", 1, "", "Event: ;\r\n", ""), 400, None);
     check(&request("NOTIFY", 1, "", "Event: presence\r\nSubscription-State: active\r\n", ""), 481, None);
 }
 
@@ -191,7 +197,7 @@ fn options_say_what_the_phone_can_do() {
     bench.receive(&request("OPTIONS", 1, "", "Accept: application/sdp;level=1\r\n", ""));
     let ok = bench.take();
     assert_eq!(ok.status().unwrap().code(), 200);
-    assert_eq!(header(&ok, HeaderName::Allow), "INVITE, ACK, CANCEL, BYE, OPTIONS");
+    assert_eq!(header(&ok, HeaderName::Allow), ALLOW);
     assert_eq!(header(&ok, HeaderName::Accept), "application/sdp");
     assert!(ok.has(HeaderName::Supported) && ok.has(HeaderName::AcceptLanguage));
     assert!(ok.has(HeaderName::AcceptEncoding));

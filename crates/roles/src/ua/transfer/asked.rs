@@ -1,0 +1,291 @@
+//! Transfers that we ask for: the transferor (RFC 3515 §2.4.1, RFC 5589 §6, §7).
+
+use dialtone_dialog::Dialog;
+use dialtone_wire::bodies::{SIPFRAG, sipfrag_status};
+use dialtone_wire::headers::{ContentType, Event as EventHeader, NameAddr, SubscriptionState};
+use dialtone_wire::uri::{SipUri, Uri, escape_header};
+use dialtone_wire::{HeaderName, Message, Method, Status};
+use smol_str::{SmolStr, format_smolstr};
+
+use super::{Incoming, PACKAGE, Way};
+use crate::context::{Context, Failure, UaRequest};
+use crate::io::{CallHandle, EndReason, Event, TransferOutcome, TransferTo};
+use crate::ua::Ua;
+use crate::ua::call::{Call, Reoffer, Step};
+use crate::ua::deadlines::Wake;
+use crate::ua::desk::{Desk, Purpose};
+use crate::ua::refusal::{ALLOW, Refusal, SUPPORTED};
+
+/// A transfer that we asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    call: CallHandle,
+    pub(super) way: Way,
+    /// The CSeq number of the REFER, by which NOTIFYs may name it (RFC 3515 §2.4.6).
+    cseq: u32,
+    /// The call that shall be replaced.
+    replaces: Option<CallHandle>,
+    /// Refer-To values that are tried after the one that was sent.
+    left: Vec<SmolStr>,
+}
+
+impl Ua {
+    /// The owner wants the other side of a call to call somebody else.
+    pub(in crate::ua) fn transfer(&mut self, cx: &mut Context<'_>, call: CallHandle, to: TransferTo) {
+        let is_asked = self.desk.transfers.asked.values().any(|asked| asked.call == call);
+        let places = match to {
+            _ if is_asked || self.desk.transfers.is_full(cx.settings) => None,
+            TransferTo::Address(uri) => Some((vec![format_smolstr!("<{uri}>")], None)),
+            TransferTo::Call(other) if other == call => None,
+            TransferTo::Call(other) => self
+                .places_of(cx, other)
+                .filter(|places| !places.is_empty())
+                .map(|places| (places, Some(other))),
+        };
+        let Some((places, replaces)) = places else { return Ua::not_possible(cx, call) };
+        if !self.send_refer(cx, call, replaces, places) {
+            Ua::not_possible(cx, call);
+        }
+    }
+
+    /// Where the other side of a call is called so that its call with us is replaced. RFC 5589 §7.5: a Contact that is no
+    /// GRUU may lead nowhere from outside of the dialog; the address-of-record does, and a phone of it that has not that
+    /// call says so, since it must understand Replaces. If that fails, it is the Contact's turn.
+    fn places_of(&mut self, cx: &Context<'_>, call: CallHandle) -> Option<Vec<SmolStr>> {
+        let talk = self.calls.get_mut(call)?.talk_mut().filter(|talk| !talk.hung_up)?;
+        let dialog = &talk.dialog;
+        let id = dialog.id();
+        // RFC 3891 §3: named as the one sees it who gets the INVITE.
+        let named = format_smolstr!("{};to-tag={};from-tag={}", id.call_id, id.remote_tag, id.local_tag);
+        let replaces = escape_header(&named);
+        let contact = plain(&dialog.remote_target().uri())?;
+        let contact = format_smolstr!("<{contact}?Replaces={replaces}>");
+        let is_gruu = dialog.remote_target().uri().as_sip().is_some_and(|uri| uri.params.has("gr"));
+        let has_proxy = cx.settings.account.as_ref().is_some_and(|account| account.proxy.is_some());
+        let address = address_of(dialog).filter(|_| has_proxy && !is_gruu);
+        let address =
+            address.map(|address| format_smolstr!("<{address}?Replaces={replaces}&Require=replaces>"));
+        Some(address.into_iter().chain([contact]).collect())
+    }
+
+    /// Sends the REFER for the first of these places. Says whether it is under way.
+    fn send_refer(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: CallHandle,
+        replaces: Option<CallHandle>,
+        mut places: Vec<SmolStr>,
+    ) -> bool {
+        if places.is_empty()
+            || self.calls.get_mut(call).and_then(Call::talk_mut).is_none_or(|talk| talk.hung_up)
+        {
+            return false;
+        }
+        let place = places.remove(0);
+        let way = Way::Call(call);
+        let Some((draft, flow, contact_user)) = self.request_in(&way, Method::Refer) else { return false };
+        let mut draft = draft.header(HeaderName::ReferTo, &place);
+        if let Some(account) = &cx.settings.account {
+            draft = draft.header(HeaderName::ReferredBy, &format_smolstr!("<{}>", account.aor));
+        }
+        let draft = draft
+            .header(HeaderName::Allow, ALLOW)
+            .header(HeaderName::Supported, SUPPORTED)
+            .header(HeaderName::UserAgent, &cx.settings.product);
+        let cseq = draft.cseq();
+        let transfer = self.desk.transfers.add();
+        let purpose = Purpose::Refer { transfer };
+        if self.desk.send_over(cx, draft, Some(contact_user), purpose, flow).is_err() {
+            return false;
+        }
+        self.desk.transfers.asked.insert(transfer, Asked { call, way, cseq, replaces, left: places });
+        // The transaction's own timer is shorter.
+        self.desk.deadlines.start(Wake::Transfer(transfer), cx.now + cx.settings.transfer.time);
+        true
+    }
+
+    /// A response to a REFER of ours.
+    pub(in crate::ua) fn handle_refer_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        transfer: u64,
+        response: &Message,
+        status: Status,
+    ) {
+        if status.is_provisional() {
+            return;
+        }
+        let Some(sent) = self.desk.requests.remove(&request) else { return };
+        let Some(asked) = self.desk.transfers.asked.get(&transfer) else { return };
+        let (call, way) = (asked.call, asked.way.clone());
+        if status.is_challenge()
+            && let Some(cseq) = self.next_cseq_in(&way)
+            && self.desk.retry(cx, sent, response, cseq).is_ok()
+        {
+            if let Some(asked) = self.desk.transfers.asked.get_mut(&transfer) {
+                asked.cseq = cseq;
+            }
+            return;
+        }
+        if status.is_success() {
+            let begins_none = response.value_by_text("Refer-Sub").is_some_and(is_false);
+            if begins_none {
+                return self.finish(cx, transfer, TransferOutcome::Unknown);
+            }
+            // RFC 6665 §4.1.2.4, Timer N: by then the first NOTIFY has come.
+            let first = cx.now + cx.settings.timers.transaction_timeout();
+            self.desk.deadlines.start(Wake::Transfer(transfer), first);
+            return;
+        }
+        self.finish(cx, transfer, TransferOutcome::Refused(status));
+        if status.code() == 481 {
+            // RFC 5057 §5.1: the peer does not know the dialog any more.
+            self.with_call(cx, call, |call, desk, cx| call.say_bye_now(desk, cx, EndReason::DialogLost));
+        }
+    }
+
+    /// A REFER of ours got no response.
+    pub(in crate::ua) fn handle_refer_failure(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        transfer: u64,
+        failure: Failure,
+    ) {
+        self.desk.requests.remove(&request);
+        // RFC 3261 §8.1.3.1.
+        let status = if failure == Failure::TimedOut { 408 } else { 503 };
+        self.finish(cx, transfer, TransferOutcome::Refused(Status::of(status)));
+    }
+
+    /// The other side tells how its call goes (RFC 3515 §2.4.5).
+    pub(super) fn handle_notify(&mut self, cx: &mut Context<'_>, incoming: Incoming<'_>, way: &Way) {
+        let request = incoming.request;
+        let id = match self.asked_of(request, way) {
+            Ok(id) => id,
+            Err(code) => return incoming.refuse(cx, &Refusal::new(code)),
+        };
+        let Some(Ok(state)) = request.header::<SubscriptionState<'_>>() else {
+            return incoming.refuse(cx, &Refusal::new(400));
+        };
+        let status = match request.body() {
+            // Where it ends there may be nothing left to tell.
+            b"" if state.is_terminated() => None,
+            body => {
+                let is_fragment = matches!(
+                    request.header::<ContentType<'_>>(),
+                    Some(Ok(kind)) if kind.is("message", "sipfrag")
+                );
+                if !is_fragment {
+                    let refusal = Refusal::new(415).with(HeaderName::Accept, SIPFRAG);
+                    return incoming.refuse(cx, &refusal);
+                }
+                match sipfrag_status(body) {
+                    Some(status) => Some(status),
+                    None => {
+                        let refusal = Refusal::new(400);
+                        let refusal = refusal.warning(cx.settings, 399, "The fragment has no status line");
+                        return incoming.refuse(cx, &refusal);
+                    }
+                }
+            }
+        };
+        incoming.accept(cx, |_| {});
+        let is_rejected =
+            state.params.value("reason").is_some_and(|reason| reason.eq_ignore_ascii_case("rejected"));
+        let outcome = match status {
+            Some(status) if status.is_success() => Some(TransferOutcome::Done),
+            Some(status) if status.is_final() && is_rejected => Some(TransferOutcome::Refused(status)),
+            Some(status) if status.is_final() => Some(TransferOutcome::Failed(status)),
+            _ if state.is_terminated() && is_rejected => Some(TransferOutcome::Refused(Status::of(603))),
+            _ if state.is_terminated() => Some(TransferOutcome::Unknown),
+            _ => None,
+        };
+        if let Some(outcome) = outcome {
+            return self.finish(cx, id, outcome);
+        }
+        // It lasts as long as the notifier says, within what we wait for.
+        let most = cx.settings.transfer.time;
+        let time = state
+            .expires_s()
+            .map_or(most, |seconds| most.min(std::time::Duration::from_secs(seconds.into())));
+        self.desk
+            .deadlines
+            .start(Wake::Transfer(id), cx.now + time + cx.settings.timers.transaction_timeout());
+        if let (Some(status), Some(asked)) = (status, self.desk.transfers.asked.get(&id)) {
+            cx.event(Event::TransferProgress { call: asked.call, status });
+        }
+    }
+
+    /// Which transfer a NOTIFY tells of, or the status that refuses it.
+    fn asked_of(&self, request: &Message, way: &Way) -> Result<u64, u16> {
+        let event = match request.header::<EventHeader<'_>>() {
+            Some(Ok(event)) => event,
+            Some(Err(_)) | None => return Err(400),
+        };
+        // RFC 6665 §4.1.3: what nobody has subscribed to.
+        if !event.package.eq_ignore_ascii_case(PACKAGE) {
+            return Err(489);
+        }
+        // RFC 3515 §2.4.6: the first REFER of a dialog may go without id.
+        let is_named = |cseq: u32| event.id().is_none_or(|id| id.parse() == Ok(cseq));
+        let mut all = self.desk.transfers.asked.iter();
+        all.find(|(_, asked)| asked.way == *way && is_named(asked.cseq)).map(|(id, _)| *id).ok_or(481)
+    }
+
+    /// A transfer that we asked for is over.
+    pub(super) fn finish(&mut self, cx: &mut Context<'_>, id: u64, outcome: TransferOutcome) {
+        let Some(asked) = self.desk.transfers.asked.remove(&id) else { return };
+        self.desk.stop_transfer(id);
+        self.desk.transfers.prune(&asked.way);
+        let Asked { call, replaces, left, .. } = asked;
+        if matches!(outcome, TransferOutcome::Failed(_)) && self.send_refer(cx, call, replaces, left) {
+            return;
+        }
+        cx.event(Event::TransferEnded { call, outcome });
+        if outcome == TransferOutcome::Done {
+            return self.with_call(cx, call, |call, desk, cx| call.hang_up(desk, cx));
+        }
+        // With two calls at hand the owner chooses to whom he talks.
+        let is_talking =
+            replaces.and_then(|other| self.calls.get_mut(other)).is_some_and(|other| !other.is_held());
+        if !is_talking {
+            self.with_call(cx, call, Call::take_back);
+        }
+    }
+}
+
+impl Call {
+    /// Whether we hold the other side, or are about to.
+    fn is_held(&mut self) -> bool {
+        let holds = self.session.as_ref().is_some_and(crate::ua::session::Session::holds);
+        self.talk_mut().is_some_and(|talk| match (talk.wanted_hold, &talk.reoffer) {
+            (Some(wanted), _) => wanted,
+            (None, Reoffer::Sent { hold, .. }) => *hold,
+            (None, Reoffer::None | Reoffer::Glare) => holds,
+        })
+    }
+
+    /// The other side could not be given away.
+    fn take_back(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        if self.is_held() { self.want_hold(desk, cx, false) } else { Step::Stay }
+    }
+}
+
+fn is_false(value: &[u8]) -> bool {
+    dialtone_wire::headers::ReferSub::parse(value).is_ok_and(|begins| !begins.0)
+}
+
+/// A URI without headers.
+fn plain(uri: &Uri<'_>) -> Option<SmolStr> {
+    match uri {
+        Uri::Sip(sip) => Some(format_smolstr!("{}", SipUri { headers: "", ..*sip })),
+        _ => None,
+    }
+}
+
+/// The address-of-record of the other side.
+fn address_of(dialog: &Dialog) -> Option<SmolStr> {
+    plain(&NameAddr::parse(dialog.remote().as_bytes()).ok()?.uri)
+}
