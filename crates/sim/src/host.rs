@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dialtone_roles::Engine;
-use dialtone_roles::settings::{Account, Domain, Listener, Password, Robot, RobotKind, Secret, Settings};
+use dialtone_roles::settings::{
+    Account, Domain, Listener, Password, ReferPolicy, Robot, RobotKind, Secret, Settings, TransferSettings,
+};
 use dialtone_wire::net::Transport;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
@@ -101,7 +103,8 @@ pub fn phone_settings(aor: &str, password: &str, address: SocketAddr, proxy: Opt
         backup_proxy: None,
         expires_s: 600,
     };
-    Settings { listeners: vec![listener(address)], account: Some(account), ..bare_settings() }
+    let transfer = TransferSettings { referred: ReferPolicy::Accept, ..TransferSettings::default() };
+    Settings { listeners: vec![listener(address)], account: Some(account), transfer, ..bare_settings() }
 }
 
 fn bare_settings() -> Settings {

@@ -52,6 +52,11 @@ impl Person {
                 let patience = self.habits.patience.map(|span| self.pick(span));
                 patience.map(|wait| (wait, Command::Hangup { call: *call })).into_iter().collect()
             }
+            Event::TransferBegun { new_call, .. } => {
+                self.calls.push((shard, *new_call));
+                let patience = self.habits.patience.map(|span| self.pick(span));
+                patience.map(|wait| (wait, Command::Hangup { call: *new_call })).into_iter().collect()
+            }
             Event::Incoming { call, .. } => {
                 self.calls.push((shard, *call));
                 self.ring(*call)

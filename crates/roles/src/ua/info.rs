@@ -184,7 +184,7 @@ fn of_package(
     let package = package_name(package).ok_or(Refusal::new(400))?;
     let own = settings.info_packages.iter().find(|own| own.eq_ignore_ascii_case(&package));
     let Some(own) = own else {
-        return Err(Refusal::new(469).line(RECV_INFO, &packages(settings)));
+        return Err(Refusal::new(469).line(RECV_INFO, packages(settings)));
     };
     let content_type =
         request.value(HeaderName::ContentType).and_then(|value| std::str::from_utf8(value).ok());

@@ -77,7 +77,9 @@ fn calls(history: &History) -> BTreeMap<Key, Life> {
         let Some(call) = call_of(note) else { continue };
         let known = calls.entry((note.host, note.life, note.shard, call)).or_default();
         match &note.what {
-            What::Event(Event::CallStarted { .. } | Event::Incoming { .. }) => known.began.push(note.at),
+            What::Event(Event::CallStarted { .. } | Event::Incoming { .. } | Event::TransferBegun { .. }) => {
+                known.began.push(note.at)
+            }
             What::Event(Event::Answered { .. }) => known.answered.push(note.at),
             What::Event(Event::Ended { .. }) => known.ended.push(note.at),
             What::Command(_) => {
@@ -98,6 +100,7 @@ fn call_of(note: &Note) -> Option<CallHandle> {
     match &note.what {
         What::Event(
             Event::CallStarted { call, .. }
+            | Event::TransferBegun { new_call: call, .. }
             | Event::Incoming { call, .. }
             | Event::Progress { call, .. }
             | Event::Answered { call }

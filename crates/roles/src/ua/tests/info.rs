@@ -55,7 +55,7 @@ fn bodies_that_nobody_knows_get_415_and_leave_the_call() {
     assert_eq!(send("text/plain", b"hello"), Some(415));
     assert_eq!(send("application/dtmf-relay", b"Signal=12345"), Some(400));
     assert_eq!(send("application/dtmf", b"hello"), Some(400));
-    // RFC 2976 §2.2: "no body" is no fault.
+    // RFC 6086 §4.2.2, as RFC 2976 §2.2 had it: without a body there is nothing to be wrong.
     assert_eq!(send("text/plain", b""), Some(200));
     assert_eq!(header(net.last("415/INFO"), HeaderName::Accept), "application/dtmf-relay, application/dtmf");
     assert_eq!(net.calls(A), [call]);
