@@ -79,6 +79,8 @@ const PLACES: &[(&str, &str)] = &[
     ("192.0.2.205", "B4"),
     ("gw1.example.com", "Gateway"),
     ("192.0.2.203", "Gateway"),
+    ("alg1.atlanta.example.com", "SIP ALG"),
+    ("192.0.2.128", "SIP ALG"),
     // RFC 3327 §5.5.
     ("examplehome.com", "REGISTRAR"),
     ("registrar.examplehome.com", "REGISTRAR"),

@@ -95,6 +95,7 @@ const FLOWS: &[Flow] = &[
     sessions::TWO_PROXIES,
     sessions::TWO_CHALLENGES,
     sessions::PROXY_FAILURE,
+    sessions::GATEWAY,
     sessions::REDIRECT,
     sessions::ADDRESS_CHANGE,
     unsuccessful::NO_ANSWER,
@@ -211,6 +212,11 @@ fn rfc_3665_3_3_session_with_multiple_proxy_authentication() {
 #[test]
 fn rfc_3665_3_4_successful_session_with_proxy_failure() {
     check("3.4");
+}
+
+#[test]
+fn rfc_3665_3_5_session_through_a_sip_alg() {
+    check("3.5");
 }
 
 #[test]

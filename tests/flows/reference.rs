@@ -113,6 +113,7 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "Proxy 2",
         "Proxy 3",
         "SIP Server",
+        "SIP ALG",
         "Redirect Server",
         "Redirect Proxy",
         "Proxy",

@@ -24,6 +24,10 @@ const SAME_CREDENTIALS: &str =
 const PROXIES_ADD_NONE: &str = "the RFC's proxy adds a Contact to the ACK that its sender did not put there";
 pub(crate) const ACK_HAS_ROUTE: &str = "RFC 3261 §17.1.1.3: the ACK of a refusal has the Route of its INVITE";
 
+const ALG: SocketAddr = crate::address(128);
+const AHEAD_OF_TIME: &str =
+    "RFC 3261 §22.3: \"credentials for that realm in all subsequent requests that contain the same Call-ID\"";
+
 const CHICAGO: &str = "chicago.example.com";
 const REDIRECT_SERVER: SocketAddr = crate::address(222);
 const PROXY_3: SocketAddr = crate::address(233);
@@ -133,6 +137,44 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
         call(&mut world, alice);
         world.run_for(Duration::from_secs(32));
         answer_and_hang_up(&mut world, alice, bob);
+        (world, from)
+    },
+    ..Flow::RFC_3665
+};
+
+pub(crate) const GATEWAY: Flow = Flow {
+    section: "3.5",
+    title: "Session Through a SIP ALG",
+    text: "An application layer gateway at the edge of Alice's network is her route to the outside. It stays in the \
+           path, Bob's proxy does not: ACK and BYE go from the gateway to Bob. Alice's phone knows the challenge of \
+           Bob's proxy from a call before, and answers it at once. This is the signalling only: the gateway of the RFC \
+           bridges the media too and writes its own address into the session descriptions, which ours does not yet.",
+    participants: &[("Alice", ALICE), ("SIP ALG", ALG), ("Proxy 2", PROXY_2), ("Bob", BOB)],
+    differences: &[
+        ("F12", Field::Credentials, SAME_CREDENTIALS),
+        ("F13", Field::Credentials, SAME_CREDENTIALS),
+        ("F14", Field::Credentials, AHEAD_OF_TIME),
+        ("F15", Field::Credentials, AHEAD_OF_TIME),
+    ],
+    play: || {
+        let mut world = World::new(3665);
+        let mut gateway = proxy(ATLANTA, "alg1.atlanta.example.com", ALG);
+        gateway.authenticate = false;
+        gateway.foreign = Foreign::Open;
+        world.add_host("SIP ALG", gateway, None);
+        world.store.add_name("alg1.atlanta.example.com", ALG.ip());
+        second_proxy(&mut world, true);
+        world.reload_at(world.now(), HostId(1), |settings| settings.domains[0].leaves_path = true);
+        world.store.add_user(BILOXI, "alice", PASSWORD);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:alg1.atlanta.example.com;lr"));
+        let bob = phone(&mut world, "bob", BILOXI, BOB, None);
+        world.command(bob, Command::Register);
+        call(&mut world, alice);
+        answer_and_hang_up(&mut world, alice, bob);
+        let from = world.packets().len();
+        call(&mut world, alice);
+        answer(&mut world, alice, bob);
+        hang_up(&mut world, alice, bob);
         (world, from)
     },
     ..Flow::RFC_3665
@@ -280,12 +322,21 @@ pub(crate) fn call(world: &mut World, alice: HostId) {
 }
 
 fn answer_and_hang_up(world: &mut World, alice: HostId, bob: HostId) {
+    answer(world, alice, bob);
+    hang_up(world, bob, alice);
+}
+
+fn answer(world: &mut World, alice: HostId, bob: HostId) {
     world.run_for(Duration::from_secs(2));
     let call = world.calls(bob)[0];
     world.command(bob, Command::Answer { call, play: Play::Silence });
     world.run_for(Duration::from_secs(2));
     assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
-    world.command(bob, Command::Hangup { call });
+}
+
+fn hang_up(world: &mut World, one: HostId, other: HostId) {
+    let call = world.calls(one)[0];
+    world.command(one, Command::Hangup { call });
     world.run_for(Duration::from_secs(2));
-    assert!(world.calls(alice).is_empty() && world.calls(bob).is_empty());
+    assert!(world.calls(one).is_empty() && world.calls(other).is_empty());
 }
