@@ -194,6 +194,11 @@ impl B2bua {
         self.legs.len().div_ceil(2)
     }
 
+    /// How many requests of ours wait for an answer, or for one that may come again.
+    pub(crate) fn requests(&self) -> usize {
+        self.desk.requests.len()
+    }
+
     /// Whether a request of ours is one of a leg.
     pub(crate) fn owns(&self, request: UaRequest) -> bool {
         self.desk.requests.contains_key(&request)

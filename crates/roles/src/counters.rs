@@ -130,6 +130,8 @@ numbers! {
         calls,
         /// Calls that go through the back-to-back user agent.
         bridges,
+        /// Requests of such calls to one of their sides that wait for an answer, or whose answer may come again.
+        bridge_requests,
         /// INVITEs that are being forwarded and have no final response yet.
         calls_forwarding,
         /// Calls between others that were answered and have not ended, in mode `call`.

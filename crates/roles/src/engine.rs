@@ -160,6 +160,7 @@ impl Engine {
             proxy_contexts: self.proxy.len(),
             calls: self.ua.calls(),
             bridges: self.b2bua.bridges(),
+            bridge_requests: self.b2bua.requests(),
             calls_forwarding: self.proxy.forwarding(),
             calls_talking: self.core.records.as_ref().map_or(0, Records::len),
             bindings: self.core.location.len(),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dialtone_roles::io::{CallHandle, Command, EndReason, Event, Play};
+use dialtone_roles::settings::Settings;
 use dialtone_wire::uri::UriBuf;
 
 use crate::checkers::{CHECKERS, Traffic};
@@ -56,9 +57,16 @@ pub const fn address(host: u8) -> SocketAddr {
 impl Scene {
     /// Sets the scene: passwords are asked for, both phones use the server as their proxy.
     pub fn new(seed: u64, shards: u16) -> Scene {
+        Scene::with(seed, shards, |_| ())
+    }
+
+    /// The same with other settings of the server.
+    pub fn with(seed: u64, shards: u16, change: impl FnOnce(&mut Settings)) -> Scene {
         let mut world = World::new(seed);
         let at = address(1);
-        let server = world.add_host("proxy", server_settings(DOMAIN, at, shards), Some(Habits::NONE));
+        let mut settings = server_settings(DOMAIN, at, shards);
+        change(&mut settings);
+        let server = world.add_host("proxy", settings, Some(Habits::NONE));
         world.store.add_name(DOMAIN, at.ip());
         let mut phone = |name: &str, host| {
             world.store.add_user(DOMAIN, name, "secret");
