@@ -36,13 +36,21 @@ pub(crate) fn check() {
     let mut stale = Vec::new();
     let mut flows: Vec<&Flow> = FLOWS.iter().collect();
     flows.sort_by_key(|flow| {
-        (flow.source, if flow.source == Source::Deck { Vec::new() } else { numbers(flow.section) })
+        (
+            flow.source,
+            if matches!(flow.source, Source::Deck | Source::Own) {
+                Vec::new()
+            } else {
+                numbers(flow.section)
+            },
+        )
     });
     for flow in flows {
         let section = flow.section;
         let (file, origin) = match flow.source {
             Source::Rfc(number) => (format!("rfc{number}-{section}.md"), format!("RFC {number} §{section}")),
             Source::Deck => (format!("deck-{section}.md"), "the deck".to_owned()),
+            Source::Own => (format!("{section}.md"), "our own".to_owned()),
         };
         let _ = writeln!(overview, "| {origin} | [{}]({file}) |", flow.title);
         stale.extend(settle(&folder, &file, &text_of(flow)));
@@ -78,6 +86,7 @@ fn text_of(flow: &Flow) -> String {
     let origin = match flow.source {
         Source::Rfc(number) => format!("RFC {number} §{}", flow.section),
         Source::Deck => "a figure of the deck".to_owned(),
+        Source::Own => "a figure of our own".to_owned(),
     };
     let _ = write!(text, "\n# {} ({origin})\n\n{}\n", flow.title, wrapped(flow.text));
     let _ = write!(text, "\n```text\n{}```\n", compared.ladder.draw());
@@ -96,7 +105,7 @@ fn text_of(flow: &Flow) -> String {
     let swapped: Vec<_> = compared.swapped.iter().filter(|pair| !crosses(pair)).collect();
     if !swapped.is_empty() {
         let pairs: Vec<String> = swapped.iter().map(|(one, other)| format!("{other} before {one}")).collect();
-        let drawn = if flow.source == Source::Deck { "figure" } else { "RFC" };
+        let drawn = if matches!(flow.source, Source::Rfc(_)) { "RFC" } else { "figure" };
         let sentence =
             format!("The {drawn} leaves the order of these open; in the run: {}.", pairs.join(", "));
         let _ = write!(text, "\n{}\n", wrapped(&sentence));

@@ -2,6 +2,7 @@
 //! docs/flows.
 
 mod aftermath;
+mod bridged;
 mod compare;
 mod credentials;
 mod deck;
@@ -59,6 +60,8 @@ pub(crate) enum Source {
     Rfc(u16),
     /// The slide deck.
     Deck,
+    /// We: no RFC draws it.
+    Own,
 }
 
 impl Flow {
@@ -125,6 +128,8 @@ const FLOWS: &[Flow] = &[
     routes::PATH_OF_INVITE,
     routes::SERVICE_ROUTE_OF_REGISTER,
     routes::SERVICE_ROUTE_OF_INVITE,
+    bridged::CALL,
+    bridged::CROSSING,
     deck::BASIC_CALL,
     deck::REGISTRATION,
     deck::REMOVAL,

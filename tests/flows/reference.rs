@@ -40,6 +40,7 @@ fn folder(source: Source) -> PathBuf {
     let folder = match source {
         Source::Rfc(number) => format!("messages/flows/rfc{number}"),
         Source::Deck => "messages/deck".to_owned(),
+        Source::Own => "messages/own".to_owned(),
     };
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder)
 }
