@@ -8,6 +8,7 @@ mod credentials;
 mod deck;
 mod document;
 mod fields;
+mod people;
 mod races;
 mod raw;
 mod reference;
