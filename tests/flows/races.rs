@@ -14,7 +14,7 @@ use crate::people::phone;
 use crate::sessions::{ATLANTA, BILOXI};
 use crate::{ALICE, BOB, Flow};
 
-const BOTH: &[(&str, std::net::SocketAddr)] = &[("Alice", ALICE), ("Bob", BOB)];
+pub(crate) const BOTH: &[(&str, std::net::SocketAddr)] = &[("Alice", ALICE), ("Bob", BOB)];
 const MISPRINT: &str = "the RFC has a misprint, `sip:sip:bob@…`";
 const HAS_CONTACT: &str =
     "RFC 3261 §12.2.1.1, §12.2.2: a re-INVITE and its 2xx name the place anew; the RFC shortened them";
@@ -577,7 +577,7 @@ impl Race {
     }
 
     /// Gives a command; until what it sends is on the wire.
-    fn command(&mut self, host: HostId, command: Command) {
+    pub(crate) fn command(&mut self, host: HostId, command: Command) {
         let before = self.world.packets().len();
         self.world.command(host, command);
         let sent = self.world.run_until(Duration::from_secs(1), |world| world.packets().len() > before);
