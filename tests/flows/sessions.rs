@@ -11,14 +11,11 @@ use dialtone_wire::Status;
 use dialtone_wire::uri::UriBuf;
 
 use crate::fields::Field;
-use crate::people::{answer, call, hang_up, phone, register};
 use crate::raw::{MovingBob, PASSWORD, QuickBob, RawBob};
 use crate::{ALICE, BOB, Flow, PROXY_1, PROXY_2};
 
 pub(crate) const ATLANTA: &str = "atlanta.example.com";
 pub(crate) const BILOXI: &str = "biloxi.example.com";
-/// Whom Alice calls.
-pub(crate) const CALLED: &str = "sip:bob@biloxi.example.com";
 pub(crate) const PROXY_OF_ALICE: &str = "sip:ss1.atlanta.example.com;lr";
 pub(crate) const ALL: &[(&str, SocketAddr)] =
     &[("Alice", ALICE), ("Proxy 1", PROXY_1), ("Proxy 2", PROXY_2), ("Bob", BOB)];
@@ -51,7 +48,7 @@ pub(crate) const DIRECT: Flow = Flow {
         world.store.add_name(BILOXI, BOB.ip());
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
-        call(&mut world, alice, CALLED);
+        call(&mut world, alice);
         answer_and_hang_up(&mut world, alice, bob);
         (world, 0)
     },
@@ -70,9 +67,10 @@ pub(crate) const TWO_PROXIES: Flow = Flow {
         let mut world = proxies(false);
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some(PROXY_OF_ALICE));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
-        register(&mut world, bob);
+        world.command(bob, Command::Register);
+        world.run_for(Duration::from_secs(2));
         let from = world.packets().len();
-        call(&mut world, alice, CALLED);
+        call(&mut world, alice);
         answer_and_hang_up(&mut world, alice, bob);
         (world, from)
     },
@@ -102,7 +100,7 @@ pub(crate) const TWO_CHALLENGES: Flow = Flow {
         let challenge = RawBob::challenge(&mut world);
         RawBob::default().register(&mut world, &challenge, "2.1-F3-REGISTER.sip");
         let from = world.packets().len();
-        call(&mut world, alice, CALLED);
+        call(&mut world, alice);
         world.run_for(Duration::from_secs(5));
         assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
         (world, from)
@@ -133,9 +131,10 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
         account.backup_proxy = UriBuf::parse("sip:ss2.biloxi.example.com;lr").ok();
         let alice = world.add_host("alice", settings, Some(Habits::NONE));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
-        register(&mut world, bob);
+        world.command(bob, Command::Register);
+        world.run_for(Duration::from_secs(2));
         let from = world.packets().len();
-        call(&mut world, alice, CALLED);
+        call(&mut world, alice);
         world.run_for(Duration::from_secs(32));
         answer_and_hang_up(&mut world, alice, bob);
         (world, from)
@@ -170,13 +169,12 @@ pub(crate) const GATEWAY: Flow = Flow {
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:alg1.atlanta.example.com;lr"));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
         world.command(bob, Command::Register);
-        call(&mut world, alice, CALLED);
+        call(&mut world, alice);
         answer_and_hang_up(&mut world, alice, bob);
         let from = world.packets().len();
-        call(&mut world, alice, CALLED);
-        talk(&mut world, alice, bob);
-        hang_up(&mut world, alice);
-        assert!(world.calls(bob).is_empty());
+        call(&mut world, alice);
+        answer(&mut world, alice, bob);
+        hang_up(&mut world, alice, bob);
         (world, from)
     },
     ..Flow::RFC_3665
@@ -218,11 +216,12 @@ pub(crate) const REDIRECT: Flow = Flow {
         world.store.add_name(CHICAGO, PROXY_3.ip());
         world.add_agent("Nobody", NOBODY, Box::new(Mute));
         let bob = phone(&mut world, "bob", CHICAGO, BOB_AWAY, None);
-        register(&mut world, bob);
+        world.command(bob, Command::Register);
+        world.run_for(Duration::from_secs(2));
         world.no_ports = 1_000;
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
         let from = world.packets().len();
-        call(&mut world, alice, CALLED);
+        call(&mut world, alice);
         world.run_for(Duration::from_secs(1));
         // Another call orders ports, and gets them after it has begun without.
         world.no_ports = 0;
@@ -254,14 +253,17 @@ pub(crate) const ADDRESS_CHANGE: Flow = Flow {
         world.add_agent("Bob", BOB_MOVED, Box::new(MovingBob::default()));
         RawBob::register_unasked(&mut world);
         let from = world.packets().len();
-        call(&mut world, alice, CALLED);
+        call(&mut world, alice);
         world.run_for(Duration::from_secs(2));
         assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
         let re_invite = MovingBob::re_invite(&world);
         world.send(BOB_MOVED, ALICE, re_invite);
         world.run_for(Duration::from_secs(2));
         assert!(world.events(alice).any(|event| matches!(event, Event::SessionChanged { .. })));
-        hang_up(&mut world, alice);
+        let call = world.calls(alice)[0];
+        world.command(alice, Command::Hangup { call });
+        world.run_for(Duration::from_secs(2));
+        assert!(world.calls(alice).is_empty());
         (world, from)
     },
     ..Flow::RFC_3665
@@ -302,14 +304,39 @@ fn proxy(domain: &str, alias: &str, address: SocketAddr) -> Settings {
     settings
 }
 
-fn answer_and_hang_up(world: &mut World, alice: HostId, bob: HostId) {
-    talk(world, alice, bob);
-    hang_up(world, bob);
-    assert!(world.calls(alice).is_empty());
+pub(crate) fn phone(
+    world: &mut World,
+    user: &str,
+    domain: &str,
+    address: SocketAddr,
+    proxy: Option<&str>,
+) -> HostId {
+    let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, proxy);
+    world.add_host(user, settings, Some(Habits::NONE))
 }
 
-fn talk(world: &mut World, alice: HostId, bob: HostId) {
+pub(crate) fn call(world: &mut World, alice: HostId) {
+    let to = UriBuf::parse("sip:bob@biloxi.example.com").expect("an address");
+    world.run_for(Duration::from_secs(1));
+    world.command(alice, Command::Call { token: 1, to, play: Play::Silence });
+}
+
+fn answer_and_hang_up(world: &mut World, alice: HostId, bob: HostId) {
+    answer(world, alice, bob);
+    hang_up(world, bob, alice);
+}
+
+fn answer(world: &mut World, alice: HostId, bob: HostId) {
     world.run_for(Duration::from_secs(2));
-    answer(world, bob);
+    let call = world.calls(bob)[0];
+    world.command(bob, Command::Answer { call, play: Play::Silence });
+    world.run_for(Duration::from_secs(2));
     assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
+}
+
+fn hang_up(world: &mut World, one: HostId, other: HostId) {
+    let call = world.calls(one)[0];
+    world.command(one, Command::Hangup { call });
+    world.run_for(Duration::from_secs(2));
+    assert!(world.calls(one).is_empty() && world.calls(other).is_empty());
 }

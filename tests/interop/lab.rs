@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 /// Set for the run inside.
 const INSIDE: &str = "DIALTONE_TEST_LAB";
@@ -16,13 +15,6 @@ pub(crate) const ADDRESS: &str = "10.9.0.1";
 
 /// An address that anybody could reach, were the namespace connected to anything.
 pub(crate) const PUBLIC_ADDRESS: &str = "5.6.7.8";
-
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-
-/// The folder of the lab that runs in this process.
-pub(crate) fn folder() -> &'static Path {
-    FOLDER.get().expect("what asks runs inside of a lab")
-}
 
 /// The network of the lab and a folder for its files.
 pub(crate) struct Lab {
@@ -147,9 +139,7 @@ pub(crate) fn lab<Body: FnOnce(&Lab)>(body: Body) {
         // Names of namespaces are kept in files: in this mount namespace only.
         std::fs::create_dir_all("/run/netns").expect("root can make a folder");
         system(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run/netns"]));
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        FOLDER.set(folder.path().to_owned()).expect("one lab in each process");
-        body(&Lab { folder });
+        body(&Lab { folder: tempfile::tempdir().expect("a temporary folder") });
         return;
     }
     let name = std::any::type_name::<Body>();

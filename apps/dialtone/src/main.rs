@@ -4,6 +4,7 @@ mod call;
 mod calls;
 mod check;
 mod demo;
+mod dial;
 mod exit;
 mod explain;
 mod forward;
@@ -39,6 +40,8 @@ enum Command {
     Demo(demo::Demo),
     /// Calls somebody, measures the audio, and says how it went.
     Call(call::Call),
+    /// Makes the running server call a user of its own, then somebody else, and join them.
+    Dial(dial::Dial),
     /// A phone that registers and answers whoever calls.
     Phone(phone::Phone),
     /// A SIP ping: status, round-trip time, and what the far end can do.
@@ -91,6 +94,7 @@ fn main() -> ExitCode {
             log::begin(LogFormat::Text, LogLevel::Warn);
             options.run()
         }
+        Command::Dial(dial) => dial.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::User(user) => user.run(),

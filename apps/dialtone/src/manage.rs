@@ -165,7 +165,7 @@ pub(crate) fn failed(error: &AskError, as_json: bool) -> Exit {
         AskError::Store(_) => (Exit::Data, "store"),
         AskError::Refused { code, .. } => {
             let exit = match code.as_str() {
-                "exists" | "no-such-user" => Exit::Failed,
+                "exists" | "no-such-user" | "no-such-call" => Exit::Failed,
                 "bad-request" | "no-such-domain" => Exit::Usage,
                 "store" => Exit::Data,
                 _ => Exit::System,

@@ -10,6 +10,7 @@
 
 mod client;
 mod csv;
+mod dial;
 mod handler;
 mod http;
 mod metrics;

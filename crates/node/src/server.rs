@@ -295,7 +295,11 @@ fn controls(
         settings: of_start,
         reload: Some(Box::new(reload)),
     };
-    let handler = Handler { subscribers: Subscribers::new(store, shards, domains), facts: Some(facts) };
+    let handler = Handler {
+        subscribers: Subscribers::new(store, shards, domains),
+        facts: Some(facts),
+        dialled: Default::default(),
+    };
     let socket = socket.as_ref().map(|(folder, path)| (folder.as_path(), path.as_path()));
     Controls::start(handler, socket, http)
 }

@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_roles::io::{
-    Answer, CallRecord, ChangeOutcome, Command, Event, Input, MediaCommand, MediaEvent, Notice, Output,
-    Query, QueryId,
+    Answer, CallRecord, ChangeOutcome, Command, Dial, DialState, Event, Input, MediaCommand, MediaEvent,
+    Notice, Output, Query, QueryId,
 };
 use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, ListedServices, ListedTrunk, Page};
 use dialtone_roles::services::{Change, Choices, Services};
@@ -88,6 +88,10 @@ pub(crate) enum Word {
     Services { aor: SmolStr, to: SyncSender<(Choices, Services)> },
     /// Tell what some users after this one chose.
     ServicesPage { after: Option<SmolStr>, count: usize, to: SyncSender<Page<ListedServices, SmolStr>> },
+    /// Call two and join them.
+    Dial(Dial),
+    /// Tell how far such a call is.
+    Dialled { token: u64, to: SyncSender<Option<DialState>> },
     /// What the owner wants done.
     Command(Command),
     /// The users have changed.
@@ -315,6 +319,8 @@ impl Shard {
             Word::ServicesPage { after, count, to } => {
                 drop(to.try_send(self.engine.services_page(after.as_deref(), count)));
             }
+            Word::Dial(dial) => self.feed(now, Input::Dial(dial)),
+            Word::Dialled { token, to } => drop(to.try_send(self.engine.dialled(token))),
             Word::Command(command) => self.feed(now, Input::Command(command)),
             Word::Users(users) => self.users = users,
             Word::Forget(aor) => self.feed(now, Input::Forget(aor)),

@@ -43,11 +43,15 @@ use crate::policy::Decision;
 use crate::ua::ServerEvent;
 
 mod acknowledge;
+mod align;
 mod deadlines;
 mod description;
 mod desk;
+mod dial;
 mod end;
 mod in_dialog;
+mod join;
+mod originate;
 mod pass;
 mod progress;
 mod refusal;
@@ -58,6 +62,9 @@ mod transfer;
 use deadlines::Wake;
 use description::Described;
 use desk::{Desk, Purpose};
+use dial::Dials;
+use join::{Task, TaskId};
+use originate::{Party, Plan};
 use pass::Allowed;
 
 /// Early dialogs of one INVITE at most: as many as a proxy may fork.
@@ -81,6 +88,8 @@ pub(crate) struct B2bua {
     legs: BTreeMap<LegId, Box<Leg>>,
     next: u64,
     desk: Desk,
+    tasks: BTreeMap<TaskId, Task>,
+    dials: Dials,
 }
 
 /// How far a leg is.
@@ -135,6 +144,14 @@ struct Leg {
     /// What the INVITE that began it offered, for the dialogs that come of it.
     described: Described,
     errand: Option<Box<Errand>>,
+    /// What is to be decided about it, where we have begun it ourselves.
+    plan: Option<Box<Plan>>,
+    /// Who is at its other end.
+    party: Party,
+    /// What is being done with it.
+    task: Option<TaskId>,
+    /// How often this call was transferred.
+    depth: u16,
     /// How the list of calls shows it.
     listed: Option<Box<ListedCall>>,
 }
@@ -307,6 +324,8 @@ impl B2bua {
                 Wake::Reliable(id) => self.repeat_reliable(cx, id),
                 Wake::Session(id) => self.session_due(cx, id),
                 Wake::Refresh(id) => self.refresh(cx, id),
+                Wake::Release(id) => self.release(cx, id),
+                Wake::Task(id) => self.task_due(cx, id),
             }
         }
     }

@@ -106,6 +106,18 @@ numbers! {
         bridged,
         /// Of them, those that were refused because there were as many as there may be.
         bridges_full,
+        /// Pairs of calls that were made one by the server: transfers, and calls asked for from outside of SIP.
+        bridges_joined,
+        /// REFERs within a call that the server acted on.
+        transfers,
+        /// Of them, those whose target was reached.
+        transfers_done,
+        /// Of them, those whose target was not, so that the call went back.
+        transfers_failed,
+        /// REFERs that were refused: they name a call of somebody else, or their call was transferred too often.
+        transfers_refused,
+        /// Calls that were asked for from outside of SIP.
+        dialled,
         /// Calls through this server that were recorded.
         call_records,
         /// Questions asked of the world outside.

@@ -24,7 +24,7 @@ use crate::counters::{Counters, Tables};
 use crate::events::Subscriptions;
 use crate::events::reg::ContactEvent;
 use crate::guesses::{Freed, Guesser, HeldOff, Source};
-use crate::io::{Answer, CallRecord, Input, MediaCommand, Output};
+use crate::io::{Answer, CallRecord, DialState, Input, MediaCommand, Output};
 use crate::listing::{CallCursor, ListedBinding, ListedCall, ListedTrunk, Page};
 use crate::location::Location;
 use crate::policy::Decision;
@@ -178,6 +178,11 @@ impl Engine {
         self.ua.calls() + self.b2bua.bridges() + self.proxy.unanswered()
     }
 
+    /// How far a call is that [`Input::Dial`] has asked for; `None` when there is no room for more, or it is long over.
+    pub fn dialled(&self, token: u64) -> Option<DialState> {
+        self.b2bua.dialled(token)
+    }
+
     /// A page of the bindings of the registrar: those of the first `aors_max` addresses-of-record after this one.
     pub fn bindings(
         &self,
@@ -292,6 +297,7 @@ impl Engine {
                     b2bua.hang_up_all(&mut cx);
                 }
             }
+            Input::Dial(dial) => self.dial(now, dial),
             Input::Timeout => {}
         }
     }

@@ -59,6 +59,9 @@ pub enum Input {
         /// What changes: all of it or nothing.
         changes: Vec<Change>,
     },
+    /// A call between two of whom neither has asked for it by SIP. [`Engine::dialled`](crate::Engine::dialled) tells how
+    /// far it is.
+    Dial(Dial),
     /// New settings; they hold from now on, timers that run keep their value. The secret and the number of shards
     /// must be those of before, and the rules of digest stay what they were at the start: these need a restart.
     Configure(Arc<Settings>),
@@ -385,6 +388,51 @@ pub enum TransferOutcome {
     /// The call, or the one that was to be replaced, is not in a state in which it can be transferred, or a transfer of
     /// it is under way, or there are as many as may be.
     NotPossible,
+}
+
+/// A call between two that is asked for from outside of SIP: click to dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Chosen by the asker, never the same twice.
+    pub token: u64,
+    /// The canonical address-of-record of a user of ours: his phones ring first.
+    pub first: SmolStr,
+    /// Whom he is to talk with, called when he has answered.
+    pub second: UriBuf,
+    /// The canonical address-of-record of a user of ours, whom the second one sees, and by whose right he is called.
+    pub caller: SmolStr,
+}
+
+/// How far a [`Dial`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DialState {
+    /// One of the two is called.
+    Calling {
+        /// The second one; the first one has answered.
+        second: bool,
+    },
+    /// His phone rings.
+    Ringing {
+        /// As above.
+        second: bool,
+    },
+    /// They talk.
+    Talking,
+    /// One of the two can't be had, and the other one was hung up.
+    Refused {
+        /// As above.
+        second: bool,
+        /// Why: what his side answered, 408 when nobody did, 487 when the first one hung up meanwhile.
+        status: Status,
+    },
+}
+
+impl DialState {
+    /// Whether nothing more will come of it.
+    pub const fn is_over(self) -> bool {
+        matches!(self, DialState::Talking | DialState::Refused { .. })
+    }
 }
 
 /// What the media plane sends into a call.

@@ -328,6 +328,10 @@ pub struct Limits {
     pub bridges: usize,
     /// Requests of one side of such a call that wait for the answer of the other.
     pub bridge_requests: usize,
+    /// How often a call may be transferred by the server.
+    pub transfers: u16,
+    /// Calls at a time that were asked for from outside of SIP.
+    pub dials: usize,
     /// Leased ports kept ready for each local address.
     pub leases_ready: u16,
     /// Transfers under way, those that we asked for and those that we were asked for.
@@ -362,6 +366,8 @@ impl Default for Limits {
             subscriptions_per_aor: 20,
             bridges: 10_000,
             bridge_requests: 16,
+            transfers: 32,
+            dials: 64,
             leases_ready: 8,
             referrals: 1_000,
             referrals_per_call: 4,

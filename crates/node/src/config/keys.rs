@@ -8,8 +8,8 @@ use dialtone_roles::settings::dial_plan::{
     Ambiguous, CallerPattern, Days, DomainPattern, Hours, Pattern, Zone,
 };
 use dialtone_roles::settings::{
-    CallSettings, DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings, RegistrarSettings,
-    Strategy, TrunkFrom,
+    BridgeSettings, CallSettings, DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings,
+    RegistrarSettings, Strategy, TrunkFrom,
 };
 
 use crate::listen::ListenAddress;
@@ -251,6 +251,11 @@ tables! {
         /// The kinds of media that pass from one phone to the other, as `m=` lines name them. A stream of another kind is
         /// refused, and the call goes on without it.
         media: Vec<MediaKindName> = MediaKindName::all(), (), Reload;
+        /// Whether the server acts on REFER itself, for phones that can't; else it passes to the other phone. Those of
+        /// people behind a trunk or in another domain pass always.
+        transfers: bool = BridgeSettings::default().transfers, (), Reload;
+        /// Who has transferred a call and does not hang up gets a BYE after this time.
+        transferor_time: Duration = BridgeSettings::default().release_after, ms(100, HOUR), Reload;
     }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {
@@ -297,6 +302,10 @@ tables! {
         bridges: u64 = count(roles().bridges), 1..=10_000_000, Reload;
         /// Requests of one side of such a call that wait for the answer of the other: one more gets 500.
         bridge_requests: u64 = count(roles().bridge_requests), 1..=1_000, Reload;
+        /// How often one call may be transferred by the server: one more gets 483.
+        transfers: u64 = u64::from(roles().transfers), 0..=1_000, Reload;
+        /// Calls at a time that `dialtone dial` has asked for, and those whose end is remembered.
+        dials: u64 = count(roles().dials), 0..=10_000, Reload;
         /// Users who have chosen services by star code or command.
         services: u64 = count(roles().services), 0..=1_000_000_000, Reload;
         /// Subscriptions of those who watch a registration; one more is refused with 503.

@@ -266,6 +266,8 @@ impl Config {
             calls: self.call_settings(),
             bridges: BridgeSettings {
                 media: self.b2bua.media.value.iter().map(|kind| kind.0.clone()).collect(),
+                transfers: self.b2bua.transfers.value,
+                release_after: self.b2bua.transferor_time.value,
             },
             control,
             http: self.http.listen.value.0,
@@ -329,6 +331,8 @@ impl Config {
             calls: count(&own.calls),
             bridges: count(&own.bridges),
             bridge_requests: count(&own.bridge_requests),
+            transfers: u16::try_from(own.transfers.value).unwrap_or(u16::MAX),
+            dials: count(&own.dials),
             bindings: count(&own.bindings),
             services: count(&own.services),
             subscriptions: count(&own.subscriptions),

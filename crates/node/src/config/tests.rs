@@ -160,6 +160,8 @@ fn each_value_arrives_where_it_belongs() {
         calls = 6
         bridges = 8
         bridge_requests = 9
+        transfers = 10
+        dials = 11
         bindings = 0x100
         leases_ready = 7
         [robots]
@@ -173,6 +175,8 @@ fn each_value_arrives_where_it_belongs() {
         session_expires_min = "2m"
         [b2bua]
         media = ["audio", "x-smell"]
+        transfers = false
+        transferor_time = "7s"
         [control]
         socket = "/run/dialtone.sock"
         [http]
@@ -260,11 +264,15 @@ fn rest_of_the_values(resolved: &Resolved) {
         limits.calls,
         limits.bridges,
         limits.bridge_requests,
+        limits.transfers.into(),
+        limits.dials,
         limits.bindings,
         limits.leases_ready.into(),
     ];
-    assert_eq!(numbers, [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 256, 7]);
+    assert_eq!(numbers, [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 256, 7]);
     assert_eq!(settings.bridges.media, ["audio", "x-smell"]);
+    assert!(!settings.bridges.transfers);
+    assert_eq!(settings.bridges.release_after, std::time::Duration::from_secs(7));
     assert_eq!(limits.query_time, std::time::Duration::from_millis(1500));
     assert_eq!(settings.robots.iter().map(|robot| robot.user.as_str()).collect::<Vec<_>>(), ["echo", "600"]);
 }

@@ -93,7 +93,11 @@ impl Control {
             return Err(AskError::NoFolder(data.to_path_buf()));
         }
         let store = Box::new(SqliteStore::open(Folder::take(data)?)?);
-        let handler = Handler { subscribers: Subscribers::new(store, Vec::new(), Vec::new()), facts: None };
+        let handler = Handler {
+            subscribers: Subscribers::new(store, Vec::new(), Vec::new()),
+            facts: None,
+            dialled: Default::default(),
+        };
         Ok(Control { way: Way::Store(Box::new(handler)) })
     }
 
@@ -245,6 +249,24 @@ impl Control {
             }
         }
         Ok(all)
+    }
+
+    /// Makes the server call a user of its own, then somebody else, and join them; gives the number of the call.
+    /// `caller` is another user, in whose name the second one is called.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn dial(&mut self, first: &str, second: &str, caller: Option<&str>) -> Result<u64, AskError> {
+        let request = json!({"schema": 1, "op": "dial", "first": first, "second": second, "as": caller});
+        self.ask(&request)?["id"].as_u64().ok_or(AskError::Strange)
+    }
+
+    /// How far such a call is: docs/manual/dial.md.
+    ///
+    /// # Errors
+    /// When it is not known any more.
+    pub fn dialled(&mut self, id: u64) -> Result<Value, AskError> {
+        self.ask(&json!({"schema": 1, "op": "dial.state", "id": id}))
     }
 
     /// Makes the server read its settings again; gives its report.

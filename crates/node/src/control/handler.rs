@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dialtone_roles::{Freed, Settings, Source};
@@ -9,7 +10,7 @@ use dialtone_wire::time::Instant;
 use serde_json::{Map, Value, json};
 use smol_str::SmolStr;
 
-use super::{services, shards};
+use super::{dial, services, shards};
 use crate::store::StoredCall;
 use crate::subscribers::{NamedUser, Put, Subscribers, UserError, split};
 use crate::{clock, utc};
@@ -49,6 +50,8 @@ pub(crate) struct Handler {
     pub(crate) subscribers: Subscribers,
     /// `None` when no server runs.
     pub(crate) facts: Option<Facts>,
+    /// How many calls were asked for.
+    pub(crate) dialled: AtomicU64,
 }
 
 /// Why a request was refused: a word for programs and a sentence for people.
@@ -127,6 +130,13 @@ impl Handler {
                 self.facts()?;
                 services::page(self.subscribers.shards(), text(request, "after")?, limit(request)?)?
             }
+            Some("dial") => self.dial(request)?,
+            Some("dial.state") => {
+                self.facts()?;
+                let id =
+                    request["id"].as_u64().ok_or_else(|| Refused::bad("expected `id`: that of a call"))?;
+                dial::told(self.subscribers.shards(), id)?
+            }
             Some("reload") => {
                 let reload = self.facts.as_ref().and_then(|facts| facts.reload.as_ref());
                 reload.ok_or_else(|| Refused::bad("this server has no settings to read again"))?()
@@ -136,7 +146,7 @@ impl Handler {
             _ => {
                 return Err(Refused::bad(
                     "expected `op`: status, registrations, calls, calls.ended, user.put, user.remove, user.list, services.get, \
-                     services.set, services.list, block, unblock or reload",
+                     services.set, services.list, dial, dial.state, block, unblock or reload",
                 ));
             }
         };
@@ -159,6 +169,34 @@ impl Handler {
             return Err(UserError::Missing(name.into()).into());
         }
         Ok((name.to_owned(), domain))
+    }
+
+    /// Calls one user of ours, then another, and joins them.
+    fn dial(&self, request: &Value) -> Result<Value, Refused> {
+        self.facts()?;
+        let first = text(request, "first")?.ok_or_else(|| Refused::bad("expected `first`"))?;
+        let second = text(request, "second")?.ok_or_else(|| Refused::bad("expected `second`"))?;
+        let first = self.user_of_ours(first)?;
+        let caller = text(request, "as")?.map(|caller| self.user_of_ours(caller)).transpose()?;
+        let caller = caller.as_ref().unwrap_or(&first);
+        let id = self.dialled.fetch_add(1, Ordering::Relaxed);
+        dial::begin(self.subscribers.shards(), id, (&first.0, &first.1), second, (&caller.0, &caller.1))
+    }
+
+    /// The user with this name, or name and domain. Where nobody needs a password, each name is one of a user.
+    fn user_of_ours(&self, text: &str) -> Result<(String, String), Refused> {
+        let (name, domain) = split(text, None);
+        let settings = &self.facts()?.settings;
+        if settings.authenticate {
+            return self.known_user(&json!({"name": name.as_str(), "domain": domain.as_deref()}));
+        }
+        let domains = self.subscribers.domains();
+        let found = match &domain {
+            Some(domain) => domains.iter().find(|own| own.eq_ignore_ascii_case(domain)),
+            None => domains.first(),
+        };
+        let found = found.ok_or_else(|| UserError::Missing(text.into()))?;
+        Ok((name.to_string(), found.to_string()))
     }
 
     fn facts(&self) -> Result<&Facts, Refused> {

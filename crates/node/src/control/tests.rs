@@ -338,3 +338,28 @@ fn services_are_shown_and_changed_and_survive_a_restart_and_go_with_their_user()
     assert_eq!(all(&mut control), chosen[..1]);
     server.stop();
 }
+
+#[test]
+fn a_call_is_asked_for_and_its_end_is_told() {
+    let (folder, data) = folder();
+    {
+        let mut control = Control::connect_or_open(&data, true).expect("a store");
+        control.put_users(&[user("bob", Some("sip.test"))], Put::New).expect("bob");
+        // Without a server nobody calls.
+        assert_eq!(code(control.dial("bob", "201", None)), "not-running");
+        assert_eq!(code(control.dialled(0)), "not-running");
+    }
+    let server = start(folder.path(), "");
+    let mut control = Control::connect(&data).expect("the server");
+    assert_eq!(code(control.dial("nobody", "201", None)), "no-such-user");
+    assert_eq!(code(control.dial("bob@elsewhere.test", "201", None)), "no-such-user");
+    assert_eq!(code(control.dial("bob", "201", Some("nobody"))), "no-such-user");
+    assert_eq!(code(control.dial("bob", "sip:x?Subject=y", None)), "bad-request");
+    assert_eq!(code(control.dialled(77)), "no-such-call");
+    // He has no phone.
+    let id = control.dial("bob@sip.test", "201", Some("bob")).expect("a call");
+    let state = control.dialled(id).expect("its state");
+    let expected = json!({"schema": 1, "ok": true, "state": "refused", "who": "first", "status": 480, "reason": "Temporarily Unavailable"});
+    assert_eq!(state, expected);
+    server.stop();
+}

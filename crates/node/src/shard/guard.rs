@@ -85,6 +85,7 @@ impl Guard {
             Input::Media(_) => ("media", None, None),
             Input::Command(_) => ("command", None, None),
             Input::Restore(_) | Input::RestoreServices(_) => ("restore", None, None),
+            Input::Dial(_) => ("dial", None, None),
             Input::ChangeServices { .. } => ("change of services", None, None),
             Input::Configure(_) => ("configure", None, None),
             Input::Timeout => ("timeout", None, None),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use dialtone_wire::time::Instant;
 
 use super::LegId;
+use super::join::TaskId;
 use crate::context::UaRequest;
 
 /// A timer and whose it is.
@@ -26,6 +27,10 @@ pub(super) enum Wake {
     Session(LegId),
     /// A refresh that met another request is tried again (RFC 3261 §14.1).
     Refresh(LegId),
+    /// A transferor has not hung up.
+    Release(LegId),
+    /// A task tries again what met another request.
+    Task(TaskId),
 }
 
 impl Wake {
@@ -40,11 +45,13 @@ impl Wake {
             Wake::Reliable(_) => "bridge 1xx again",
             Wake::Session(_) => "bridge session",
             Wake::Refresh(_) => "bridge refresh again",
+            Wake::Release(_) => "bridge transferor",
+            Wake::Task(_) => "bridge task again",
         }
     }
 
     /// All timers that a leg can have.
-    const fn of_leg(leg: LegId) -> [Wake; 7] {
+    const fn of_leg(leg: LegId) -> [Wake; 8] {
         [
             Wake::RepeatAnswer(leg),
             Wake::NoAck(leg),
@@ -53,6 +60,7 @@ impl Wake {
             Wake::Reliable(leg),
             Wake::Session(leg),
             Wake::Refresh(leg),
+            Wake::Release(leg),
         ]
     }
 }

@@ -39,6 +39,8 @@ pub(super) enum Why {
     Carry { before: Bytes },
     /// It refreshes the session, or offers once more what was agreed on.
     Refresh,
+    /// It joins this leg with another one. What was described to the peer before it.
+    Join { before: Bytes },
 }
 
 /// A request of ours until nothing can come for it any more.

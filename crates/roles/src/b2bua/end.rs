@@ -23,6 +23,8 @@ impl B2bua {
             writer.header(HeaderName::Server, product);
         };
         let _ = cx.respond(server, bye, Status::of(200), None, accept, None);
+        self.task_lost(cx, id);
+        let Some(leg) = self.legs.get_mut(&id) else { return };
         let reason = bye.value(HeaderName::Reason).and_then(|value| std::str::from_utf8(value).ok());
         let reason = reason.map(SmolStr::new);
         match leg.stage {
@@ -70,6 +72,7 @@ impl B2bua {
         status: Status,
         reason: Option<SmolStr>,
     ) {
+        self.task_lost(cx, id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let other = leg.peer.take();
         match (leg.stage, leg.outgoing) {
@@ -131,7 +134,13 @@ impl B2bua {
     fn close(&mut self, cx: &Context<'_>, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.stage = Stage::Over;
-        for wake in [Wake::Session(id), Wake::Refresh(id), Wake::Reliable(id), Wake::Unanswered(id)] {
+        for wake in [
+            Wake::Session(id),
+            Wake::Refresh(id),
+            Wake::Reliable(id),
+            Wake::Unanswered(id),
+            Wake::Release(id),
+        ] {
             self.desk.deadlines.stop(wake);
         }
         // A re-INVITE of ours gets its answer, and that its ACK, within 64·T1; nobody waits for it.

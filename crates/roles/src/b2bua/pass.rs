@@ -137,7 +137,7 @@ impl Allowed {
     /// The Allow for the other side: what the peer takes and we pass or answer.
     pub(super) fn value(&self) -> String {
         let is_ours = |method: &&&str| {
-            matches!(**method, "INVITE" | "ACK" | "CANCEL" | "BYE" | "OPTIONS" | "UPDATE")
+            matches!(**method, "INVITE" | "ACK" | "CANCEL" | "BYE" | "OPTIONS" | "UPDATE" | "REFER")
                 || self.0.as_ref().is_none_or(|theirs| theirs.iter().any(|own| own == **method))
         };
         let known = METHODS.iter().filter(is_ours).copied();

@@ -51,6 +51,9 @@ impl B2bua {
         if status.code() == 100 {
             return;
         }
+        if begins && self.legs.get(&id).is_some_and(|leg| leg.task.is_some()) {
+            return self.task_progress(cx, id, status);
+        }
         let Some((id, near)) = self.pair(id) else { return };
         if !begins {
             // Of a re-INVITE no more passes than that it is being worked on.
@@ -259,6 +262,7 @@ impl B2bua {
             Why::Begin => self.orphan(cx, request, &tag, response),
             Why::Carry { before } => self.reinvite_accepted(cx, request, id, &tag, response, &before),
             Why::Refresh => self.refresh_accepted(cx, request, id, &tag, response),
+            Why::Join { before } => self.join_accepted(cx, request, id, &tag, response, &before),
         }
     }
 
@@ -286,10 +290,14 @@ impl B2bua {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.invite = None;
         leg.errand = None;
+        leg.plan = None;
         let Some(mut strand) = confirmed else {
             // Without a Contact there is nowhere to send an ACK or a BYE to.
-            let peer = leg.peer;
+            let (peer, task) = (leg.peer, leg.task);
             self.remove(id);
+            if let Some(task) = task {
+                self.task_refused(cx, task, Status::of(502));
+            }
             if let Some(peer) = peer {
                 self.hang_up(cx, peer, Status::of(502), None);
             }
@@ -307,6 +315,10 @@ impl B2bua {
         leg.timer.answered(cx.now, response);
         self.time_session(id);
         let offered = self.desk.requests.get(&request).is_some_and(Sent::offers);
+        if !was_over && self.legs.get(&id).is_some_and(|leg| leg.task.is_some()) {
+            self.owe_ack(id, request, tag);
+            return self.task_answered(cx, id, response);
+        }
         let Some((_, near)) = pair.filter(|_| !was_over) else {
             // The caller has given up: the CANCEL has crossed with this answer.
             self.owe_ack(id, request, tag);
@@ -457,8 +469,11 @@ impl B2bua {
         }
         match why {
             Why::Begin => {
-                let (peer, is_over) = (leg.peer, leg.stage == Stage::Over);
+                let (peer, is_over, task) = (leg.peer, leg.stage == Stage::Over, leg.task);
                 self.remove(id);
+                if let Some(task) = task.filter(|_| !is_over) {
+                    return self.task_refused(cx, task, pass::status(status));
+                }
                 if let Some(peer) = peer.filter(|_| !is_over) {
                     self.refuse_asked(cx, peer, response, status);
                     self.end_quietly(peer);
@@ -466,6 +481,7 @@ impl B2bua {
             }
             Why::Carry { .. } => self.reinvite_refused(cx, id, response, status),
             Why::Refresh => self.refresh_refused(cx, id, status),
+            Why::Join { .. } => self.join_refused(cx, id, status),
         }
     }
 

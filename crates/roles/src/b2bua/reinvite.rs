@@ -197,7 +197,7 @@ impl B2bua {
     }
 
     /// Offers a description that held before.
-    fn offer_again(&mut self, cx: &mut Context<'_>, id: LegId, before: &Bytes) {
+    pub(super) fn offer_again(&mut self, cx: &mut Context<'_>, id: LegId, before: &Bytes) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(policy(cx.settings)));
         let Some(strand) = leg.strands.first_mut() else { return };

@@ -11,6 +11,7 @@ use smol_str::{SmolStr, format_smolstr};
 use super::deadlines::Wake;
 use super::description::Described;
 use super::desk::{Purpose, Why, copy};
+use super::originate::Party;
 use super::pass::{self, Allowed};
 use super::refusal::Refusal;
 use super::{Asked, B2bua, Errand, Leg, LegId, Stage};
@@ -51,6 +52,8 @@ impl B2bua {
         let listed = Box::new(ListedCall::of_invite(CallState::Forwarding, &request));
         let call_id = SmolStr::new(request.call_id().unwrap_or_default());
         let request = copy(&request);
+        let near_party = Party::caller(&request, caller.as_ref(), trunk.is_some());
+        let far_party = Party::called(&request, &decision);
         let mut allowed = Allowed::default();
         allowed.learn(&request);
         let near = self.insert(|id| Leg {
@@ -58,6 +61,7 @@ impl B2bua {
             asked: Some(Asked { server, request, flow }),
             allowed,
             listed: Some(listed),
+            party: near_party,
             ..Leg::new(id, own, flow, call_id, tag)
         });
         self.desk.servers.insert(server, near);
@@ -69,6 +73,7 @@ impl B2bua {
             flow: Some(loopback),
             described,
             errand: Some(Box::new(Errand { decision, caller, trunk })),
+            party: far_party,
             ..Leg::new(id, callers, loopback, far_id.clone(), far_tag.clone())
         });
         self.desk.dialogs.insert((far_id, far_tag), far);
@@ -79,7 +84,7 @@ impl B2bua {
     }
 
     /// Sends the INVITE that begins a leg.
-    fn invite(&mut self, cx: &mut Context<'_>, id: LegId, mut draft: Draft) {
+    pub(super) fn invite(&mut self, cx: &mut Context<'_>, id: LegId, mut draft: Draft) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         ask_for_timer(&mut draft, &leg.timer.ask(policy(cx.settings)));
         let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Begin };
@@ -196,8 +201,11 @@ impl B2bua {
         if is_over {
             return self.sweep(id);
         }
-        let peer = leg.peer;
+        let (peer, task) = (leg.peer, leg.task);
         self.remove(id);
+        if let Some(task) = task {
+            self.task_refused(cx, task, Status::of(408));
+        }
         if let Some(peer) = peer {
             self.hang_up(cx, peer, Status::of(408), None);
         }
@@ -230,6 +238,10 @@ impl Leg {
             timer: SessionTimer::default(),
             described: Described::default(),
             errand: None,
+            plan: None,
+            party: Party::default(),
+            task: None,
+            depth: 0,
             listed: None,
         }
     }
@@ -281,7 +293,7 @@ pub(super) fn timer_value(seconds: u32, refresher: Option<dialtone_wire::headers
 }
 
 /// A Call-ID that steers to this shard, whichever shard takes the packets in.
-fn mint(cx: &mut Context<'_>) -> Option<SmolStr> {
+pub(super) fn mint(cx: &mut Context<'_>) -> Option<SmolStr> {
     let shard = cx.core.shard;
     (0..MINTED_MAX).find_map(|_| {
         let call_id = cx.token();

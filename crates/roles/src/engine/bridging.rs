@@ -7,10 +7,11 @@ use dialtone_wire::{Message, Method, Status};
 use super::{Arrived, Engine};
 use crate::b2bua::Errand;
 use crate::context::ServerUse;
+use crate::io::Dial;
 use crate::loopback::UNLIMITED;
 use crate::policy::{Decision, decide};
 use crate::proxy::Onward;
-use crate::settings::Mode;
+use crate::settings::{Destination, Listener, Mode};
 
 impl Engine {
     /// Hands the INVITE of a call to the back-to-back user agent, which begins the second call.
@@ -48,7 +49,11 @@ impl Engine {
     fn own_request(&mut self, now: Instant, flow: Flow, request: Message) {
         let begins = request.method() == Some(&Method::Invite) && matches!(request.to_tag(), Ok(None));
         let errand = match begins {
-            true => self.b2bua.errand(&request).cloned().map(|errand| self.adopt(errand, &request)),
+            true => {
+                let errand = self.b2bua.errand(&request).cloned();
+                let errand = errand.or_else(|| self.plan(now, &flow, &request));
+                errand.map(|errand| self.adopt(errand, &request))
+            }
             false => {
                 let unix_s = self.unix_s(now);
                 let decision = decide(&self.settings, &self.tokens, &request, &flow, false, None, unix_s);
@@ -63,6 +68,18 @@ impl Engine {
                 (onward.clone(), Some(destination.clone()))
             }
             Decision::Route { onward, .. } => (onward.clone(), None),
+            Decision::Refuse(status) if begins => {
+                let status = *status;
+                return self.respond_stateless(&request, flow, status, |_| ());
+            }
+            Decision::Reply { reply, .. } if begins => {
+                let reply = reply.clone();
+                self.count_reply(&reply);
+                return self
+                    .respond_stateless(&request, flow, reply.status, |writer| reply.write(writer, true));
+            }
+            // Robots, star codes and the server itself are called by people.
+            _ if begins => return self.respond_stateless(&request, flow, Status::of(403), |_| ()),
             _ => return self.respond_stateless(&request, flow, Status::of(481), |_| ()),
         };
         if !begins && !onward.in_dialog {
@@ -72,6 +89,33 @@ impl Engine {
         let arrived = Arrived { server, request, flow, decision, caller, trunk };
         let (proxy, mut cx) = self.proxy_and_context(now);
         proxy.start(&mut cx, arrived, onward, destination);
+    }
+
+    /// Calls two and joins them.
+    pub(super) fn dial(&mut self, now: Instant, dial: Dial) {
+        // Their legs go to the proxy, which chooses the flow: any listener will do.
+        let Some(local) = self.settings.listeners.first() else { return };
+        let Listener { transport, address, .. } = *local;
+        let flow = Flow { transport, local: address, remote: address, connection: None };
+        let (b2bua, mut cx) = self.b2bua_and_context(now);
+        b2bua.dial(&mut cx, dial, flow);
+    }
+
+    /// Decides about a call that we have begun ourselves, as about one of him by whose right it is made.
+    fn plan(&mut self, now: Instant, flow: &Flow, request: &Message) -> Option<Errand> {
+        let plan = self.b2bua.plan(request)?;
+        let unix_s = self.unix_s(now);
+        let decision = decide(&self.settings, &self.tokens, &plan.invite, flow, false, None, unix_s);
+        let caller = plan.by.user.clone();
+        let is_allowed = match &decision {
+            // Whoever has shown no password reaches users and groups of ours, and nothing beyond.
+            Decision::To { destination: Destination::User(_) | Destination::Group(_), .. } => true,
+            Decision::To { .. } | Decision::Route { .. } => caller.is_some() || !self.settings.authenticate,
+            _ => true,
+        };
+        let decision = if is_allowed { decision } else { Decision::Refuse(Status::of(403)) };
+        self.b2bua.planned(request, &decision);
+        Some(Errand { decision, caller, trunk: None })
     }
 
     /// What was decided about the INVITE of the first leg, for that of the second: it is another call.

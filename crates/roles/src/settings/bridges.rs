@@ -1,5 +1,7 @@
 //! What is done about calls of which we are both ends.
 
+use std::time::Duration;
+
 use smol_str::SmolStr;
 
 /// What the back-to-back user agent does ([`Mode::B2bua`](super::Mode::B2bua)).
@@ -8,12 +10,17 @@ pub struct BridgeSettings {
     /// The kinds of media that pass, as `m=` lines name them; streams of other kinds are refused with port 0, and the call
     /// goes on without them (RFC 3264 §6).
     pub media: Vec<SmolStr>,
+    /// A REFER within a call is acted on here (RFC 3515), for phones that can't; else it is carried to the other phone.
+    pub transfers: bool,
+    /// A transferor who has been told that his transfer is done is hung up after this time, unless he did it himself.
+    pub release_after: Duration,
 }
 
 impl Default for BridgeSettings {
     fn default() -> Self {
         // The kinds that RFC 8866 §5.14 and RFC 6466 register.
         let media = ["audio", "video", "text", "application", "message", "image"];
-        BridgeSettings { media: media.map(SmolStr::new_static).to_vec() }
+        let media = media.map(SmolStr::new_static).to_vec();
+        BridgeSettings { media, transfers: true, release_after: Duration::from_secs(5) }
     }
 }

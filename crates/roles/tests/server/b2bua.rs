@@ -125,6 +125,12 @@ impl Phone {
         }
     }
 
+    /// Its Call-ID, our tag and that of the other side.
+    pub(crate) fn dialog(&self) -> [String; 3] {
+        let tag = |address: &str| address.split(";tag=").nth(1).unwrap_or_default().to_owned();
+        [self.call_id.clone(), tag(&self.local), tag(&self.remote)]
+    }
+
     pub(crate) fn request(&mut self, method: &str, extra: &str, body: &str) -> String {
         if !matches!(method, "ACK" | "CANCEL") {
             self.cseq += 1;

@@ -1,11 +1,14 @@
 //! What passes within a call of which the server is both ends, and what it answers by itself.
 
+use dialtone_roles::Settings;
+use dialtone_roles::settings::BridgeSettings;
 use dialtone_wire::HeaderName;
 
 use crate::b2bua::{
     ALICE, ANSWER, BOB, Call, OFFER, Phone, alices_invite, at_rest, body, code, method, only, response,
-    server, talking, talking_on, to, value,
+    server, server_with, talking, talking_on, to, value,
 };
+use crate::peers::settings;
 
 const ALLOW: &str =
     "Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, PRACK, INFO, MESSAGE, REFER, NOTIFY\r\n";
@@ -38,14 +41,17 @@ fn options_is_answered_by_the_server_with_what_the_other_phone_takes() {
     let allow = value(only(&sent, ALICE), HeaderName::Allow);
     assert_eq!(allow, "INVITE");
     let text = String::from_utf8_lossy(only(&sent, ALICE).bytes()).into_owned();
-    assert!(text.contains("Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, NEWTHING\r\n"), "{text}");
+    assert!(
+        text.contains("Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, UPDATE, INFO, REFER, NEWTHING\r\n"),
+        "{text}"
+    );
     call.end();
 }
 
 #[test]
 fn what_the_other_phone_does_not_allow_is_405_and_what_nobody_knows_501() {
     let mut call = talking_on(server(), "", "Allow: INVITE, ACK, CANCEL, BYE, NEWTHING\r\n");
-    for (asked, expected) in [("INFO", 405), ("REFER", 405), ("OTHERTHING", 501), ("REGISTER", 405)] {
+    for (asked, expected) in [("INFO", 405), ("MESSAGE", 405), ("OTHERTHING", 501), ("REGISTER", 405)] {
         let request = call.alice.request(asked, "", "");
         let sent = call.server.receive(ALICE, &request);
         assert_eq!((sent.len(), code(only(&sent, ALICE))), (1, expected), "{asked}");
@@ -62,7 +68,9 @@ fn what_the_other_phone_does_not_allow_is_405_and_what_nobody_knows_501() {
 
 #[test]
 fn refer_passes_with_its_target_and_notify_comes_back() {
-    let mut call = talking();
+    let bridges = BridgeSettings { transfers: false, ..BridgeSettings::default() };
+    let server = server_with(Settings { bridges, ..settings() }, &[BOB]);
+    let mut call = talking_on(server, "", "");
     let refer = call.alice.request(
         "REFER",
         "Refer-To: <sip:carol@sip.test>\r\nReferred-By: <sip:alice@sip.test>\r\n",

@@ -1,8 +1,10 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
 mod b2bua;
+mod b2bua_dial;
 mod b2bua_dialog;
 mod b2bua_setup;
+mod b2bua_transfer;
 mod calls;
 mod domains;
 mod draining;

@@ -1,0 +1,163 @@
+//! Streams of two calls that become one: RFC 3264 §8 "the number of m= lines … MUST equal or exceed the number in the
+//! previous SDP", and each keeps its place. What one call offers has to be put into the order of the other's session, and
+//! the answer back into that of the offer (RFC 3725 §4.3).
+
+use std::net::IpAddr;
+
+/// A description in pieces: what stands before the first stream, and the streams.
+fn pieces(description: &[u8]) -> (&[u8], Vec<&[u8]>) {
+    let mut starts = Vec::new();
+    let mut at = 0;
+    for line in description.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b"m=") {
+            starts.push(at);
+        }
+        at += line.len();
+    }
+    let head = &description[..starts.first().copied().unwrap_or(description.len())];
+    let ends = starts.iter().skip(1).copied().chain([description.len()]);
+    let streams = starts.iter().zip(ends).map(|(start, end)| &description[*start..end]).collect();
+    (head, streams)
+}
+
+/// The kind of a stream: `audio`, `video` …
+fn kind(stream: &[u8]) -> &[u8] {
+    let rest = stream.strip_prefix(b"m=").unwrap_or(stream);
+    rest.split(|byte| *byte == b' ').next().unwrap_or_default()
+}
+
+/// An offer in the order of a session, and where its streams were before.
+pub(super) struct Aligned {
+    pub(super) offer: Vec<u8>,
+    places: Vec<Option<usize>>,
+}
+
+impl Aligned {
+    /// Puts an offer into the order of the streams that `session` has; streams that only that one has are refused.
+    pub(super) fn new(offer: &[u8], session: &[u8]) -> Aligned {
+        let (head, streams) = pieces(offer);
+        let (_, held) = pieces(session);
+        let mut left: Vec<Option<&[u8]>> = streams.into_iter().map(Some).collect();
+        let (mut aligned, mut places) = (head.to_vec(), Vec::with_capacity(held.len()));
+        for of_session in held {
+            let place = left.iter().position(|own| own.is_some_and(|own| kind(own) == kind(of_session)));
+            match place.and_then(|place| left[place].take()) {
+                Some(stream) => aligned.extend_from_slice(stream),
+                None => push_refused(&mut aligned, of_session),
+            }
+            places.push(place);
+        }
+        for (place, stream) in left.into_iter().enumerate() {
+            if let Some(stream) = stream {
+                aligned.extend_from_slice(stream);
+                places.push(Some(place));
+            }
+        }
+        Aligned { offer: aligned, places }
+    }
+
+    /// Puts the answer to it back into the order of the offer.
+    pub(super) fn restore(&self, answer: &[u8]) -> Vec<u8> {
+        let (head, streams) = pieces(answer);
+        let mut found: Vec<(usize, &[u8])> =
+            self.places.iter().zip(streams).filter_map(|(place, stream)| Some(((*place)?, stream))).collect();
+        found.sort_by_key(|(place, _)| *place);
+        let mut restored = head.to_vec();
+        found.into_iter().for_each(|(_, stream)| restored.extend_from_slice(stream));
+        restored
+    }
+}
+
+/// A stream with port 0 and nothing else.
+fn push_refused(out: &mut Vec<u8>, stream: &[u8]) {
+    let line = stream.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
+    let mut words = line.splitn(3, |byte| *byte == b' ');
+    if let (Some(kind), Some(_), Some(rest)) = (words.next(), words.next(), words.next()) {
+        out.extend_from_slice(kind);
+        out.extend_from_slice(b" 0 ");
+        out.extend_from_slice(rest);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The answer of nobody to an offer: each stream is accepted and held, at a place that takes no packets (RFC 3725 §4.3
+/// "black hole"). Its address is ours, since RFC 3264 §8.4 no longer wants 0.0.0.0, and its port the one that discards
+/// (RFC 863).
+pub(super) fn black_hole(offer: &[u8], ours: IpAddr) -> Vec<u8> {
+    let family = if ours.is_ipv4() { "IP4" } else { "IP6" };
+    let head = format!("v=0\r\no=- 1 1 IN {family} {ours}\r\ns=-\r\nc=IN {family} {ours}\r\nt=0 0\r\n");
+    let mut out = head.into_bytes();
+    for stream in pieces(offer).1 {
+        for (number, line) in stream.split(|byte| *byte == b'\n').enumerate() {
+            let line = line.trim_ascii_end();
+            let mut words = line.splitn(3, |byte| *byte == b' ');
+            if number == 0 {
+                let (kind, port, rest) = (words.next(), words.next(), words.next());
+                let (Some(kind), Some(port), Some(rest)) = (kind, port, rest) else { break };
+                out.extend_from_slice(kind);
+                out.extend_from_slice(if port == b"0" { b" 0 " } else { b" 9 " });
+                out.extend_from_slice(rest);
+                out.extend_from_slice(b"\r\n");
+            } else if line.starts_with(b"a=rtpmap:") || line.starts_with(b"a=fmtp:") {
+                out.extend_from_slice(line);
+                out.extend_from_slice(b"\r\n");
+            }
+        }
+        out.extend_from_slice(b"a=inactive\r\n");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n";
+    const AUDIO: &str = "m=audio 4000 RTP/AVP 0 8\r\na=sendonly\r\na=rtpmap:0 PCMU/8000\r\n";
+    const VIDEO: &str = "m=video 4002 RTP/AVP 31\r\n";
+
+    fn text(bytes: &[u8]) -> &str {
+        std::str::from_utf8(bytes).expect("text")
+    }
+
+    #[test]
+    fn an_offer_takes_the_order_of_the_session_and_its_answer_that_of_the_offer() {
+        let session =
+            format!("{HEAD}m=video 5002 RTP/AVP 34\r\nm=audio 5000 RTP/AVP 0\r\nm=text 5004 RTP/AVP 98\r\n");
+        let offer = format!("{HEAD}{AUDIO}{VIDEO}m=audio 4006 RTP/AVP 8\r\n");
+        let aligned = Aligned::new(offer.as_bytes(), session.as_bytes());
+        let expected = format!("{HEAD}{VIDEO}{AUDIO}m=text 0 RTP/AVP 98\r\nm=audio 4006 RTP/AVP 8\r\n");
+        assert_eq!(text(&aligned.offer), expected);
+        let answer = format!(
+            "{HEAD}m=video 1 RTP/AVP 31\r\nm=audio 2 RTP/AVP 0\r\nm=text 0 RTP/AVP 98\r\nm=audio 0 RTP/AVP 8\r\n"
+        );
+        let restored =
+            format!("{HEAD}m=audio 2 RTP/AVP 0\r\nm=video 1 RTP/AVP 31\r\nm=audio 0 RTP/AVP 8\r\n");
+        assert_eq!(text(&aligned.restore(answer.as_bytes())), restored);
+    }
+
+    #[test]
+    fn what_has_the_same_order_stays_as_it_is() {
+        let offer = format!("{HEAD}{AUDIO}");
+        let aligned = Aligned::new(offer.as_bytes(), offer.as_bytes());
+        assert_eq!(text(&aligned.offer), offer);
+        assert_eq!(text(&aligned.restore(offer.as_bytes())), offer);
+        for broken in ["", "m=", "m=audio", "nonsense\r\nm=\r\n\r\n"] {
+            let aligned = Aligned::new(broken.as_bytes(), offer.as_bytes());
+            aligned.restore(broken.as_bytes());
+            Aligned::new(offer.as_bytes(), broken.as_bytes());
+            black_hole(broken.as_bytes(), IpAddr::from([192, 0, 2, 9]));
+        }
+    }
+
+    #[test]
+    fn the_answer_of_nobody_lets_nothing_flow() {
+        let offer =
+            format!("{HEAD}{AUDIO}m=video 0 RTP/AVP 31\r\na=candidate:1 1 UDP 1 192.0.2.7 1 typ host\r\n");
+        let answer = black_hole(offer.as_bytes(), IpAddr::from([192, 0, 2, 9]));
+        assert!(text(&answer).contains("c=IN IP4 192.0.2.9\r\n"));
+        assert!(text(&answer).ends_with(
+            "m=audio 9 RTP/AVP 0 8\r\na=rtpmap:0 PCMU/8000\r\na=inactive\r\nm=video 0 RTP/AVP 31\r\na=inactive\r\n"
+        ));
+    }
+}
