@@ -9,8 +9,9 @@ use dialtone_sim::{Habits, HostId, World, phone_settings, server_settings};
 use dialtone_wire::{HeaderName, Limits, Message};
 
 use crate::fields::Field;
+use crate::people::{call, phone};
 use crate::raw::PASSWORD;
-use crate::sessions::{ATLANTA, BILOXI, call, phone};
+use crate::sessions::{ATLANTA, BILOXI, CALLED};
 use crate::{ALICE, BOB, Flow, PROXY_2, Source};
 
 pub(crate) const CALL: Flow = Flow {
@@ -134,7 +135,7 @@ fn world() -> (World, HostId, HostId) {
 /// Alice calls, and Bob's phone rings; the number of packets before.
 fn begin(world: &mut World, alice: HostId) -> usize {
     let from = world.packets().len();
-    call(world, alice);
+    call(world, alice, CALLED);
     world.run_for(Duration::from_secs(2));
     from
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use dialtone_sim::roles::io::{Command, Event, Play};
 use dialtone_sim::roles::services::Services;
 use dialtone_sim::roles::settings::Foreign;
-use dialtone_sim::{Habits, HostId, Mute, World, phone_settings, server_settings};
+use dialtone_sim::{HostId, Mute, World, server_settings};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{Limits, Message};
 
 use crate::Flow;
 use crate::fields::Field;
+use crate::people::{answer, begin, hang_up, phone, register, simple_phone};
 use crate::raw::PASSWORD;
 
 const TIN: SocketAddr = address(2);
@@ -23,6 +24,8 @@ const REGISTRAR: SocketAddr = address(10);
 const PROXY: SocketAddr = address(11);
 const P1: SocketAddr = address(12);
 const P2: SocketAddr = address(13);
+/// Whom Tin calls.
+const CALLED: &str = "sip:rob@orange.com";
 const ORANGE: &str = "orange.com";
 const FRANCE_TELECOM: &str = "francetelecom.com";
 
@@ -61,7 +64,7 @@ pub(crate) const BASIC_CALL: Flow = Flow {
         world.store.add_name(ORANGE, ROB.ip());
         let tin = phone(&mut world, "tin", FRANCE_TELECOM, TIN, None);
         let rob = phone(&mut world, "rob", ORANGE, ROB, None);
-        call(&mut world, tin);
+        begin(&mut world, tin, CALLED);
         answer(&mut world, rob);
         hang_up(&mut world, rob);
         assert!(world.calls(tin).is_empty() && world.calls(rob).is_empty());
@@ -88,7 +91,7 @@ pub(crate) const REGISTRATION: Flow = Flow {
     play: || {
         let mut world = registrar(false);
         world.add_agent("Bob", BOB, Box::new(Mute));
-        register(&mut world, 1826, "Contact: <sip:bob@10.0.0.3:5060>\r\n");
+        register_bob(&mut world, 1826, "Contact: <sip:bob@10.0.0.3:5060>\r\n");
         (world, 0)
     },
     ..Flow::DECK
@@ -105,9 +108,9 @@ pub(crate) const REMOVAL: Flow = Flow {
     play: || {
         let mut world = registrar(false);
         world.add_agent("Bob", BOB, Box::new(Mute));
-        register(&mut world, 1826, "Contact: <sip:bob@10.0.0.3:5060>\r\n");
+        register_bob(&mut world, 1826, "Contact: <sip:bob@10.0.0.3:5060>\r\n");
         let from = world.packets().len();
-        register(&mut world, 1827, "Contact: *\r\nExpires: 0\r\n");
+        register_bob(&mut world, 1827, "Contact: *\r\nExpires: 0\r\n");
         (world, from)
     },
     ..Flow::DECK
@@ -169,8 +172,7 @@ pub(crate) const INVITE_AUTHENTICATION: Flow = Flow {
     afterwards: "Afterwards Rob hangs up.",
     play: || {
         let (mut world, tin, robs) = one_proxy(&[ROB], true);
-        let from = world.packets().len();
-        call(&mut world, tin);
+        let from = begin(&mut world, tin, CALLED);
         answer(&mut world, robs[0]);
         hang_up(&mut world, robs[0]);
         (world, from)
@@ -212,8 +214,7 @@ pub(crate) const FORKING: Flow = Flow {
     afterwards: "Afterwards Rob hangs up.",
     play: || {
         let (mut world, tin, robs) = one_proxy(&[ROB, ROB_AT_HOME], false);
-        let from = world.packets().len();
-        call(&mut world, tin);
+        let from = begin(&mut world, tin, CALLED);
         answer(&mut world, robs[0]);
         assert!(world.calls(robs[1]).is_empty(), "the other phone is silent");
         hang_up(&mut world, robs[0]);
@@ -265,15 +266,13 @@ pub(crate) const FORWARD: Flow = Flow {
         });
         world.store.add_user(ORANGE, "bob", PASSWORD);
         let bob = phone(&mut world, "bob", ORANGE, BOB, None);
-        world.command(bob, Command::Register);
-        world.run_for(Duration::from_secs(2));
+        register(&mut world, bob);
         // Rob speaks with somebody else: his phone takes one call.
         world.add_agent("Chantal", address(6), Box::new(Mute));
         let chantal = UriBuf::parse("sip:chantal@10.0.0.6").expect("an address");
         world.command(robs[0], Command::Call { token: 1, to: chantal, play: Play::Silence });
         world.run_for(Duration::from_secs(1));
-        let from = world.packets().len();
-        call(&mut world, tin);
+        let from = begin(&mut world, tin, CALLED);
         answer(&mut world, bob);
         hang_up(&mut world, bob);
         (world, from)
@@ -347,10 +346,8 @@ pub(crate) const PROXIES: Flow = Flow {
         world.store.add_name(ORANGE, P2.ip());
         let tin = phone(&mut world, "tin", FRANCE_TELECOM, TIN, Some("sip:francetelecom.com;lr"));
         let rob = phone(&mut world, "rob", ORANGE, ROB, None);
-        world.command(rob, Command::Register);
-        world.run_for(Duration::from_secs(2));
-        let from = world.packets().len();
-        call(&mut world, tin);
+        register(&mut world, rob);
+        let from = begin(&mut world, tin, CALLED);
         answer(&mut world, rob);
         hang_up(&mut world, rob);
         assert!(world.calls(tin).is_empty() && world.calls(rob).is_empty());
@@ -372,7 +369,7 @@ fn registrar(asks: bool) -> World {
 }
 
 /// Bob's REGISTER as the deck has it, which gets 200.
-fn register(world: &mut World, cseq: u32, contacts: &str) {
+fn register_bob(world: &mut World, cseq: u32, contacts: &str) {
     let request = format!(
         "REGISTER sip:orange.com SIP/2.0\r\n\
          Via: SIP/2.0/UDP 10.0.0.3:5060;branch=z9hG4bK{cseq}\r\n\
@@ -403,36 +400,7 @@ fn one_proxy(phones: &[SocketAddr], asks: bool) -> (World, HostId, Vec<HostId>) 
     let tin = phone(&mut world, "tin", ORANGE, TIN, Some("sip:orange.com;lr"));
     let mut robs = Vec::new();
     for place in phones {
-        let mut settings = phone_settings("sip:rob@orange.com", PASSWORD, *place, None);
-        settings.limits.calls = 1;
-        let rob = world.add_host("rob", settings, Some(Habits::NONE));
-        world.command(rob, Command::Register);
-        world.run_for(Duration::from_secs(2));
-        robs.push(rob);
+        robs.push(simple_phone(&mut world, "rob", ORANGE, *place));
     }
     (world, tin, robs)
-}
-
-fn phone(world: &mut World, user: &str, domain: &str, address: SocketAddr, proxy: Option<&str>) -> HostId {
-    let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, proxy);
-    world.add_host(user, settings, Some(Habits::NONE))
-}
-
-fn call(world: &mut World, tin: HostId) {
-    world.run_for(Duration::from_secs(1));
-    let to = UriBuf::parse("sip:rob@orange.com").expect("an address");
-    world.command(tin, Command::Call { token: 1, to, play: Play::Silence });
-    world.run_for(Duration::from_secs(2));
-}
-
-fn answer(world: &mut World, rob: HostId) {
-    let call = world.calls(rob)[0];
-    world.command(rob, Command::Answer { call, play: Play::Silence });
-    world.run_for(Duration::from_secs(2));
-}
-
-fn hang_up(world: &mut World, rob: HostId) {
-    let call = world.calls(rob)[0];
-    world.command(rob, Command::Hangup { call });
-    world.run_for(Duration::from_secs(2));
 }

@@ -5,9 +5,11 @@ mod aftermath;
 mod bridged;
 mod compare;
 mod credentials;
+mod crossings;
 mod deck;
 mod document;
 mod fields;
+mod people;
 mod races;
 mod raw;
 mod reference;
@@ -116,6 +118,7 @@ const FLOWS: &[Flow] = &[
     races::RE_INVITE_AND_BYE,
     races::ACK_AND_BYE,
     races::TWO_RE_INVITES,
+    crossings::REFER,
     races::BYE_OVERLAPS,
     races::FORK,
     races::FORK_UNANNOUNCED,
@@ -356,6 +359,11 @@ fn rfc_5407_3_2_4_ack_and_bye() {
 #[test]
 fn rfc_5407_3_3_1_two_re_invites() {
     check_race("3.3.1");
+}
+
+#[test]
+fn rfc_5407_3_3_3_refer_after_the_bye() {
+    check_race("3.3.3");
 }
 
 #[test]

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_sim::roles::io::{CallHandle, Command, Event, Play};
-use dialtone_sim::{Agent, AgentContext, Habits, HostId, Mute, Planned, World, phone_settings, scene};
+use dialtone_sim::{Agent, AgentContext, HostId, Mute, Planned, World, scene};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Limits, Message, Method, Status, Writer};
 
 use crate::fields::{Field, tag};
-use crate::raw::PASSWORD;
+use crate::people::phone;
+use crate::sessions::{ATLANTA, BILOXI};
 use crate::{ALICE, BOB, Flow};
 
-const BOTH: &[(&str, std::net::SocketAddr)] = &[("Alice", ALICE), ("Bob", BOB)];
-const NAME: &str = "biloxi.example.com";
+pub(crate) const BOTH: &[(&str, std::net::SocketAddr)] = &[("Alice", ALICE), ("Bob", BOB)];
 const MISPRINT: &str = "the RFC has a misprint, `sip:sip:bob@…`";
 const HAS_CONTACT: &str =
     "RFC 3261 §12.2.1.1, §12.2.2: a re-INVITE and its 2xx name the place anew; the RFC shortened them";
@@ -446,8 +446,8 @@ pub(crate) const FORK_UNANNOUNCED: Flow = Flow {
 /// Alice's call is forked: the phones say this, and both answer.
 fn forked(before: &'static [u16]) -> (World, usize) {
     let mut world = World::new(5407);
-    world.store.add_name(NAME, BOB.ip());
-    let alice = phone(&mut world, "alice", "atlanta.example.com", ALICE);
+    world.store.add_name(BILOXI, BOB.ip());
+    let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
     world.add_agent("Fork", BOB, Box::new(Fork { before, later: None }));
     world.run_for(Duration::from_secs(1));
     let mut race = Race { world, alice, bob: alice, from: 0 };
@@ -516,7 +516,7 @@ pub(crate) struct Race {
 impl Race {
     pub(crate) fn new() -> Race {
         let mut world = World::new(5407);
-        let alice = phone(&mut world, "alice", "atlanta.example.com", ALICE);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
         Race::with(world, Some(alice))
     }
 
@@ -524,7 +524,7 @@ impl Race {
     pub(crate) fn without_ports() -> Race {
         let mut world = World::new(5407);
         world.no_ports = 1_000;
-        let alice = phone(&mut world, "alice", "atlanta.example.com", ALICE);
+        let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
         world.run_for(Duration::from_secs(1));
         world.no_ports = 0;
         Race::with(world, Some(alice))
@@ -538,8 +538,8 @@ impl Race {
     }
 
     fn with(mut world: World, alice: Option<HostId>) -> Race {
-        world.store.add_name(NAME, BOB.ip());
-        let bob = phone(&mut world, "bob", NAME, BOB);
+        world.store.add_name(BILOXI, BOB.ip());
+        let bob = phone(&mut world, "bob", BILOXI, BOB, None);
         world.run_for(Duration::from_secs(1));
         Race { world, alice: alice.unwrap_or(bob), bob, from: 0 }
     }
@@ -577,7 +577,7 @@ impl Race {
     }
 
     /// Gives a command; until what it sends is on the wire.
-    fn command(&mut self, host: HostId, command: Command) {
+    pub(crate) fn command(&mut self, host: HostId, command: Command) {
         let before = self.world.packets().len();
         self.world.command(host, command);
         let sent = self.world.run_until(Duration::from_secs(1), |world| world.packets().len() > before);
@@ -637,11 +637,6 @@ impl Race {
 
 const OFFER: &str = "v=0\r\no=alice 1 1 IN IP4 192.0.2.101\r\ns=-\r\nc=IN IP4 192.0.2.101\r\nt=0 0\r\n\
                      m=audio 49172 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n";
-
-fn phone(world: &mut World, user: &str, domain: &str, address: std::net::SocketAddr) -> HostId {
-    let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, None);
-    world.add_host(user, settings, Some(Habits::NONE))
-}
 
 /// Nothing that must always hold is broken, and every table is empty at the end.
 pub(crate) fn check_rest(flow: &Flow) {

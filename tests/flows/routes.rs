@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::io::Event;
 use dialtone_sim::roles::settings::{Foreign, NextHops, Settings};
-use dialtone_sim::{Habits, HostId, World, phone_settings, server_settings};
+use dialtone_sim::{HostId, World, server_settings};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{Limits, Message};
 
 use crate::fields::Field;
+use crate::people::{answer, begin, hang_up, phone, register};
 use crate::raw::PASSWORD;
 use crate::{Flow, Source};
 
@@ -50,9 +51,7 @@ pub(crate) const PATH_OF_REGISTER: Flow = Flow {
     steps: &["F5"],
     play: || {
         let (mut world, ua1) = home();
-        world.command(ua1, Command::Register);
-        world.run_for(Duration::from_secs(2));
-        assert!(world.events(ua1).any(|event| matches!(event, Event::Registered { .. })));
+        register(&mut world, ua1);
         (world, 0)
     },
     ..RFC_3327
@@ -93,11 +92,9 @@ pub(crate) const PATH_OF_INVITE: Flow = Flow {
     afterwards: "Afterwards UA1 hangs up.",
     play: || {
         let (mut world, ua1) = home();
-        world.command(ua1, Command::Register);
+        register(&mut world, ua1);
         let ua2 = phone(&mut world, "UA2", "foreign.elsewhere.org", UA2, None);
-        world.run_for(Duration::from_secs(2));
-        let from = world.packets().len();
-        call(&mut world, ua2, ua1, "sip:UA1@examplehome.com");
+        let from = talk(&mut world, ua2, ua1, "sip:UA1@examplehome.com");
         (world, from)
     },
     ..RFC_3327
@@ -113,9 +110,7 @@ pub(crate) const SERVICE_ROUTE_OF_REGISTER: Flow = Flow {
     steps: &["F4", "F5"],
     play: || {
         let (mut world, lawyer) = lawyers_home();
-        world.command(lawyer, Command::Register);
-        world.run_for(Duration::from_secs(2));
-        assert!(world.events(lawyer).any(|event| matches!(event, Event::Registered { .. })));
+        register(&mut world, lawyer);
         (world, 0)
     },
     ..RFC_3608
@@ -151,12 +146,10 @@ pub(crate) const SERVICE_ROUTE_OF_INVITE: Flow = Flow {
     afterwards: "The ACK takes the same way. Afterwards UA2 hangs up.",
     play: || {
         let (mut world, lawyer) = lawyers_home();
-        world.command(lawyer, Command::Register);
+        register(&mut world, lawyer);
         let customer = phone(&mut world, "UA2", LAWYERS_HOME, CUSTOMER, None);
         register_by_path(&mut world);
-        world.run_for(Duration::from_secs(2));
-        let from = world.packets().len();
-        call(&mut world, lawyer, customer, "sip:UA2@home.example.com");
+        let from = talk(&mut world, lawyer, customer, "sip:UA2@home.example.com");
         (world, from)
     },
     ..RFC_3608
@@ -254,21 +247,12 @@ fn register_by_path(world: &mut World) {
     assert_eq!(answer.status().map(|status| status.code()), Some(200));
 }
 
-fn phone(world: &mut World, user: &str, domain: &str, address: SocketAddr, proxy: Option<&str>) -> HostId {
-    let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, proxy);
-    world.add_host(user, settings, Some(Habits::NONE))
-}
-
-/// One calls the other, who answers, and hangs up later.
-fn call(world: &mut World, caller: HostId, called: HostId, to: &str) {
-    let to = UriBuf::parse(to).expect("an address");
-    world.command(caller, Command::Call { token: 1, to, play: Play::Silence });
-    world.run_for(Duration::from_secs(2));
-    let call = world.calls(called)[0];
-    world.command(called, Command::Answer { call, play: Play::Silence });
-    world.run_for(Duration::from_secs(2));
+/// One calls the other, who answers, and hangs up later; the number of packets before.
+fn talk(world: &mut World, caller: HostId, called: HostId, to: &str) -> usize {
+    let from = begin(world, caller, to);
+    answer(world, called);
     assert!(world.events(caller).any(|event| matches!(event, Event::Answered { .. })));
-    world.command(called, Command::Hangup { call });
-    world.run_for(Duration::from_secs(2));
-    assert!(world.calls(caller).is_empty() && world.calls(called).is_empty());
+    hang_up(world, called);
+    assert!(world.calls(caller).is_empty());
+    from
 }

@@ -4,20 +4,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::io::{Command, Play};
 use dialtone_sim::roles::services::Services;
 use dialtone_sim::roles::settings::dial_plan::{Action, CallerPattern, DomainPattern, Rule};
 use dialtone_sim::roles::settings::{Destination, Foreign, Group, Member, Settings, Strategy};
-use dialtone_sim::{Agent, AgentContext, Habits, HostId, Mute, World, phone_settings, server_settings};
+use dialtone_sim::{Agent, AgentContext, Mute, World, server_settings};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{Limits, Message, Method, Status, Writer};
 
 use crate::fields::Field;
+use crate::people::{answer, begin, hang_up, phone, simple_phone};
 use crate::raw::PASSWORD;
-use crate::sessions::{ATLANTA, PROXY_OF_ALICE, call, phone};
+use crate::sessions::{ATLANTA, BILOXI, CALLED, PROXY_OF_ALICE};
 use crate::{ALICE, BOB, Flow, PROXY_1, PROXY_2};
 
-const BILOXI: &str = "biloxi.example.com";
 const GATEWAY: SocketAddr = crate::address(203);
 const B2: SocketAddr = crate::address(202);
 const B3: SocketAddr = crate::address(204);
@@ -37,7 +37,7 @@ pub(crate) const ALWAYS: Flow = Flow {
         let mut world = world(Services { always: Some(to.into()), ..Services::default() });
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
         let gateway = phone(&mut world, NUMBER, "gw1.example.com", GATEWAY, None);
-        let from = begin(&mut world, alice);
+        let from = begin(&mut world, alice, CALLED);
         answer(&mut world, gateway);
         hang_up(&mut world, alice);
         (world, from)
@@ -55,12 +55,12 @@ pub(crate) const BUSY: Flow = Flow {
         let busy = Some("sip:bob@client2.biloxi.example.com".into());
         let mut world = world(Services { busy, ..Services::default() });
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
-        let b1 = registered_phone(&mut world);
+        let b1 = simple_phone(&mut world, "bob", BILOXI, BOB);
         world.add_agent("Carol", crate::address(206), Box::new(Mute));
         let carol = UriBuf::parse("sip:carol@192.0.2.206").expect("an address");
         world.command(b1, Command::Call { token: 1, to: carol, play: Play::Silence });
         let b2 = phone(&mut world, "bob", BILOXI, B2, None);
-        let from = begin(&mut world, alice);
+        let from = begin(&mut world, alice, CALLED);
         answer(&mut world, b2);
         hang_up(&mut world, alice);
         (world, from)
@@ -79,9 +79,9 @@ pub(crate) const NO_ANSWER: Flow = Flow {
         let no_answer_after = Some(Duration::from_secs(10));
         let mut world = world(Services { no_answer, no_answer_after, ..Services::default() });
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
-        registered_phone(&mut world);
+        simple_phone(&mut world, "bob", BILOXI, BOB);
         let b2 = phone(&mut world, "bob", BILOXI, B2, None);
-        let from = begin(&mut world, alice);
+        let from = begin(&mut world, alice, CALLED);
         world.run_for(Duration::from_secs(10));
         answer(&mut world, b2);
         hang_up(&mut world, alice);
@@ -120,7 +120,7 @@ pub(crate) const FIND_ME: Flow = Flow {
         world.add_agent("B2", B2, Box::new(Refuses(480)));
         world.add_agent("B3", B3, Box::new(Refuses(486)));
         let b4 = phone(&mut world, "bob", BILOXI, B4, None);
-        let from = begin(&mut world, alice);
+        let from = begin(&mut world, alice, CALLED);
         world.run_for(Duration::from_secs(5));
         answer(&mut world, b4);
         hang_up(&mut world, b4);
@@ -161,7 +161,7 @@ pub(crate) const SCREENED: Flow = Flow {
         world.store.add_name("ss1.atlanta.example.com", PROXY_1.ip());
         world.store.add_user(ATLANTA, "alice", PASSWORD);
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some(PROXY_OF_ALICE));
-        let from = begin(&mut world, alice);
+        let from = begin(&mut world, alice, CALLED);
         assert!(world.calls(alice).is_empty());
         (world, from)
     },
@@ -213,37 +213,4 @@ fn world_with(change: impl FnOnce(&mut Settings)) -> World {
     }
     world.store.add_user(BILOXI, "bob", PASSWORD);
     world
-}
-
-/// Bob's first phone, which takes one call at a time.
-fn registered_phone(world: &mut World) -> HostId {
-    let mut settings = phone_settings("sip:bob@biloxi.example.com", PASSWORD, BOB, None);
-    settings.limits.calls = 1;
-    let bob = world.add_host("bob", settings, Some(Habits::NONE));
-    world.command(bob, Command::Register);
-    world.run_for(Duration::from_secs(2));
-    bob
-}
-
-/// Alice calls Bob, and two seconds pass; the number of packets before.
-fn begin(world: &mut World, alice: HostId) -> usize {
-    world.run_for(Duration::from_secs(1));
-    let from = world.packets().len();
-    call(world, alice);
-    world.run_for(Duration::from_secs(2));
-    from
-}
-
-fn answer(world: &mut World, phone: HostId) {
-    let call = world.calls(phone)[0];
-    world.command(phone, Command::Answer { call, play: Play::Silence });
-    world.run_for(Duration::from_secs(2));
-    assert!(world.events(phone).any(|event| matches!(event, Event::Answered { .. })));
-}
-
-fn hang_up(world: &mut World, phone: HostId) {
-    let call = world.calls(phone)[0];
-    world.command(phone, Command::Hangup { call });
-    world.run_for(Duration::from_secs(2));
-    assert!(world.calls(phone).is_empty());
 }

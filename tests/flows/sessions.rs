@@ -11,11 +11,14 @@ use dialtone_wire::Status;
 use dialtone_wire::uri::UriBuf;
 
 use crate::fields::Field;
+use crate::people::{answer, call, hang_up, phone, register};
 use crate::raw::{MovingBob, PASSWORD, QuickBob, RawBob};
 use crate::{ALICE, BOB, Flow, PROXY_1, PROXY_2};
 
 pub(crate) const ATLANTA: &str = "atlanta.example.com";
 pub(crate) const BILOXI: &str = "biloxi.example.com";
+/// Whom Alice calls.
+pub(crate) const CALLED: &str = "sip:bob@biloxi.example.com";
 pub(crate) const PROXY_OF_ALICE: &str = "sip:ss1.atlanta.example.com;lr";
 pub(crate) const ALL: &[(&str, SocketAddr)] =
     &[("Alice", ALICE), ("Proxy 1", PROXY_1), ("Proxy 2", PROXY_2), ("Bob", BOB)];
@@ -48,7 +51,7 @@ pub(crate) const DIRECT: Flow = Flow {
         world.store.add_name(BILOXI, BOB.ip());
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
-        call(&mut world, alice);
+        call(&mut world, alice, CALLED);
         answer_and_hang_up(&mut world, alice, bob);
         (world, 0)
     },
@@ -67,10 +70,9 @@ pub(crate) const TWO_PROXIES: Flow = Flow {
         let mut world = proxies(false);
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some(PROXY_OF_ALICE));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
-        world.command(bob, Command::Register);
-        world.run_for(Duration::from_secs(2));
+        register(&mut world, bob);
         let from = world.packets().len();
-        call(&mut world, alice);
+        call(&mut world, alice, CALLED);
         answer_and_hang_up(&mut world, alice, bob);
         (world, from)
     },
@@ -100,7 +102,7 @@ pub(crate) const TWO_CHALLENGES: Flow = Flow {
         let challenge = RawBob::challenge(&mut world);
         RawBob::default().register(&mut world, &challenge, "2.1-F3-REGISTER.sip");
         let from = world.packets().len();
-        call(&mut world, alice);
+        call(&mut world, alice, CALLED);
         world.run_for(Duration::from_secs(5));
         assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
         (world, from)
@@ -131,10 +133,9 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
         account.backup_proxy = UriBuf::parse("sip:ss2.biloxi.example.com;lr").ok();
         let alice = world.add_host("alice", settings, Some(Habits::NONE));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
-        world.command(bob, Command::Register);
-        world.run_for(Duration::from_secs(2));
+        register(&mut world, bob);
         let from = world.packets().len();
-        call(&mut world, alice);
+        call(&mut world, alice, CALLED);
         world.run_for(Duration::from_secs(32));
         answer_and_hang_up(&mut world, alice, bob);
         (world, from)
@@ -169,12 +170,13 @@ pub(crate) const GATEWAY: Flow = Flow {
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:alg1.atlanta.example.com;lr"));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
         world.command(bob, Command::Register);
-        call(&mut world, alice);
+        call(&mut world, alice, CALLED);
         answer_and_hang_up(&mut world, alice, bob);
         let from = world.packets().len();
-        call(&mut world, alice);
-        answer(&mut world, alice, bob);
-        hang_up(&mut world, alice, bob);
+        call(&mut world, alice, CALLED);
+        talk(&mut world, alice, bob);
+        hang_up(&mut world, alice);
+        assert!(world.calls(bob).is_empty());
         (world, from)
     },
     ..Flow::RFC_3665
@@ -216,12 +218,11 @@ pub(crate) const REDIRECT: Flow = Flow {
         world.store.add_name(CHICAGO, PROXY_3.ip());
         world.add_agent("Nobody", NOBODY, Box::new(Mute));
         let bob = phone(&mut world, "bob", CHICAGO, BOB_AWAY, None);
-        world.command(bob, Command::Register);
-        world.run_for(Duration::from_secs(2));
+        register(&mut world, bob);
         world.no_ports = 1_000;
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, None);
         let from = world.packets().len();
-        call(&mut world, alice);
+        call(&mut world, alice, CALLED);
         world.run_for(Duration::from_secs(1));
         // Another call orders ports, and gets them after it has begun without.
         world.no_ports = 0;
@@ -253,17 +254,14 @@ pub(crate) const ADDRESS_CHANGE: Flow = Flow {
         world.add_agent("Bob", BOB_MOVED, Box::new(MovingBob::default()));
         RawBob::register_unasked(&mut world);
         let from = world.packets().len();
-        call(&mut world, alice);
+        call(&mut world, alice, CALLED);
         world.run_for(Duration::from_secs(2));
         assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
         let re_invite = MovingBob::re_invite(&world);
         world.send(BOB_MOVED, ALICE, re_invite);
         world.run_for(Duration::from_secs(2));
         assert!(world.events(alice).any(|event| matches!(event, Event::SessionChanged { .. })));
-        let call = world.calls(alice)[0];
-        world.command(alice, Command::Hangup { call });
-        world.run_for(Duration::from_secs(2));
-        assert!(world.calls(alice).is_empty());
+        hang_up(&mut world, alice);
         (world, from)
     },
     ..Flow::RFC_3665
@@ -304,39 +302,14 @@ fn proxy(domain: &str, alias: &str, address: SocketAddr) -> Settings {
     settings
 }
 
-pub(crate) fn phone(
-    world: &mut World,
-    user: &str,
-    domain: &str,
-    address: SocketAddr,
-    proxy: Option<&str>,
-) -> HostId {
-    let settings = phone_settings(&format!("sip:{user}@{domain}"), PASSWORD, address, proxy);
-    world.add_host(user, settings, Some(Habits::NONE))
-}
-
-pub(crate) fn call(world: &mut World, alice: HostId) {
-    let to = UriBuf::parse("sip:bob@biloxi.example.com").expect("an address");
-    world.run_for(Duration::from_secs(1));
-    world.command(alice, Command::Call { token: 1, to, play: Play::Silence });
-}
-
 fn answer_and_hang_up(world: &mut World, alice: HostId, bob: HostId) {
-    answer(world, alice, bob);
-    hang_up(world, bob, alice);
+    talk(world, alice, bob);
+    hang_up(world, bob);
+    assert!(world.calls(alice).is_empty());
 }
 
-fn answer(world: &mut World, alice: HostId, bob: HostId) {
+fn talk(world: &mut World, alice: HostId, bob: HostId) {
     world.run_for(Duration::from_secs(2));
-    let call = world.calls(bob)[0];
-    world.command(bob, Command::Answer { call, play: Play::Silence });
-    world.run_for(Duration::from_secs(2));
+    answer(world, bob);
     assert!(world.events(alice).any(|event| matches!(event, Event::Answered { .. })));
-}
-
-fn hang_up(world: &mut World, one: HostId, other: HostId) {
-    let call = world.calls(one)[0];
-    world.command(one, Command::Hangup { call });
-    world.run_for(Duration::from_secs(2));
-    assert!(world.calls(one).is_empty() && world.calls(other).is_empty());
 }

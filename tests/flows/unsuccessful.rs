@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dialtone_sim::roles::io::{Command, EndReason, Event, Play};
-use dialtone_sim::{Habits, HostId, Mute, World, phone_settings};
+use dialtone_sim::{HostId, Mute, World};
 use dialtone_wire::Status;
 use dialtone_wire::uri::UriBuf;
 
 use crate::fields::Field;
-use crate::raw::{PASSWORD, RawBob};
-use crate::sessions::{ACK_HAS_ROUTE, ALL, ATLANTA, PROXY_OF_ALICE, call, phone, proxies};
+use crate::people::{begin, phone, simple_phone};
+use crate::raw::RawBob;
+use crate::sessions::{ACK_HAS_ROUTE, ALL, ATLANTA, BILOXI, CALLED, PROXY_OF_ALICE, proxies};
 use crate::{ALICE, BOB, Flow};
 
 const HAS_TAG: &str = "RFC 3261 §8.2.6.2: a response that is not 100 has a tag in To";
@@ -31,8 +32,8 @@ pub(crate) const NO_ANSWER: Flow = Flow {
     ],
     play: || {
         let (mut world, alice) = known_caller();
-        registered_phone(&mut world);
-        let from = begin(&mut world, alice);
+        simple_phone(&mut world, "bob", BILOXI, BOB);
+        let from = begin(&mut world, alice, CALLED);
         let own = world.calls(alice)[0];
         world.command(alice, Command::Hangup { call: own });
         world.run_for(Duration::from_secs(1));
@@ -50,11 +51,11 @@ pub(crate) const BUSY: Flow = Flow {
     differences: &[("F11", Field::Route, ACK_HAS_ROUTE)],
     play: || {
         let (mut world, alice) = known_caller();
-        let bob = registered_phone(&mut world);
+        let bob = simple_phone(&mut world, "bob", BILOXI, BOB);
         world.add_agent("Carol", CAROL, Box::new(Mute));
         let carol = UriBuf::parse("sip:carol@192.0.2.202").expect("an address");
         world.command(bob, Command::Call { token: 1, to: carol, play: Play::Silence });
-        let from = begin(&mut world, alice);
+        let from = begin(&mut world, alice, CALLED);
         assert_ended(&world, alice, EndReason::Refused(Status::of(486)));
         (world, from)
     },
@@ -76,7 +77,7 @@ pub(crate) const NO_RESPONSE: Flow = Flow {
         let (mut world, alice) = known_caller();
         world.add_agent("Bob", BOB, Box::new(Mute));
         RawBob::register_unasked(&mut world);
-        let from = begin(&mut world, alice);
+        let from = begin(&mut world, alice, CALLED);
         world.run_for(Duration::from_secs(40));
         assert_ended(&world, alice, EndReason::Refused(Status::of(408)));
         (world, from)
@@ -92,8 +93,8 @@ pub(crate) const UNAVAILABLE: Flow = Flow {
     differences: &[("F14", Field::Route, ACK_HAS_ROUTE)],
     play: || {
         let (mut world, alice) = known_caller();
-        let bob = registered_phone(&mut world);
-        let from = begin(&mut world, alice);
+        let bob = simple_phone(&mut world, "bob", BILOXI, BOB);
+        let from = begin(&mut world, alice, CALLED);
         let own = world.calls(bob)[0];
         world.command(bob, Command::Decline { call: own, status: Status::of(480) });
         world.run_for(Duration::from_secs(1));
@@ -114,25 +115,6 @@ fn known_caller() -> (World, HostId) {
     world.command(alice, Command::Options { token: 1, to });
     world.run_for(Duration::from_secs(1));
     (world, alice)
-}
-
-/// Bob's phone, which takes one call at a time.
-fn registered_phone(world: &mut World) -> HostId {
-    let mut settings = phone_settings("sip:bob@biloxi.example.com", PASSWORD, BOB, None);
-    settings.limits.calls = 1;
-    let bob = world.add_host("bob", settings, Some(Habits::NONE));
-    world.command(bob, Command::Register);
-    world.run_for(Duration::from_secs(2));
-    bob
-}
-
-/// Alice calls, and two seconds pass; the number of packets before.
-fn begin(world: &mut World, alice: HostId) -> usize {
-    world.run_for(Duration::from_secs(1));
-    let from = world.packets().len();
-    call(world, alice);
-    world.run_for(Duration::from_secs(2));
-    from
 }
 
 fn assert_ended(world: &World, alice: HostId, expected: EndReason) {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 /// Set for the run inside.
 const INSIDE: &str = "DIALTONE_TEST_LAB";
@@ -15,6 +16,13 @@ pub(crate) const ADDRESS: &str = "10.9.0.1";
 
 /// An address that anybody could reach, were the namespace connected to anything.
 pub(crate) const PUBLIC_ADDRESS: &str = "5.6.7.8";
+
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// The folder of the lab that runs in this process.
+pub(crate) fn folder() -> &'static Path {
+    FOLDER.get().expect("what asks runs inside of a lab")
+}
 
 /// The network of the lab and a folder for its files.
 pub(crate) struct Lab {
@@ -139,7 +147,9 @@ pub(crate) fn lab<Body: FnOnce(&Lab)>(body: Body) {
         // Names of namespaces are kept in files: in this mount namespace only.
         std::fs::create_dir_all("/run/netns").expect("root can make a folder");
         system(Command::new("mount").args(["-t", "tmpfs", "tmpfs", "/run/netns"]));
-        body(&Lab { folder: tempfile::tempdir().expect("a temporary folder") });
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        FOLDER.set(folder.path().to_owned()).expect("one lab in each process");
+        body(&Lab { folder });
         return;
     }
     let name = std::any::type_name::<Body>();

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::lab::ADDRESS;
+use crate::lab::{ADDRESS, folder};
 use crate::process::Process;
-use crate::serve::{DOMAIN, Server, User};
+use crate::serve::{DOMAIN, Server, User, at_speed};
 
 /// How long a step of a call may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -73,16 +73,13 @@ impl Foreign {
         let text = json!({
             "user": user.name, "password": user.password, "domain": DOMAIN, "proxy": format!("sip:{proxy}"),
             "address": ADDRESS, "port": port(settings.number), "rtp": 30_000 + settings.number * 100,
-            "transport": settings.transport, "prack": settings.prack, "expires": expires, "min_se": min_se,
+            "transport": settings.transport, "trace": trace(&user.name), "prack": settings.prack, "expires": expires, "min_se": min_se,
             // pjsua2: 1 is on request, 3 always.
             "timer": if settings.timer.is_some() { 3 } else { 1 },
         });
-        let mut command = Command::new(python());
+        let mut command =
+            if settings.speed > 1 { at_speed(python(), settings.speed) } else { Command::new(python()) };
         command.arg(script).arg(text.to_string());
-        if settings.speed > 1 {
-            command.env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1");
-            command.env("FAKETIME", format!("+0 x{}", settings.speed));
-        }
         let process = Process::start_with_input(&mut command);
         Foreign { process, name: user.name.clone(), events: Vec::new(), read: BTreeMap::new() }
     }
@@ -120,6 +117,15 @@ impl Foreign {
         Wire::of(&event)
     }
 
+    /// Waits until it has sent a request of this method.
+    pub(crate) fn wait_until_sent(&mut self, method: &str) -> Wire {
+        let start = format!("{method} ");
+        let event = self.wait("message", &format!("{method} that goes out"), |event| {
+            event["way"] == "sent" && event["text"].as_str().is_some_and(|text| text.starts_with(&start))
+        });
+        Wire::of(&event)
+    }
+
     /// Waits until a response came in to a request of this method.
     pub(crate) fn wait_for_response(&mut self, status: u16, method: &str) -> Wire {
         let (start, method_line) = (format!("SIP/2.0 {status} "), format!(" {method}\n"));
@@ -153,7 +159,7 @@ impl Foreign {
         self.events.iter().filter(|event| event["way"] == way).map(Wire::of).collect()
     }
 
-    /// Its last messages and events, for the words of a failure.
+    /// Its last messages and events, and what passed all phones of the test, for the words of a failure.
     pub(crate) fn told(&mut self) -> String {
         while self.take(Instant::now()) {}
         let from = self.events.len().saturating_sub(3 * MESSAGES_TOLD);
@@ -167,7 +173,9 @@ impl Foreign {
             }
         }
         let errors = self.process.errors();
-        text + "--- its errors:\n" + &errors[errors.len().saturating_sub(20)..].join("\n")
+        text.push_str("--- its errors:\n");
+        text.push_str(&errors[errors.len().saturating_sub(20)..].join("\n"));
+        text + "\n--- what passed all phones:\n" + &ladder().join("\n")
     }
 
     /// Unregisters and ends.
@@ -235,6 +243,24 @@ impl Wire {
     pub(crate) fn body(&self) -> &str {
         self.text.split_once("\n\n").map_or("", |(_, body)| body)
     }
+}
+
+/// The file in which a phone writes a line for each message.
+fn trace(user: &str) -> PathBuf {
+    folder().join(format!("{user}.trace"))
+}
+
+/// The last messages of all phones, in the order of their times.
+fn ladder() -> Vec<String> {
+    let files = std::fs::read_dir(folder()).expect("the folder of the lab");
+    let paths = files.filter_map(|file| Some(file.ok()?.path()));
+    let traces = paths.filter(|path| path.extension().is_some_and(|end| end == "trace"));
+    let mut lines: Vec<String> = traces
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    lines.sort();
+    lines.split_off(lines.len().saturating_sub(5 * MESSAGES_TOLD))
 }
 
 /// Where the phone of this number listens.

@@ -1,5 +1,6 @@
 //! `dialtone serve` as a black box: what it prints, and the users it made.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
@@ -21,6 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// `--listen` for TCP, on the address and port of UDP.
 pub(crate) fn tcp() -> String {
     format!("tcp:{ADDRESS}:{PORT}")
+}
+
+/// A program on whose clock `speed` seconds pass in one.
+pub(crate) fn at_speed(program: impl AsRef<OsStr>, speed: u32) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env("LD_PRELOAD", "/usr/$LIB/faketime/libfaketimeMT.so.1")
+        .env("FAKETIME", format!("+0 x{speed}"));
+    command
 }
 
 /// A running server.

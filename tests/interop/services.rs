@@ -7,57 +7,69 @@ use serde_json::Value;
 
 use crate::lab::{Lab, lab};
 use crate::manage::run_json;
-use crate::pjsua2::{Foreign, Settings};
+use crate::pjsua2::{Foreign, Settings, Wire};
 use crate::serve::{DOMAIN, Server, User, tcp};
+
+/// Our server as proxy, and as both ends of each call.
+const CALL: &str = "call";
+const B2BUA: &str = "b2bua";
 
 /// How long a list of calls may take to say what the phones have done.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_foreign_phone_holds_and_resumes_by_re_invite_and_by_update() {
-    lab(|lab| {
-        let mut server = Server::start(lab);
-        let (mut alice, mut bob) = pair(&server);
-        talk(&mut alice, &mut bob);
-        alice.act("hold 0");
-        assert_eq!(bob.wait_for_request("INVITE").direction(), "sendonly", "{}", bob.told());
-        bob.wait_for_media(0, "remote-hold");
-        alice.wait_for_media(0, "local-hold");
-        bob.wait_for_request("ACK");
-        alice.act("resume 0");
-        assert_eq!(bob.wait_for_request("INVITE").direction(), "sendrecv", "{}", bob.told());
-        bob.wait_for_media(0, "active");
-        alice.wait_for_media(0, "active");
-        bob.wait_for_request("ACK");
-        // RFC 3311: in a confirmed dialog too, where nobody need be asked.
-        bob.act("hold-update 0");
-        assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendonly", "{}", alice.told());
-        assert_eq!(bob.wait_for_response(200, "UPDATE").direction(), "recvonly", "{}", bob.told());
-        alice.wait_for_media(0, "remote-hold");
-        bob.act("resume-update 0");
-        assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendrecv", "{}", alice.told());
-        alice.wait_for_media(0, "active");
-        assert_eq!(now(lab), ["alice bob talking"]);
-        alice.act("hangup 0");
-        bob.wait_for_call(0, "DISCONNECTED");
-        wait_until_over(lab, &["alice bob caller"]);
-        switch_off([alice, bob]);
-        server.stop();
-    });
+    lab(|lab| hold(lab, CALL));
+}
+
+fn hold(lab: &Lab, mode: &str) {
+    let mut server = serve(lab, mode, "");
+    let (mut alice, mut bob) = pair(&server);
+    talk(&mut alice, &mut bob);
+    let call_ids = [&mut alice, &mut bob]
+        .map(|phone| phone.wire("sent").last().map(|one| one.header("Call-ID").to_owned()));
+    assert_eq!(call_ids[0] == call_ids[1], mode == CALL, "{call_ids:?}");
+    alice.act("hold 0");
+    assert_eq!(bob.wait_for_request("INVITE").direction(), "sendonly", "{}", bob.told());
+    bob.wait_for_media(0, "remote-hold");
+    alice.wait_for_media(0, "local-hold");
+    bob.wait_for_request("ACK");
+    alice.wait_until_sent("ACK");
+    alice.act("resume 0");
+    assert_eq!(bob.wait_for_request("INVITE").direction(), "sendrecv", "{}", bob.told());
+    bob.wait_for_media(0, "active");
+    alice.wait_for_media(0, "active");
+    bob.wait_for_request("ACK");
+    // Until the ACK has gone out, an offer from the other side is refused with 491 where we are between.
+    alice.wait_until_sent("ACK");
+    // RFC 3311: in a confirmed dialog too, where nobody need be asked.
+    bob.act("hold-update 0");
+    assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendonly", "{}", alice.told());
+    assert_eq!(bob.wait_for_response(200, "UPDATE").direction(), "recvonly", "{}", bob.told());
+    alice.wait_for_media(0, "remote-hold");
+    bob.act("resume-update 0");
+    assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendrecv", "{}", alice.told());
+    alice.wait_for_media(0, "active");
+    assert_eq!(now(lab), ["alice bob talking"]);
+    alice.act("hangup 0");
+    bob.wait_for_call(0, "DISCONNECTED");
+    wait_until_over(lab, &["alice bob caller"]);
+    switch_off([alice, bob]);
+    server.stop();
 }
 
 #[test]
 fn a_call_is_transferred_blind_and_both_calls_are_recorded() {
-    lab(|lab| blind(lab, "udp"));
+    lab(|lab| blind(lab, CALL, "udp"));
 }
 
 #[test]
 fn a_call_of_phones_on_tcp_is_transferred_blind() {
-    lab(|lab| blind(lab, "tcp"));
+    lab(|lab| blind(lab, CALL, "tcp"));
 }
 
-fn blind(lab: &Lab, transport: &'static str) {
-    let mut server = Server::start_with(lab, &["--listen", &tcp()]);
+fn blind(lab: &Lab, mode: &str, transport: &'static str) {
+    let mut server = serve(lab, mode, "");
     let (mut alice, mut bob, mut carol) = three(lab, &server, transport);
     talk(&mut alice, &mut bob);
     alice.act(&format!("transfer 0 sip:carol@{DOMAIN}"));
@@ -90,133 +102,142 @@ fn blind(lab: &Lab, transport: &'static str) {
 
 #[test]
 fn a_transfer_to_one_who_is_busy_fails_and_the_first_call_goes_on() {
-    lab(|lab| {
-        let mut server = Server::start(lab);
-        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
-        talk(&mut alice, &mut bob);
-        alice.act("hold 0");
-        bob.wait_for_media(0, "remote-hold");
-        bob.wait_for_request("ACK");
-        for (target, code) in [("carol", 486), ("nobody", 404)] {
-            alice.act(&format!("transfer 0 sip:{target}@{DOMAIN}"));
-            if target == "carol" {
-                carol.wait_for_call(0, "INCOMING");
-                carol.act("answer 0 486");
-            }
-            let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
-            assert_eq!(last["code"], code, "{last}");
+    lab(|lab| transfer_in_vain(lab, CALL));
+}
+
+fn transfer_in_vain(lab: &Lab, mode: &str) {
+    let mut server = serve(lab, mode, "");
+    let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+    talk(&mut alice, &mut bob);
+    alice.act("hold 0");
+    bob.wait_for_media(0, "remote-hold");
+    bob.wait_for_request("ACK");
+    for (target, code) in [("carol", 486), ("nobody", 404)] {
+        alice.act(&format!("transfer 0 sip:{target}@{DOMAIN}"));
+        if target == "carol" {
+            carol.wait_for_call(0, "INCOMING");
+            carol.act("answer 0 486");
         }
-        assert_eq!(now(lab), ["alice bob talking"]);
-        alice.act("resume 0");
-        bob.wait_for_media(0, "active");
-        bob.wait_for_request("ACK");
-        bob.act("hangup 0");
-        alice.wait_for_call(0, "DISCONNECTED");
-        wait_until_over(lab, &["alice bob callee", "bob nobody refused", "bob carol refused"]);
-        switch_off([alice, bob, carol]);
-        server.stop();
-    });
+        let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+        assert_eq!(last["code"], code, "{last}");
+    }
+    assert_eq!(now(lab), ["alice bob talking"]);
+    alice.act("resume 0");
+    bob.wait_for_media(0, "active");
+    bob.wait_for_request("ACK");
+    bob.act("hangup 0");
+    alice.wait_for_call(0, "DISCONNECTED");
+    wait_until_over(lab, &["alice bob callee", "bob nobody refused", "bob carol refused"]);
+    switch_off([alice, bob, carol]);
+    server.stop();
 }
 
 #[test]
 fn a_call_is_transferred_after_consultation_by_replaces() {
-    lab(|lab| {
-        let mut server = Server::start(lab);
-        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
-        talk(&mut alice, &mut bob);
-        alice.act("hold 0");
-        bob.wait_for_media(0, "remote-hold");
-        bob.wait_for_request("ACK");
-        alice.call("carol");
-        carol.wait_for_call(0, "INCOMING");
-        carol.act("answer 0 200");
-        carol.wait_for_call(0, "CONFIRMED");
-        carol.wait_for_request("ACK");
-        alice.wait_for_call(1, "CONFIRMED");
-        assert_eq!(now(lab), ["alice bob talking", "alice carol talking"]);
-        alice.act("attended 0 1");
-        let refer = bob.wait_for_request("REFER");
-        assert!(refer.header("Refer-To").contains("Replaces="), "{}", refer.text());
-        // RFC 3891: bob's INVITE names the call that it takes the place of, and carol's phone ends that.
-        let invite = carol.wait_for_request("INVITE");
-        assert!(invite.header("From").contains("sip:bob@"), "{}", invite.text());
-        assert!(invite.header("Replaces").contains("to-tag="), "{}", invite.text());
-        carol.wait_for_call(0, "DISCONNECTED");
-        alice.wait_for_call(1, "DISCONNECTED");
-        bob.wait_for_call(1, "CONFIRMED");
-        let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
-        assert_eq!(last["code"], 200, "{last}");
-        alice.act("hangup 0");
-        bob.wait_for_call(0, "DISCONNECTED");
-        wait_until_over(lab, &["alice bob caller", "alice carol callee"]);
-        assert_eq!(now(lab), ["bob carol talking"]);
-        bob.act("hangup 1");
-        carol.wait_for_call(1, "DISCONNECTED");
-        wait_until_over(lab, &["bob carol caller", "alice bob caller", "alice carol callee"]);
-        switch_off([alice, bob, carol]);
-        server.stop();
-    });
+    lab(|lab| attended(lab, CALL));
+}
+
+fn attended(lab: &Lab, mode: &str) {
+    let mut server = serve(lab, mode, "");
+    let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+    talk(&mut alice, &mut bob);
+    alice.act("hold 0");
+    bob.wait_for_media(0, "remote-hold");
+    bob.wait_for_request("ACK");
+    alice.call("carol");
+    carol.wait_for_call(0, "INCOMING");
+    carol.act("answer 0 200");
+    carol.wait_for_call(0, "CONFIRMED");
+    carol.wait_for_request("ACK");
+    alice.wait_for_call(1, "CONFIRMED");
+    assert_eq!(now(lab), ["alice bob talking", "alice carol talking"]);
+    alice.act("attended 0 1");
+    let refer = bob.wait_for_request("REFER");
+    assert!(refer.header("Refer-To").contains("Replaces="), "{}", refer.text());
+    // RFC 3891: bob's INVITE names the call that it takes the place of, and carol's phone ends that.
+    let invite = carol.wait_for_request("INVITE");
+    assert!(invite.header("From").contains("sip:bob@"), "{}", invite.text());
+    assert!(invite.header("Replaces").contains("to-tag="), "{}", invite.text());
+    carol.wait_for_call(0, "DISCONNECTED");
+    alice.wait_for_call(1, "DISCONNECTED");
+    bob.wait_for_call(1, "CONFIRMED");
+    let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+    assert_eq!(last["code"], 200, "{last}");
+    alice.act("hangup 0");
+    bob.wait_for_call(0, "DISCONNECTED");
+    wait_until_over(lab, &["alice bob caller", "alice carol callee"]);
+    assert_eq!(now(lab), ["bob carol talking"]);
+    bob.act("hangup 1");
+    carol.wait_for_call(1, "DISCONNECTED");
+    wait_until_over(lab, &["bob carol caller", "alice bob caller", "alice carol callee"]);
+    switch_off([alice, bob, carol]);
+    server.stop();
 }
 
 #[test]
 fn provisional_responses_are_acknowledged_by_prack_and_the_early_session_is_updated() {
-    lab(|lab| {
-        let mut server = Server::start(lab);
-        let bob = Settings { prack: true, ..Settings::new(2) };
-        let mut bob = Foreign::register(&server, "bob", &bob);
-        let alice = Settings { prack: true, ..Settings::new(1) };
-        let mut alice = Foreign::register(&server, "alice", &alice);
-        alice.call("bob");
-        bob.wait_for_call(0, "INCOMING");
-        bob.act("answer 0 183");
-        let progress = alice.wait_for_response(183, "INVITE");
-        assert!(progress.header("Require").contains("100rel"), "{}", progress.text());
-        let number = progress.header("RSeq").to_owned();
-        // RFC 3262 §7.2: the number of the response, and the CSeq that it belongs to.
-        let prack = bob.wait_for_request("PRACK");
-        let acknowledged = format!("{number} {}", progress.header("CSeq"));
-        assert_eq!(prack.header("RAck"), acknowledged, "{}", prack.text());
-        alice.wait_for_response(200, "PRACK");
-        alice.wait_for_media(0, "active");
-        assert_eq!(now(lab), ["alice bob forwarding"]);
-        // RFC 3311 §5.1: a new offer before the answer of the INVITE.
-        alice.act("update 0");
-        assert_eq!(bob.wait_for_request("UPDATE").direction(), "sendrecv", "{}", bob.told());
-        assert_eq!(alice.wait_for_response(200, "UPDATE").direction(), "sendrecv", "{}", alice.told());
-        assert_eq!(now(lab), ["alice bob forwarding"]);
-        bob.act("answer 0 200");
-        alice.wait_for_call(0, "CONFIRMED");
-        bob.wait_for_call(0, "CONFIRMED");
-        assert_eq!(now(lab), ["alice bob talking"]);
-        alice.act("hangup 0");
-        bob.wait_for_call(0, "DISCONNECTED");
-        wait_until_over(lab, &["alice bob caller"]);
-        switch_off([alice, bob]);
-        server.stop();
-    });
+    lab(|lab| prack(lab, CALL));
+}
+
+fn prack(lab: &Lab, mode: &str) {
+    let mut server = serve(lab, mode, "");
+    let bob = Settings { prack: true, ..Settings::new(2) };
+    let mut bob = Foreign::register(&server, "bob", &bob);
+    let alice = Settings { prack: true, ..Settings::new(1) };
+    let mut alice = Foreign::register(&server, "alice", &alice);
+    alice.call("bob");
+    bob.wait_for_call(0, "INCOMING");
+    bob.act("answer 0 183");
+    let received = alice.wait_for_response(183, "INVITE");
+    assert!(received.header("Require").contains("100rel"), "{}", received.text());
+    // RFC 3262 §7.2: the number of the response, and the CSeq that it belongs to, each as the phone itself gave it.
+    let prack = bob.wait_for_request("PRACK");
+    alice.wait_for_response(200, "PRACK");
+    let is_progress = |one: &Wire| one.start().starts_with("SIP/2.0 183");
+    let progress = bob.wire("sent").into_iter().find(is_progress).expect("bob answered with 183");
+    let acknowledged = format!("{} {}", progress.header("RSeq"), progress.header("CSeq"));
+    assert_eq!(prack.header("RAck"), acknowledged, "{}", prack.text());
+    alice.wait_for_media(0, "active");
+    assert_eq!(now(lab), ["alice bob forwarding"]);
+    // RFC 3311 §5.1: a new offer before the answer of the INVITE.
+    alice.act("update 0");
+    assert_eq!(bob.wait_for_request("UPDATE").direction(), "sendrecv", "{}", bob.told());
+    assert_eq!(alice.wait_for_response(200, "UPDATE").direction(), "sendrecv", "{}", alice.told());
+    assert_eq!(now(lab), ["alice bob forwarding"]);
+    bob.act("answer 0 200");
+    alice.wait_for_call(0, "CONFIRMED");
+    bob.wait_for_call(0, "CONFIRMED");
+    assert_eq!(now(lab), ["alice bob talking"]);
+    alice.act("hangup 0");
+    bob.wait_for_call(0, "DISCONNECTED");
+    wait_until_over(lab, &["alice bob caller"]);
+    switch_off([alice, bob]);
+    server.stop();
 }
 
 #[test]
 fn digits_go_by_info_both_ways() {
-    lab(|lab| {
-        let mut server = Server::start(lab);
-        let (mut alice, mut bob) = pair(&server);
-        talk(&mut alice, &mut bob);
-        for (digit, to_bob) in [("7", true), ("#", true), ("1", false), ("*", false)] {
-            let (sender, receiver) = if to_bob { (&mut alice, &mut bob) } else { (&mut bob, &mut alice) };
-            sender.act(&format!("info 0 {digit}"));
-            let heard = receiver.wait("dtmf", "digit", |_| true);
-            assert_eq!((&heard["digit"], &heard["method"]), (&digit.into(), &"INFO".into()), "{heard}");
-            let info = receiver.wait_for_request("INFO");
-            assert_eq!(info.header("Content-Type"), "application/dtmf-relay", "{}", info.text());
-            assert!(info.body().contains(&format!("Signal={digit}")), "{}", info.text());
-            sender.wait_for_response(200, "INFO");
-        }
-        alice.act("hangup 0");
-        bob.wait_for_call(0, "DISCONNECTED");
-        switch_off([alice, bob]);
-        server.stop();
-    });
+    lab(|lab| info(lab, CALL));
+}
+
+fn info(lab: &Lab, mode: &str) {
+    let mut server = serve(lab, mode, "");
+    let (mut alice, mut bob) = pair(&server);
+    talk(&mut alice, &mut bob);
+    for (digit, to_bob) in [("7", true), ("#", true), ("1", false), ("*", false)] {
+        let (sender, receiver) = if to_bob { (&mut alice, &mut bob) } else { (&mut bob, &mut alice) };
+        sender.act(&format!("info 0 {digit}"));
+        let heard = receiver.wait("dtmf", "digit", |_| true);
+        assert_eq!((&heard["digit"], &heard["method"]), (&digit.into(), &"INFO".into()), "{heard}");
+        let info = receiver.wait_for_request("INFO");
+        assert_eq!(info.header("Content-Type"), "application/dtmf-relay", "{}", info.text());
+        assert!(info.body().contains(&format!("Signal={digit}")), "{}", info.text());
+        sender.wait_for_response(200, "INFO");
+    }
+    alice.act("hangup 0");
+    bob.wait_for_call(0, "DISCONNECTED");
+    switch_off([alice, bob]);
+    server.stop();
 }
 
 /// RFC 4028: a clock that runs faster lets minutes pass in seconds; the server's own runs as ever.
@@ -225,9 +246,7 @@ const SPEED: u32 = 20;
 #[test]
 fn a_session_interval_that_is_too_short_is_refused_with_ours_and_asked_for_again() {
     lab(|lab| {
-        let settings = lab.path("dialtone.toml");
-        std::fs::write(&settings, "[calls]\nsession_expires_min = \"2m\"\n").expect("a file of the lab");
-        let mut server = Server::start_with(lab, &["--config", &settings.to_string_lossy()]);
+        let mut server = serve(lab, CALL, "[calls]\nsession_expires_min = \"2m\"\n");
         let mut bob = Foreign::register(&server, "bob", &Settings::new(2));
         let alice = Settings { timer: Some((90, 90)), ..Settings::new(1) };
         let mut alice = Foreign::register(&server, "alice", &alice);
@@ -252,7 +271,7 @@ fn a_session_interval_that_is_too_short_is_refused_with_ours_and_asked_for_again
 #[test]
 fn a_session_is_refreshed_through_the_proxy_and_ended_by_bye_when_its_refresher_has_died() {
     lab(|lab| {
-        let mut server = Server::start(lab);
+        let mut server = serve(lab, CALL, "");
         let fast = |number| Settings { timer: Some((90, 90)), speed: SPEED, ..Settings::new(number) };
         let mut bob = Foreign::register(&server, "bob", &fast(2));
         let mut alice = Foreign::register(&server, "alice", &fast(1));
@@ -271,6 +290,60 @@ fn a_session_is_refreshed_through_the_proxy_and_ended_by_bye_when_its_refresher_
         bob.switch_off();
         server.stop();
     });
+}
+
+#[test]
+fn phones_of_a_bridged_call_hold_and_resume_by_re_invite_and_by_update() {
+    lab(|lab| hold(lab, B2BUA));
+}
+
+#[test]
+fn provisional_responses_of_a_bridged_call_are_reliable_on_each_side() {
+    lab(|lab| prack(lab, B2BUA));
+}
+
+#[test]
+fn digits_pass_a_bridged_call_by_info_both_ways() {
+    lab(|lab| info(lab, B2BUA));
+}
+
+#[test]
+fn a_transfer_of_a_bridged_call_that_fails_leaves_it_as_it_was() {
+    lab(|lab| transfer_in_vain(lab, B2BUA));
+}
+
+/// Each side has a session of its own: alice's phone refreshes her side alone.
+#[test]
+fn the_sides_of_a_bridged_call_have_session_timers_of_their_own() {
+    lab(|lab| {
+        let mut server = serve(lab, B2BUA, "");
+        let mut bob = Foreign::register(&server, "bob", &Settings::new(2));
+        let alice = Settings { timer: Some((90, 90)), speed: SPEED, ..Settings::new(1) };
+        let mut alice = Foreign::register(&server, "alice", &alice);
+        talk(&mut alice, &mut bob);
+        let refreshed = alice.wait_for_response(200, "UPDATE");
+        assert!(refreshed.header("Session-Expires").starts_with("90;refresher=uac"), "{}", refreshed.text());
+        let passed = bob.wire("received").into_iter().filter(|one| one.asks("UPDATE")).count();
+        assert_eq!(passed, 0, "{}", bob.told());
+        assert_eq!(now(lab), ["alice bob talking"]);
+        bob.act("hangup 0");
+        alice.wait_for_call(0, "DISCONNECTED");
+        wait_until_over(lab, &["alice bob callee"]);
+        switch_off([alice, bob]);
+        server.stop();
+    });
+}
+
+/// A server whose domain has this mode, with more settings.
+fn serve(lab: &Lab, mode: &str, more: &str) -> Server {
+    Server::start_with(lab, &["--listen", &tcp(), "--config", &settings(lab, mode, more)])
+}
+
+fn settings(lab: &Lab, mode: &str, more: &str) -> String {
+    let path = lab.path("dialtone.toml");
+    let text = format!("{more}[[domain]]\nname = \"{DOMAIN}\"\nmode = \"{mode}\"\n");
+    std::fs::write(&path, text).expect("a file of the lab can be written");
+    path.display().to_string()
 }
 
 /// Bob, and alice who is going to call.
@@ -299,6 +372,8 @@ fn talk(caller: &mut Foreign, callee: &mut Foreign) {
     callee.wait_for_media(0, "active");
     caller.wait_for_call(0, "CONFIRMED");
     caller.wait_for_media(0, "active");
+    caller.wait_for_response(200, "INVITE");
+    caller.wait_until_sent("ACK");
 }
 
 /// The calls that our server lists: caller, callee and state.

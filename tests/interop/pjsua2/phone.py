@@ -3,7 +3,7 @@
 happens, a JSON object a line. No sound card is needed: a null device keeps the time.
 
     phone.py '{"user": "alice", "password": "…", "domain": "sip.test", "proxy": "sip:10.9.0.1:5060",
-               "address": "10.9.0.1", "port": 5300, "rtp": 30000}'
+               "address": "10.9.0.1", "port": 5300, "rtp": 30000, "trace": "FILE"}'
 
 Actions; CALL is the number of an event "call", the first call of the phone being 0:
     call URI            calls                            answer CALL CODE     answers with any code
@@ -25,6 +25,7 @@ import os
 import re
 import select
 import sys
+import time
 
 import pjsua2 as pj
 
@@ -42,11 +43,23 @@ def tell(event, **fields):
     sys.stdout.flush()
 
 
+def trace(way, text):
+    """A line for each message, by which the wires of several phones can be put together."""
+    if "trace" in SETTINGS:
+        audio = re.findall(r"^(m=|a=(?:sendrecv|sendonly|recvonly|inactive))", text, re.M)
+        cseq = re.search(r"^CSeq: *(.*)$", text, re.M)
+        line = f"{time.time():.4f} {SETTINGS['user']:6} {way:8} {text.splitlines()[0]}  ({cseq and cseq[1]}) {audio[-1:]}"
+        with open(SETTINGS["trace"], "a") as file:
+            file.write(line + "\n")
+
+
 class Log(pj.LogWriter):
     def write(self, entry):
         found = MESSAGE.search(entry.msg)
         if found:
-            tell("message", way="sent" if found[1] == "TX" else "received", text=found[2].replace("\r\n", "\n"))
+            way, text = "sent" if found[1] == "TX" else "received", found[2].replace("\r\n", "\n")
+            tell("message", way=way, text=text)
+            trace(way, text)
 
 
 class Call(pj.Call):

@@ -1,0 +1,233 @@
+//! Transfers through a proxy that asks for passwords: every single packet of a blind and of an attended one is lost once,
+//! and comes twice once.
+
+use std::time::Duration;
+
+use dialtone_sim::roles::io::{CallHandle, Command, EndReason, Event, Play, TransferOutcome, TransferTo};
+use dialtone_sim::scene::{Scene, address, findings};
+use dialtone_sim::{Habits, History, HostId, Planned, phone_settings};
+use dialtone_wire::Status;
+use dialtone_wire::uri::UriBuf;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// alice, bob and carol behind one server.
+struct Three {
+    scene: Scene,
+    carol: HostId,
+}
+
+fn uri(text: &str) -> UriBuf {
+    UriBuf::parse(text).unwrap()
+}
+
+impl Three {
+    fn new(shards: u16, faults: &[(usize, Planned)]) -> Three {
+        let mut scene = Scene::new(1, shards);
+        scene.world.network.plan.extend(faults.iter().copied());
+        scene.world.store.add_user("example.com", "carol", "secret");
+        let proxy = format!("sip:{};lr", address(1));
+        let settings = phone_settings("sip:carol@example.com", "secret", address(13), Some(&proxy));
+        let carol = scene.world.add_host("carol", settings, Some(Habits::NONE));
+        for phone in [scene.alice, scene.bob, carol] {
+            assert!(scene.register(phone));
+        }
+        Three { scene, carol }
+    }
+
+    /// A call that is answered; as its caller and as its callee name it.
+    fn call(&mut self, from: HostId, to: (HostId, &str)) -> (CallHandle, CallHandle) {
+        let before = self.scene.world.calls(from).len();
+        let to_uri = uri(&format!("sip:{}@example.com", to.1));
+        self.scene
+            .world
+            .command(from, Command::Call { token: 10 + before as u64, to: to_uri, play: Play::Silence });
+        assert!(
+            self.scene.world.run_until(PATIENCE, |world| !world.calls(to.0).is_empty()),
+            "{} rings",
+            to.1
+        );
+        let (caller, callee) = (self.scene.world.calls(from)[before], self.scene.world.calls(to.0)[0]);
+        self.scene.world.command(to.0, Command::Answer { call: callee, play: Play::Silence });
+        self.talks(from, caller);
+        self.talks(to.0, callee);
+        (caller, callee)
+    }
+
+    fn talks(&mut self, phone: HostId, call: CallHandle) {
+        let answered = |event: &Event| matches!(event, Event::Answered { call: own } if *own == call);
+        assert!(self.scene.world.run_until(PATIENCE, |world| world.events(phone).any(answered)));
+    }
+
+    fn outcome(&mut self, phone: HostId) -> TransferOutcome {
+        let outcome = |event: &Event| match event {
+            Event::TransferEnded { outcome, .. } => Some(*outcome),
+            _ => None,
+        };
+        self.scene
+            .world
+            .run_until(PATIENCE, |world| world.events(phone).any(|event| outcome(event).is_some()));
+        let found: Vec<_> = self.scene.world.events(phone).filter_map(outcome).collect();
+        assert_eq!(found.len(), 1);
+        found[0]
+    }
+
+    /// Everybody hangs up; what happened, with all that the checkers find.
+    fn finish(mut self) -> History {
+        for phone in [self.scene.alice, self.scene.bob, self.carol] {
+            for call in self.scene.world.calls(phone) {
+                self.scene.world.command(phone, Command::Hangup { call });
+            }
+            self.scene.world.run_until(PATIENCE, |world| world.calls(phone).is_empty());
+        }
+        self.scene.world.command(self.carol, Command::Unregister);
+        self.scene.finish().0
+    }
+}
+
+fn check(what: &str, transfer: fn(u16, &[(usize, Planned)]) -> History) {
+    for shards in [1, 2] {
+        let clean = transfer(shards, &[]);
+        assert_eq!(findings(&clean), Vec::<String>::new(), "{what}");
+        let count = clean.packets.len();
+        assert!(count > 50, "{what}: {count} packets");
+        for number in 0..count {
+            for fault in [Planned::Lose, Planned::Double(Duration::from_millis(700))] {
+                let history = transfer(shards, &[(number, fault)]);
+                assert_eq!(
+                    findings(&history),
+                    Vec::<String>::new(),
+                    "{what}, {shards} shards: {number} {fault:?}"
+                );
+            }
+        }
+    }
+}
+
+/// alice sends bob to carol, who answers; carol hangs up.
+fn blind(shards: u16, faults: &[(usize, Planned)]) -> History {
+    let mut three = Three::new(shards, faults);
+    let (alice, bob, carol) = (three.scene.alice, three.scene.bob, three.carol);
+    let (of_alice, of_bob) = three.call(alice, (bob, "bob"));
+    three.scene.world.command(alice, Command::Reoffer { call: of_alice, hold: true });
+    three.scene.world.run_for(Duration::from_secs(3));
+    let to = TransferTo::Address(uri("sip:carol@example.com"));
+    three.scene.world.command(alice, Command::Transfer { call: of_alice, to });
+    assert!(three.scene.world.run_until(PATIENCE, |world| !world.calls(carol).is_empty()), "{faults:?}");
+    let of_carol = three.scene.world.calls(carol)[0];
+    three.scene.world.command(carol, Command::Answer { call: of_carol, play: Play::Silence });
+    assert_eq!(three.outcome(alice), TransferOutcome::Done, "{faults:?}");
+    three.talks(carol, of_carol);
+    let gone =
+        |world: &dialtone_sim::World| world.calls(alice).is_empty() && !world.calls(bob).contains(&of_bob);
+    assert!(three.scene.world.run_until(PATIENCE, gone), "{faults:?}");
+    assert_eq!(three.scene.world.calls(bob).len(), 1, "{faults:?}");
+    three.scene.world.command(carol, Command::Hangup { call: of_carol });
+    assert!(three.scene.world.run_until(PATIENCE, |world| world.calls(bob).is_empty()), "{faults:?}");
+    three.finish()
+}
+
+/// alice calls bob, then carol, and joins the two; carol hangs up.
+fn attended(shards: u16, faults: &[(usize, Planned)]) -> History {
+    let mut three = Three::new(shards, faults);
+    let (alice, bob, carol) = (three.scene.alice, three.scene.bob, three.carol);
+    let (of_alice, of_bob) = three.call(alice, (bob, "bob"));
+    three.scene.world.command(alice, Command::Reoffer { call: of_alice, hold: true });
+    three.scene.world.run_for(Duration::from_secs(3));
+    let (consultation, old) = three.call(alice, (carol, "carol"));
+    let to = TransferTo::Call(consultation);
+    three.scene.world.command(alice, Command::Transfer { call: of_alice, to });
+    assert_eq!(three.outcome(alice), TransferOutcome::Done, "{faults:?}");
+    let replaced = |event: &Event| matches!(event, Event::Replaced { call, .. } if *call == old);
+    assert!(three.scene.world.events(carol).any(replaced), "{faults:?}");
+    let ended =
+        |event: &Event| matches!(event, Event::Ended { call, reason: EndReason::Replaced } if *call == old);
+    assert!(three.scene.world.run_until(PATIENCE, |world| world.events(carol).any(ended)), "{faults:?}");
+    let gone =
+        |world: &dialtone_sim::World| world.calls(alice).is_empty() && !world.calls(bob).contains(&of_bob);
+    assert!(three.scene.world.run_until(PATIENCE, gone), "{faults:?}");
+    let (at_bob, at_carol) = (three.scene.world.calls(bob), three.scene.world.calls(carol));
+    assert_eq!((at_bob.len(), at_carol.len()), (1, 1), "{faults:?}");
+    three.scene.world.command(carol, Command::Hangup { call: at_carol[0] });
+    assert!(three.scene.world.run_until(PATIENCE, |world| world.calls(bob).is_empty()), "{faults:?}");
+    three.finish()
+}
+
+/// carol declines, and alice has bob back.
+fn failing(shards: u16, faults: &[(usize, Planned)]) -> History {
+    let mut three = Three::new(shards, faults);
+    let (alice, bob, carol) = (three.scene.alice, three.scene.bob, three.carol);
+    let (of_alice, of_bob) = three.call(alice, (bob, "bob"));
+    let to = TransferTo::Address(uri("sip:carol@example.com"));
+    three.scene.world.command(alice, Command::Transfer { call: of_alice, to });
+    assert!(three.scene.world.run_until(PATIENCE, |world| !world.calls(carol).is_empty()), "{faults:?}");
+    let of_carol = three.scene.world.calls(carol)[0];
+    three.scene.world.command(carol, Command::Decline { call: of_carol, status: Status::of(486) });
+    assert_eq!(three.outcome(alice), TransferOutcome::Failed(Status::of(486)), "{faults:?}");
+    assert_eq!(three.scene.world.calls(alice), [of_alice], "{faults:?}");
+    assert_eq!(three.scene.world.calls(bob), [of_bob], "{faults:?}");
+    three.scene.world.run_for(Duration::from_secs(1));
+    three.finish()
+}
+
+#[test]
+fn a_blind_transfer_is_the_same_whichever_packet_is_lost_or_comes_twice() {
+    check("blind", blind);
+}
+
+#[test]
+fn an_attended_transfer_is_the_same_whichever_packet_is_lost_or_comes_twice() {
+    check("attended", attended);
+}
+
+#[test]
+fn a_transfer_that_fails_gives_the_call_back_whichever_packet_is_lost_or_comes_twice() {
+    check("failing", failing);
+}
+
+/// Whoever has just answered a call sends the caller on to the next one: a ring without anybody who hangs up.
+#[test]
+fn a_thousand_transfers_in_a_ring_end_by_themselves_and_say_why() {
+    let mut three = Three::new(1, &[]);
+    let phones = [three.scene.alice, three.scene.bob, three.carol];
+    let names = ["alice", "bob", "carol"];
+    three.call(phones[0], (phones[1], "bob"));
+    let mut done = 0;
+    let mut at = 1;
+    let last = loop {
+        // alice called bob; bob sends alice to carol; carol sends alice to bob …
+        let next = if at == 1 { 2 } else { 1 };
+        let call = three.scene.world.calls(phones[at])[0];
+        let before = outcomes(&three, phones[at]);
+        let to = TransferTo::Address(uri(&format!("sip:{}@example.com", names[next])));
+        three.scene.world.command(phones[at], Command::Transfer { call, to });
+        three.scene.world.run_until(PATIENCE, |world| {
+            !world.calls(phones[next]).is_empty() || count(world, phones[at]) > before.len()
+        });
+        if let Some(call) = three.scene.world.calls(phones[next]).first().copied() {
+            three.scene.world.command(phones[next], Command::Answer { call, play: Play::Silence });
+        }
+        three.scene.world.run_until(PATIENCE, |world| count(world, phones[at]) > before.len());
+        three.scene.world.run_for(Duration::from_secs(1));
+        match outcomes(&three, phones[at]).last() {
+            Some(TransferOutcome::Done) if done < 1_000 => done += 1,
+            other => break other.copied(),
+        }
+        at = next;
+    };
+    assert_eq!(last, Some(TransferOutcome::Refused(Status::of(483))));
+    assert_eq!(done, 50, "each begins with a hop less, from 70 down to 20");
+    assert_eq!(findings(&three.finish()), Vec::<String>::new());
+}
+
+fn outcomes(three: &Three, phone: HostId) -> Vec<TransferOutcome> {
+    let outcomes = three.scene.world.events(phone).filter_map(|event| match event {
+        Event::TransferEnded { outcome, .. } => Some(*outcome),
+        _ => None,
+    });
+    outcomes.collect()
+}
+
+fn count(world: &dialtone_sim::World, phone: HostId) -> usize {
+    world.events(phone).filter(|event| matches!(event, Event::TransferEnded { .. })).count()
+}
