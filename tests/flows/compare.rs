@@ -112,6 +112,8 @@ pub(crate) fn in_order(flow: &Flow, reference: &[Reference]) -> Compared {
     }
     let last = order.iter().copied().max().unwrap_or(0);
     let left = free.iter().enumerate().filter(|(at, _)| flow.afterwards.is_empty() || *at < last);
+    let is_added = |step: &Step| flow.adds.iter().any(|(kind, _)| *kind == reference::kind(&message(step)));
+    let left = left.filter(|(_, step)| !step.is_some_and(is_added));
     let left: Vec<&str> = left.filter_map(|(_, step)| Some(step.as_ref()?.title.as_str())).collect();
     assert!(left.is_empty(), "{}: the RFC does not have {left:?}\n{}", flow.section, ladder.draw());
     let causes = causes(&ladder.steps);
@@ -143,7 +145,12 @@ fn is_same(flow: &Flow, step: &Step, theirs: &Reference) -> bool {
         }
         false => ours == theirs.kind,
     };
-    same_sides && same_fate && same_kind
+    // Those for the INVITE that begins a call and for one within it are told apart by the tag that they repeat.
+    let tagged = |message: &Message| tag(message.to().ok()).is_some();
+    let is_added = flow.adds.iter().any(|(kind, _)| *kind == theirs.kind);
+    let printed = theirs.message.as_ref().filter(|_| is_added);
+    let same_place = printed.is_none_or(|printed| tagged(printed) == tagged(&message(step)));
+    same_sides && same_fate && same_kind && same_place
 }
 
 fn message(step: &Step) -> Message {

@@ -119,6 +119,10 @@ fn text_of(flow: &Flow) -> String {
             let _ = writeln!(text, "| {number} | {field:?} | {value} |");
         }
     }
+    for (kind, why) in flow.adds {
+        let _ =
+            write!(text, "\n{}\n", wrapped(&format!("Ours sends {kind} too, which is not drawn: {why}.")));
+    }
     if !flow.steps.is_empty() {
         let steps = flow.steps.join(" and ");
         let sentence = format!(

@@ -9,6 +9,7 @@ mod crossings;
 mod deck;
 mod document;
 mod fields;
+mod holding;
 mod people;
 mod races;
 mod raw;
@@ -43,6 +44,8 @@ pub(crate) struct Flow {
     pub(crate) shows: &'static [(&'static str, Field, &'static str)],
     /// What the RFC leaves out of its messages, or leaves open: not compared.
     pub(crate) omits: &'static [Field],
+    /// What ours sends beside what the source has, `100 INVITE`, and why.
+    pub(crate) adds: &'static [(&'static str, &'static str)],
     /// Numbers that the RFC gives to what happens within a party: no messages.
     pub(crate) steps: &'static [&'static str],
     /// The messages as the RFC's figure has them, see [`reference`]; empty where the RFC prints each of them.
@@ -77,6 +80,7 @@ impl Flow {
         differences: &[],
         shows: &[],
         omits: &[],
+        adds: &[],
         steps: &[],
         figure: "",
         crossing: &[],
@@ -122,6 +126,8 @@ const FLOWS: &[Flow] = &[
     races::BYE_OVERLAPS,
     races::FORK,
     races::FORK_UNANNOUNCED,
+    holding::HOLD,
+    holding::CONSULTATION,
     services::ALWAYS,
     services::BUSY,
     services::NO_ANSWER,
@@ -259,6 +265,16 @@ fn rfc_3665_3_11_unsuccessful_temporarily_unavailable() {
 
 fn check_service(section: &str) {
     compare::check(find(Source::Rfc(5359), section));
+}
+
+#[test]
+fn rfc_5359_2_1_call_hold() {
+    check_service("2.1");
+}
+
+#[test]
+fn rfc_5359_2_2_consultation_hold() {
+    check_service("2.2");
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "Redirect Proxy",
         "Proxy",
         "Gateway",
+        "Carol",
         "B1",
         "B2",
         "B3",

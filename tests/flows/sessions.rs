@@ -31,7 +31,7 @@ const ALG: SocketAddr = crate::address(128);
 const AHEAD_OF_TIME: &str =
     "RFC 3261 §22.3: \"credentials for that realm in all subsequent requests that contain the same Call-ID\"";
 
-const CHICAGO: &str = "chicago.example.com";
+pub(crate) const CHICAGO: &str = "chicago.example.com";
 const REDIRECT_SERVER: SocketAddr = crate::address(222);
 const PROXY_3: SocketAddr = crate::address(233);
 const BOB_AWAY: SocketAddr = crate::address(100);
