@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod bad_streams;
+mod bridged;
 mod chains;
 mod client;
 mod crash;

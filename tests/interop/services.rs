@@ -347,7 +347,7 @@ fn settings(lab: &Lab, mode: &str, more: &str) -> String {
 }
 
 /// Bob, and alice who is going to call.
-fn pair(server: &Server) -> (Foreign, Foreign) {
+pub(crate) fn pair(server: &Server) -> (Foreign, Foreign) {
     let bob = Foreign::register(server, "bob", &Settings::new(2));
     (Foreign::register(server, "alice", &Settings::new(1)), bob)
 }
@@ -363,7 +363,7 @@ fn three(lab: &Lab, server: &Server, transport: &'static str) -> (Foreign, Forei
 }
 
 /// The first call of both, until the ACK has come.
-fn talk(caller: &mut Foreign, callee: &mut Foreign) {
+pub(crate) fn talk(caller: &mut Foreign, callee: &mut Foreign) {
     caller.call("bob");
     callee.wait_for_call(0, "INCOMING");
     callee.act("answer 0 200");
@@ -377,7 +377,7 @@ fn talk(caller: &mut Foreign, callee: &mut Foreign) {
 }
 
 /// The calls that our server lists: caller, callee and state.
-fn now(lab: &Lab) -> Vec<String> {
+pub(crate) fn now(lab: &Lab) -> Vec<String> {
     let (_, calls) = run_json(lab, &["calls"]);
     let mut list = told(&calls["now"], "state");
     list.sort();
@@ -385,7 +385,7 @@ fn now(lab: &Lab) -> Vec<String> {
 }
 
 /// Waits until these are the calls that have ended, the last one first, with how they did.
-fn wait_until_over(lab: &Lab, expected: &[&str]) {
+pub(crate) fn wait_until_over(lab: &Lab, expected: &[&str]) {
     let end = Instant::now() + PATIENCE;
     loop {
         let (_, calls) = run_json(lab, &["calls"]);
@@ -410,6 +410,6 @@ fn told(calls: &Value, last: &str) -> Vec<String> {
     list.iter().map(line).collect()
 }
 
-fn switch_off<const COUNT: usize>(phones: [Foreign; COUNT]) {
+pub(crate) fn switch_off<const COUNT: usize>(phones: [Foreign; COUNT]) {
     phones.into_iter().for_each(Foreign::switch_off);
 }

@@ -5,6 +5,7 @@ mod b2bua_dial;
 mod b2bua_dialog;
 mod b2bua_setup;
 mod b2bua_transfer;
+mod b2bua_ways;
 mod calls;
 mod domains;
 mod draining;

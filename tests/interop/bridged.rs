@@ -1,0 +1,118 @@
+//! Calls through our back-to-back user agent between foreign programs: SIPp, and pjsua2 phones that hold, update, send
+//! digits and want their provisional responses acknowledged; two Call-IDs are seen on the wire.
+
+use std::time::Duration;
+
+use crate::lab::{Lab, lab, system};
+use crate::pjsua2::{Foreign, Settings};
+use crate::process::Process;
+use crate::serve::{DOMAIN, Server};
+use crate::services::{now, pair, switch_off, talk, wait_until_over};
+use crate::sipp::sipp;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Calls of one run of SIPp.
+const CALLS: &str = "30";
+
+/// A server whose domain has `mode = "b2bua"`, with more settings.
+fn server(lab: &Lab, more: &str, arguments: &[&str]) -> Server {
+    let file = lab.path("dialtone.toml");
+    let text = format!("{more}\n[[domain]]\nname = \"{DOMAIN}\"\nmode = \"b2bua\"\n");
+    std::fs::write(&file, text).expect("a file of the lab can be written");
+    let file = file.display().to_string();
+    let mut all = vec!["--config", file.as_str()];
+    all.extend_from_slice(arguments);
+    Server::start_with(lab, &all)
+}
+
+#[test]
+fn calls_of_sipp_pass_and_its_callee_sees_nothing_of_its_caller() {
+    lab(|lab| {
+        let mut server = server(lab, "", &[]);
+        let (alice, bob) = (server.user("alice"), server.user("bob"));
+        system(sipp(lab, &server, "register", &bob, 5160).args(["-m", "1"]));
+        let mut answering =
+            Process::start(sipp(lab, &server, "bridged_answer", &bob, 5160).args(["-m", CALLS]));
+        let mut calling = sipp(lab, &server, "call", &alice, 5150);
+        let text = system(calling.args(["-s", "bob", "-m", CALLS, "-r", "15"]));
+        let status = answering.finish(PATIENCE);
+        assert!(status.success(), "the callee ended with {status}\n{}\n{text}", answering.output());
+        let counters = server.stop();
+        assert_eq!(counters["engine"]["bridged"], 30, "{counters}");
+        assert_eq!(counters["engine"]["call_records"], 30, "{counters}");
+    });
+}
+
+#[test]
+fn foreign_phones_hold_update_and_send_digits_through_two_dialogs() {
+    lab(|lab| {
+        let mut server = server(lab, "", &[]);
+        let (mut alice, mut bob) = pair(&server);
+        talk(&mut alice, &mut bob);
+        let at_bob = bob.wire("received").into_iter().find(|one| one.asks("INVITE")).expect("an INVITE");
+        let of_alice = alice.wire("sent").into_iter().find(|one| one.asks("INVITE")).expect("an INVITE");
+        assert_ne!(at_bob.header("Call-ID"), of_alice.header("Call-ID"));
+        assert!(!at_bob.text().contains(of_alice.header("Call-ID")), "{}", at_bob.text());
+        assert!(at_bob.header("User-Agent").starts_with("Dialtone/"), "{}", at_bob.text());
+        assert_eq!(now(lab), ["alice bob talking"]);
+        alice.act("hold 0");
+        assert_eq!(bob.wait_for_request("INVITE").direction(), "sendonly", "{}", bob.told());
+        bob.wait_for_media(0, "remote-hold");
+        bob.wait_for_request("ACK");
+        alice.act("resume 0");
+        assert_eq!(bob.wait_for_request("INVITE").direction(), "sendrecv", "{}", bob.told());
+        bob.wait_for_media(0, "active");
+        bob.wait_for_request("ACK");
+        bob.act("hold-update 0");
+        assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendonly", "{}", alice.told());
+        assert_eq!(bob.wait_for_response(200, "UPDATE").direction(), "recvonly", "{}", bob.told());
+        bob.act("resume-update 0");
+        assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendrecv", "{}", alice.told());
+        alice.wait_for_media(0, "active");
+        for (digit, to_bob) in [("7", true), ("*", false)] {
+            let (sender, receiver) = if to_bob { (&mut alice, &mut bob) } else { (&mut bob, &mut alice) };
+            sender.act(&format!("info 0 {digit}"));
+            let info = receiver.wait_for_request("INFO");
+            assert!(info.body().contains(&format!("Signal={digit}")), "{}", info.text());
+            sender.wait_for_response(200, "INFO");
+        }
+        alice.act("hangup 0");
+        bob.wait_for_call(0, "DISCONNECTED");
+        wait_until_over(lab, &["alice bob caller"]);
+        switch_off([alice, bob]);
+        server.stop();
+    });
+}
+
+#[test]
+fn foreign_phones_acknowledge_provisional_responses_through_two_dialogs() {
+    lab(|lab| {
+        let mut server = server(lab, "", &[]);
+        let insists = |number| Settings { prack: true, ..Settings::new(number) };
+        let mut bob = Foreign::register(&server, "bob", &insists(2));
+        let mut alice = Foreign::register(&server, "alice", &insists(1));
+        alice.call("bob");
+        bob.wait_for_call(0, "INCOMING");
+        bob.act("answer 0 183");
+        let progress = alice.wait_for_response(183, "INVITE");
+        assert!(progress.header("Require").contains("100rel"), "{}", progress.text());
+        let prack = bob.wait_for_request("PRACK");
+        let sent = bob.wire("sent").into_iter().find(|one| one.start().contains(" 183 ")).expect("his 183");
+        assert_eq!(prack.header("RAck"), format!("{} {}", sent.header("RSeq"), sent.header("CSeq")));
+        assert_ne!(progress.header("RSeq"), sent.header("RSeq"), "each side has numbers of its own");
+        alice.wait_for_response(200, "PRACK");
+        alice.wait_for_media(0, "active");
+        assert_eq!(now(lab), ["alice bob forwarding"]);
+        alice.act("update 0");
+        assert_eq!(bob.wait_for_request("UPDATE").direction(), "sendrecv", "{}", bob.told());
+        assert_eq!(alice.wait_for_response(200, "UPDATE").direction(), "sendrecv", "{}", alice.told());
+        bob.act("answer 0 200");
+        alice.wait_for_call(0, "CONFIRMED");
+        bob.wait_for_call(0, "CONFIRMED");
+        bob.act("hangup 0");
+        alice.wait_for_call(0, "DISCONNECTED");
+        wait_until_over(lab, &["alice bob callee"]);
+        switch_off([alice, bob]);
+        server.stop();
+    });
+}
