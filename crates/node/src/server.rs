@@ -341,6 +341,10 @@ fn log_event(shard: u16, event: Event) {
         Event::Incoming { .. } => tracing::info!(shard, "a robot is called"),
         Event::Answered { .. } => tracing::info!(shard, "a robot answered"),
         Event::Ended { reason, .. } => tracing::info!(shard, ?reason, "a robot's call ended"),
+        Event::ContactReach { aor, contact, reachable } => {
+            tracing::info!(shard, reachable, "a registered phone answers, or does not any more");
+            tracing::debug!(shard, reachable, %aor, %contact, "reach of a contact");
+        }
         Event::TrunkAddress { trunk, address, up: true } => {
             tracing::info!(shard, %trunk, %address, "an address of a trunk answers");
         }

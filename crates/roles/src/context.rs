@@ -32,7 +32,7 @@ use crate::records::Records;
 use crate::registrar;
 use crate::services::{ServiceTable, Services};
 use crate::settings::{Mode, Settings};
-use crate::steer::half_hash;
+use crate::steer::{half_hash, shard_of};
 use crate::text::push_address;
 use crate::trunks::Trunks;
 
@@ -254,6 +254,15 @@ impl Context<'_> {
     /// A fresh unguessable word.
     pub(crate) fn token(&mut self) -> SmolStr {
         self.core.random.token()
+    }
+
+    /// A Call-ID for requests of our own, so that their responses come back to this shard.
+    pub(crate) fn home_call_id(&mut self) -> SmolStr {
+        // Each has one chance in as many as there are shards; that none of so many fits does not happen.
+        let tries = 64 * u32::from(self.settings.shards.max(1));
+        let is_home = |call_id: &SmolStr| shard_of(self.settings, call_id.as_bytes()) == self.core.shard;
+        let random = &mut self.core.random;
+        (0..tries).map(|_| random.token()).find(is_home).unwrap_or_else(|| random.token())
     }
 
     /// 64 random bits.

@@ -82,6 +82,10 @@ numbers! {
         not_found,
         /// REGISTER requests that were granted.
         registrations,
+        /// OPTIONS sent to registered phones, to keep the way to them open and to see whether they are there.
+        keep_alives,
+        /// Of them, those that no answer came to.
+        keep_alives_unanswered,
         /// Subscriptions that were begun.
         subscriptions,
         /// NOTIFYs sent to those who watch.
@@ -150,6 +154,8 @@ numbers! {
         calls_talking,
         /// Bindings of the registrar.
         bindings,
+        /// Of them, those that are asked by OPTIONS whether they are there.
+        kept_alive,
         /// Users who have chosen services.
         services,
         /// Subscriptions of those who watch a registration.

@@ -25,6 +25,7 @@ use crate::events::Subscriptions;
 use crate::events::reg::ContactEvent;
 use crate::guesses::{Freed, Guesser, HeldOff, Source};
 use crate::io::{Answer, CallRecord, DialState, Input, MediaCommand, Output};
+use crate::keep_alive::KeepAlive;
 use crate::listing::{CallCursor, ListedBinding, ListedCall, ListedTrunk, Page};
 use crate::location::Location;
 use crate::policy::Decision;
@@ -85,6 +86,7 @@ pub struct Engine {
     ua: Ua,
     b2bua: B2bua,
     keeper: Keeper,
+    keep_alive: KeepAlive,
     subscriptions: Subscriptions,
     tokens: RouteTokens,
     /// Nothing was done yet: no ports are leased, no trunk is looked after.
@@ -122,6 +124,7 @@ impl Engine {
             ua: Ua::new(),
             b2bua: B2bua::default(),
             keeper: Keeper::default(),
+            keep_alive: KeepAlive::default(),
             subscriptions: Subscriptions::default(),
             tokens: RouteTokens::new(&settings.secret, epoch),
             start_due: true,
@@ -164,6 +167,7 @@ impl Engine {
             calls_forwarding: self.proxy.forwarding(),
             calls_talking: self.core.records.as_ref().map_or(0, Records::len),
             bindings: self.core.location.len(),
+            kept_alive: self.keep_alive.len(),
             services: self.core.services.len(),
             subscriptions: self.subscriptions.len(),
             watched: self.core.watched.len(),
@@ -190,7 +194,11 @@ impl Engine {
         after: Option<&str>,
         aors_max: usize,
     ) -> Page<ListedBinding, SmolStr> {
-        self.core.location.page(now, after, aors_max)
+        let mut page = self.core.location.page(now, after, aors_max);
+        for entry in &mut page.entries {
+            entry.reach = self.keep_alive.reach(&entry.aor, entry.binding.contact.as_str());
+        }
+        page
     }
 
     /// Those who are held off or blocked now, at most `most`.
@@ -254,6 +262,7 @@ impl Engine {
         if std::mem::take(&mut self.start_due) {
             self.order_leases();
             self.configure_trunks(now);
+            self.configure_keep_alive(now);
         }
         match input {
             Input::Packet { flow, bytes } => self.packet(now, flow, bytes),
@@ -290,6 +299,7 @@ impl Engine {
                 self.settings = settings;
                 self.order_leases();
                 self.configure_trunks(now);
+                self.configure_keep_alive(now);
                 if self.settings.draining {
                     let (ua, mut cx) = self.ua_and_context(now);
                     ua.hang_up_all(&mut cx);
@@ -305,6 +315,11 @@ impl Engine {
     fn configure_trunks(&mut self, now: Instant) {
         let (keeper, mut cx) = self.keeper_and_context(now);
         keeper.configure(&mut cx);
+    }
+
+    fn configure_keep_alive(&mut self, now: Instant) {
+        let (keep_alive, mut cx) = self.keep_alive_and_context(now);
+        keep_alive.configure(&mut cx);
     }
 
     /// Ports are ready before the first call needs them.
@@ -347,6 +362,8 @@ impl Engine {
         b2bua.handle_timeout(&mut cx);
         let (keeper, mut cx) = self.keeper_and_context(now);
         keeper.handle_timeout(&mut cx);
+        let (keep_alive, mut cx) = self.keep_alive_and_context(now);
+        keep_alive.handle_timeout(&mut cx);
         let (subscriptions, mut cx) = self.subscriptions_and_context(now);
         subscriptions.handle_timeout(&mut cx);
         // What a role does in answer to an event may cause another; each transaction gives a bounded number. What comes
@@ -384,6 +401,7 @@ impl Engine {
             self.b2bua.poll_timeout(),
             self.core.records.as_ref().and_then(Records::poll_timeout),
             self.keeper.poll_timeout(),
+            self.keep_alive.poll_timeout(),
             self.subscriptions.poll_timeout(),
         ]
         .into_iter()
@@ -401,6 +419,10 @@ impl Engine {
 
     fn keeper_and_context(&mut self, now: Instant) -> (&mut Keeper, Context<'_>) {
         (&mut self.keeper, Context { now, settings: &self.settings, core: &mut self.core })
+    }
+
+    fn keep_alive_and_context(&mut self, now: Instant) -> (&mut KeepAlive, Context<'_>) {
+        (&mut self.keep_alive, Context { now, settings: &self.settings, core: &mut self.core })
     }
 
     fn subscriptions_and_context(&mut self, now: Instant) -> (&mut Subscriptions, Context<'_>) {
@@ -444,6 +466,13 @@ impl Engine {
                 if self.keeper.owns(request) {
                     let (keeper, mut cx) = self.keeper_and_context(now);
                     return keeper.handle_response(&mut cx, request, &response);
+                }
+                if self.keep_alive.owns(request) {
+                    if status.is_final() {
+                        let (keep_alive, mut cx) = self.keep_alive_and_context(now);
+                        keep_alive.handle_response(&mut cx, request);
+                    }
+                    return;
                 }
                 if self.subscriptions.owns(request) {
                     let (subscriptions, mut cx) = self.subscriptions_and_context(now);
@@ -513,6 +542,10 @@ impl Engine {
         if self.keeper.owns(request) {
             let (keeper, mut cx) = self.keeper_and_context(now);
             return keeper.handle_failure(&mut cx, request, failure);
+        }
+        if self.keep_alive.owns(request) {
+            let (keep_alive, mut cx) = self.keep_alive_and_context(now);
+            return keep_alive.handle_failure(&mut cx, request);
         }
         if self.subscriptions.owns(request) {
             let (subscriptions, mut cx) = self.subscriptions_and_context(now);

@@ -632,6 +632,15 @@ pub enum Event {
         /// What became of it.
         outcome: ChangeOutcome,
     },
+    /// A registered contact that had answered our OPTIONS does not any more, or does again.
+    ContactReach {
+        /// The canonical address-of-record.
+        aor: SmolStr,
+        /// The contact.
+        contact: SmolStr,
+        /// Whether it answers.
+        reachable: bool,
+    },
     /// An address of a trunk answers its probes, or does not any more.
     TrunkAddress {
         /// The name of the trunk.

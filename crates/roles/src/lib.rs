@@ -16,6 +16,7 @@ mod guesses;
 mod history_info;
 mod identity;
 pub mod io;
+mod keep_alive;
 mod leases;
 pub mod listing;
 mod location;

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 
 use crate::binding::Binding;
 use crate::io::HopState;
+pub use crate::keep_alive::Reach;
 use crate::services::Choices;
 
 /// Part of what there is.
@@ -30,6 +31,8 @@ pub struct ListedBinding {
     pub aor: SmolStr,
     /// One of its bindings.
     pub binding: Binding,
+    /// Whether its phone answers; `None` where that is not known.
+    pub reach: Option<Reach>,
 }
 
 /// What a user chose, and whose choice it is.

@@ -11,7 +11,9 @@ use smol_str::SmolStr;
 
 use crate::binding::Binding;
 use crate::gruu::Key;
+use crate::keep_alive;
 use crate::listing::{ListedBinding, Page};
+use crate::settings::KeepAliveContacts;
 
 /// The bindings of all addresses-of-record of one shard.
 #[derive(Debug)]
@@ -26,6 +28,11 @@ pub(crate) struct Location {
     by_connection: BTreeSet<(ConnectionId, SmolStr)>,
     /// When a binding of an address-of-record may be over; entries that no binding has any more are passed over.
     deadlines: BinaryHeap<Reverse<(Instant, SmolStr)>>,
+    /// Whose contacts are asked whether they are there, and the addresses-of-record of which one has come or gone.
+    keep_alive: KeepAliveContacts,
+    changed: Vec<SmolStr>,
+    /// Contacts that are called last, since they do not answer.
+    last: BTreeSet<(SmolStr, SmolStr)>,
 }
 
 impl Location {
@@ -38,19 +45,69 @@ impl Location {
             aors: BTreeSet::new(),
             by_connection: BTreeSet::new(),
             deadlines: BinaryHeap::new(),
+            keep_alive: KeepAliveContacts::default(),
+            changed: Vec::new(),
+            last: BTreeSet::new(),
+        }
+    }
+
+    /// Takes the setting that says whose contacts are asked; says whether it is another than before. All
+    /// addresses-of-record then count as changed.
+    pub(crate) fn kept_alive(&mut self, contacts: KeepAliveContacts) -> bool {
+        let is_new = self.keep_alive != contacts;
+        if is_new {
+            self.keep_alive = contacts;
+            self.changed = self.aors.iter().cloned().collect();
+        }
+        is_new
+    }
+
+    /// The addresses-of-record whose contacts may have come or gone since the last time, as far as some are asked.
+    pub(crate) fn take_changed(&mut self) -> Vec<SmolStr> {
+        std::mem::take(&mut self.changed)
+    }
+
+    /// Has a contact called after all others, or in its turn.
+    pub(crate) fn set_last(&mut self, aor: &SmolStr, contact: &SmolStr, is_last: bool) {
+        let key = (aor.clone(), contact.clone());
+        match is_last {
+            true => self.last.insert(key),
+            false => self.last.remove(&key),
+        };
+    }
+
+    /// The bindings that a call is sent to, as [`Location::found`]; one that does not answer has the lowest preference.
+    pub(crate) fn callable<'a>(
+        &'a self,
+        now: Instant,
+        key: &'a str,
+    ) -> impl DoubleEndedIterator<Item = Binding> + use<'a> {
+        let aor = self.aor_of(key).map(SmolStr::new);
+        let found: Vec<Binding> = self.found(now, key).cloned().collect();
+        found.into_iter().map(move |mut binding| {
+            let is_last =
+                |aor: &SmolStr| self.last.contains(&(aor.clone(), SmolStr::new(binding.contact.as_str())));
+            if !self.last.is_empty() && aor.as_ref().is_some_and(is_last) {
+                binding.q_milli = 0;
+            }
+            binding
+        })
+    }
+
+    fn aor_of<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+        match Key::read(key) {
+            Key::User(aor) | Key::Device { aor, .. } => Some(aor),
+            Key::Series { series, domain } => {
+                self.by_gruu.get(&series).map(SmolStr::as_str).filter(|aor| aor.ends_with(domain))
+            }
         }
     }
 
     /// The bindings that hold at `now` of an address-of-record, of one of its devices, or of the device that a temporary
     /// GRUU leads to.
     pub(crate) fn found<'a>(&'a self, now: Instant, key: &'a str) -> impl Iterator<Item = &'a Binding> {
+        let aor = self.aor_of(key);
         let key = Key::read(key);
-        let aor = match key {
-            Key::User(aor) | Key::Device { aor, .. } => Some(aor),
-            Key::Series { series, domain } => {
-                self.by_gruu.get(&series).map(SmolStr::as_str).filter(|aor| aor.ends_with(domain))
-            }
-        };
         let all = aor.into_iter().flat_map(move |aor| self.of(now, aor));
         all.filter(move |binding| key.takes(binding))
     }
@@ -63,6 +120,7 @@ impl Location {
     /// Replaces all bindings of an address-of-record.
     pub(crate) fn replace(&mut self, aor: &SmolStr, bindings: Vec<Binding>) {
         self.count += bindings.len();
+        let is_asked = keep_alive::concerns(self.keep_alive, &bindings);
         for connection in self.bindings.get(aor).into_iter().flatten().filter_map(connection_of) {
             self.by_connection.remove(&(connection, aor.clone()));
         }
@@ -89,6 +147,9 @@ impl Location {
             }
             before
         };
+        if is_asked || before.as_ref().is_some_and(|before| keep_alive::concerns(self.keep_alive, before)) {
+            self.changed.push(aor.clone());
+        }
         self.count -= before.map_or(0, |before| before.len());
         self.sweep();
     }
@@ -129,7 +190,11 @@ impl Location {
         let mut rest = self.aors.range::<str, _>((from, Bound::Unbounded));
         let aors: Vec<&SmolStr> = rest.by_ref().take(aors_max.max(1)).collect();
         let entries = aors.iter().flat_map(|aor| {
-            self.of(now, aor).map(|binding| ListedBinding { aor: (*aor).clone(), binding: binding.clone() })
+            self.of(now, aor).map(|binding| ListedBinding {
+                aor: (*aor).clone(),
+                binding: binding.clone(),
+                reach: None,
+            })
         });
         let next = rest.next().and(aors.last()).map(|aor| (*aor).clone());
         Page { entries: entries.collect(), next }
@@ -176,6 +241,9 @@ impl Location {
             if left == 0 {
                 self.bindings.remove(&aor);
                 self.aors.remove(&aor);
+            }
+            if self.keep_alive != KeepAliveContacts::Off {
+                self.changed.push(aor.clone());
             }
             return Some((aor, left));
         }

@@ -191,8 +191,7 @@ pub(crate) fn take_back(
 
 /// The bindings of an address-of-record or a GRUU, the preferred first; of equals the newest first.
 pub(crate) fn targets(location: &Location, now: Instant, key: &str) -> Vec<Binding> {
-    let mut bindings: Vec<Binding> = location.found(now, key).cloned().collect();
-    bindings.reverse();
+    let mut bindings: Vec<Binding> = location.callable(now, key).rev().collect();
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q_milli));
     bindings
 }

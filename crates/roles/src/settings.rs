@@ -13,6 +13,7 @@ mod calls;
 mod destination;
 pub mod dial_plan;
 mod digest;
+mod keep_alive;
 mod mode;
 mod services;
 mod transfer;
@@ -22,6 +23,7 @@ pub use bridges::BridgeSettings;
 pub use calls::CallSettings;
 pub use destination::{Destination, Group, Member, Strategy};
 pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
+pub use keep_alive::{KeepAliveContacts, KeepAliveSettings};
 pub use mode::{Mode, NextHops};
 pub use services::{ForwardingSettings, StarAction, StarCodes};
 pub use transfer::{ReferPolicy, ReplacesPolicy, TransferSettings};
@@ -73,6 +75,8 @@ pub struct Settings {
     pub bridges: BridgeSettings,
     /// Registrar.
     pub registrar: RegistrarSettings,
+    /// Which registered phones are asked whether they are there.
+    pub keep_alive: KeepAliveSettings,
     /// Option tags that a phone must support to be registered; others get 421.
     pub register_requires: Vec<SmolStr>,
     /// Whether a REGISTER that changes bindings is granted only when its owner has journalled them
@@ -407,6 +411,7 @@ impl Settings {
             bridges: BridgeSettings::default(),
             proxy: ProxySettings::default(),
             registrar: RegistrarSettings::default(),
+            keep_alive: KeepAliveSettings::default(),
             register_requires: Vec::new(),
             journal: false,
             forwarding: ForwardingSettings::default(),

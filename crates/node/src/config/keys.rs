@@ -8,8 +8,8 @@ use dialtone_roles::settings::dial_plan::{
     Ambiguous, CallerPattern, Days, DomainPattern, Hours, Pattern, Zone,
 };
 use dialtone_roles::settings::{
-    BridgeSettings, CallSettings, DigestSettings, Foreign, GuessSettings, Integrity, Mode, ProxySettings,
-    RegistrarSettings, Strategy, TrunkFrom,
+    BridgeSettings, CallSettings, DigestSettings, Foreign, GuessSettings, Integrity, KeepAliveContacts,
+    KeepAliveSettings, Mode, ProxySettings, RegistrarSettings, Strategy, TrunkFrom,
 };
 
 use crate::listen::ListenAddress;
@@ -204,6 +204,17 @@ tables! {
         /// Extensions that a phone must support (`Supported`, or `Require`) to be registered. Others get 421, which names
         /// what they lack.
         requires: Vec<Extension> = Vec::new(), (), Reload;
+    }
+    /// OPTIONS to registered phones: it keeps the way to those behind a NAT open, and shows who is not there any more.
+    "keep_alive", keep_alive: KeepAlive {
+        /// Who is asked: phones behind a NAT over UDP that keep no flow open themselves (RFC 5626), all that the server
+        /// reaches without an edge, or nobody.
+        contacts: KeepAliveContacts = KeepAliveSettings::default().contacts, (), Reload;
+        /// How often. Many NATs forget a UDP binding after 30 seconds. A phone that does not answer is asked every
+        /// fourth time.
+        interval: Duration = KeepAliveSettings::default().interval, ms(SECOND, DAY), Reload;
+        /// How many phones each shard asks in one second at most.
+        per_second: u64 = u64::from(KeepAliveSettings::default().per_second), 100..=100_000, Reload;
     }
     /// The proxy (RFC 3261 §16).
     "proxy", proxy: Proxy {

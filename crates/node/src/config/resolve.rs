@@ -9,8 +9,8 @@ use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
     BridgeSettings, CallSettings, DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings,
-    Limits, Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind, Secret, StarCodes,
-    Timers, Trunk,
+    KeepAliveSettings, Limits, Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind,
+    Secret, StarCodes, Timers, Trunk,
 };
 use smol_str::SmolStr;
 
@@ -83,6 +83,8 @@ pub struct Resolved {
     pub bridges: BridgeSettings,
     /// The registrar.
     pub registrar: RegistrarSettings,
+    /// Which registered phones are asked whether they are there.
+    pub keep_alive: KeepAliveSettings,
     /// Forwarding and do-not-disturb.
     pub forwarding: ForwardingSettings,
     /// Star codes.
@@ -148,6 +150,7 @@ impl Resolved {
             calls: self.calls,
             bridges: self.bridges.clone(),
             registrar: self.registrar,
+            keep_alive: self.keep_alive,
             register_requires: self.register_requires.clone(),
             forwarding: self.forwarding.clone(),
             star_codes: self.star_codes.clone(),
@@ -245,6 +248,11 @@ impl Config {
                 recurse: self.proxy.recurse.value,
             },
             registrar: self.registrar_settings(),
+            keep_alive: KeepAliveSettings {
+                contacts: self.keep_alive.contacts.value,
+                interval: self.keep_alive.interval.value,
+                per_second: u32::try_from(self.keep_alive.per_second.value).unwrap_or(u32::MAX),
+            },
             register_requires: self.registrar.requires.value.iter().map(|tag| tag.tag().into()).collect(),
             forwarding,
             star_codes,

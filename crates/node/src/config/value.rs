@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dialtone_roles::settings::{Foreign, Integrity, Mode, TrunkFrom};
+use dialtone_roles::settings::{Foreign, Integrity, KeepAliveContacts, Mode, TrunkFrom};
 use dialtone_wire::Method;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -573,6 +573,10 @@ choice!(
     Mode, "a mode of the proxy",
     "call" => Mode::Call, "transaction" => Mode::Transaction, "stateless" => Mode::Stateless,
     "redirect" => Mode::Redirect, "b2bua" => Mode::B2bua
+);
+choice!(
+    KeepAliveContacts, "which contacts are asked",
+    "nat" => KeepAliveContacts::Nat, "all" => KeepAliveContacts::All, "off" => KeepAliveContacts::Off
 );
 choice!(
     TrunkFrom, "what From says",

@@ -5,7 +5,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
 use dialtone_roles::io::HopState;
-use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, ListedTrunk, Page};
+use dialtone_roles::listing::{CallCursor, ListedBinding, ListedCall, ListedTrunk, Page, Reach};
 use dialtone_roles::{Freed, Guesser, HeldOff, Source};
 use dialtone_wire::time::Instant;
 use serde_json::{Value, json};
@@ -44,7 +44,12 @@ pub(crate) fn registrations(
 }
 
 fn registration(now: Instant, entry: &ListedBinding) -> Value {
-    let ListedBinding { aor, binding } = entry;
+    let ListedBinding { aor, binding, reach } = entry;
+    let (reachable, round_trip) = match reach {
+        Some(Reach::Reachable { round_trip }) => (Some(true), Some(round_trip.as_secs_f64() * 1000.0)),
+        Some(Reach::Unreachable) => (Some(false), None),
+        None => (None, None),
+    };
     json!({
         "aor": aor.as_str(),
         "contact": binding.contact.as_str(),
@@ -53,6 +58,8 @@ fn registration(now: Instant, entry: &ListedBinding) -> Value {
         "transport": binding.flow.transport.token().to_ascii_lowercase(),
         "remote": binding.flow.remote.to_string(),
         "behind_nat": binding.behind_nat,
+        "reachable": reachable,
+        "round_trip_ms": round_trip,
         "path": binding.path().iter().map(SmolStr::as_str).collect::<Vec<_>>(),
         "params": binding.params(),
         "instance": binding.instance(),

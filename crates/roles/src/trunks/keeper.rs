@@ -121,7 +121,7 @@ impl Keeper {
         for errand in registers.into_iter().chain(probes) {
             let due = cx.now + part_of(SPREAD, cx.random_u64());
             self.due.insert((due, name.clone(), errand));
-            let (call_id, from_tag) = (cx.token(), cx.token());
+            let (call_id, from_tag) = (cx.home_call_id(), cx.token());
             let progress = Progress {
                 due,
                 sent: None,

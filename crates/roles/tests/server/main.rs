@@ -16,6 +16,7 @@ mod groups;
 mod guessing;
 mod hostile;
 mod journal;
+mod keep_alive;
 mod peers;
 mod planned;
 mod proxying;
