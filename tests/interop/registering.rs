@@ -62,15 +62,7 @@ fn a_watcher_is_told_of_the_phone_that_registers() {
         let mut server = server(lab, &[]);
         let bob = server.user("bob");
         let mut watching = Process::start(sipp(lab, &server, "watch", &bob, 5170).args(["-m", "1"]));
-        let told = || {
-            let mut command = Command::new("curl");
-            system(command.args(["-s", "--max-time", "10", "http://127.0.0.1:9090/metrics"]))
-        };
-        let begun = |text: &str| text.lines().any(|line| line == "dialtone_subscriptions 1");
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while !begun(&told()) {
-            assert!(std::time::Instant::now() < deadline, "{}", told());
-        }
+        wait_until("the watcher has subscribed", || metric("dialtone_subscriptions") == 1);
         system(sipp(lab, &server, "register", &bob, 5160).args(["-m", "1"]));
         let status = watching.finish(PATIENCE);
         assert!(status.success(), "the watcher ended with {status}\n{}", watching.output());
@@ -187,6 +179,85 @@ fn a_phone_behind_a_nat_is_called_calls_and_hears_the_end_of_both_calls() {
         behind.wait_for_the_end();
         server.stop();
     });
+}
+
+#[test]
+fn a_phone_behind_a_nat_that_forgets_after_three_seconds_still_rings() {
+    lab(|lab| forgetful_nat(lab, "nat"));
+}
+
+/// What the test above would see without the server's OPTIONS.
+#[test]
+fn a_nat_forgets_a_phone_that_nobody_asks() {
+    lab(|lab| forgetful_nat(lab, "off"));
+}
+
+/// A NAT that forgets what was silent for three seconds, and then gives another port.
+fn forgetful_nat(lab: &Lab, contacts: &str) {
+    let nat = lab.add_nat(1);
+    for timeout in ["udp_timeout", "udp_timeout_stream"] {
+        let timeout = format!("net.netfilter.nf_conntrack_{timeout}=3");
+        system(nat.command("sysctl").args(["-w", &timeout]));
+    }
+    let file = lab.path("dialtone.toml");
+    let settings = format!(
+        "[http]\nlisten = \"127.0.0.1:9090\"\n[keep_alive]\ncontacts = \"{contacts}\"\ninterval = \"1s\"\n"
+    );
+    std::fs::write(&file, settings).expect("a file of the lab");
+    let near = format!("udp:{}:{PORT}", nat.ours);
+    let file = file.to_string_lossy().into_owned();
+    let mut server = Server::start_with(lab, &["--config", &file, "--listen", &near]);
+    let (alice, bob) = (server.user("alice"), server.user("bob"));
+    let home = Network::home();
+    let setup = |user, network, number, hertz| Setup {
+        number,
+        network,
+        user,
+        hertz,
+        answers: true,
+        transport: "udp",
+        codec: "PCMU",
+    };
+    let mut behind = Phone::register(lab, &setup(&bob, &nat, 2, 1000.0));
+    let is_open = || {
+        let table = system(nat.command("cat").arg("/proc/net/nf_conntrack"));
+        table.lines().any(|line| line.contains("udp") && line.contains(&format!("dport={PORT}")))
+    };
+    assert!(is_open());
+    if contacts == "off" {
+        wait_until("the NAT forgets the phone", || !is_open());
+        assert_eq!(registrations()[0]["reachable"], Value::Null);
+    } else {
+        wait_until("the phone has answered eight times", || {
+            let asked = metric("dialtone_engine_keep_alives_total");
+            asked >= 8 && registrations()[0]["reachable"] == true
+        });
+        assert!(is_open());
+        assert!(registrations()[0]["round_trip_ms"].as_f64().is_some_and(|time| time < 1000.0));
+        let mut caller = Phone::register(lab, &setup(&alice, &home, 1, 440.0));
+        caller.call("sip:bob@sip.test");
+        behind.wait_until_established();
+        caller.hang_up();
+        behind.wait_for_the_end();
+    }
+    server.stop();
+}
+
+/// A number of the server.
+fn metric(name: &str) -> u64 {
+    let mut command = Command::new("curl");
+    let text = system(command.args(["-s", "--max-time", "10", "http://127.0.0.1:9090/metrics"]));
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// Looks until it is so.
+fn wait_until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Its Contact leads nowhere, and the server is the one that hangs up: the BYE takes the way that the INVITE came.
