@@ -222,8 +222,8 @@ impl KeepAlive {
     }
 
     fn ask(&mut self, cx: &mut Context<'_>, key: &Key) {
-        let of = cx.core.location.of(cx.now, &key.0);
-        let binding = of.filter(|binding| binding.contact.as_str() == key.1).next().cloned();
+        let is_it = |binding: &&Binding| binding.contact.as_str() == key.1;
+        let binding = cx.core.location.of(cx.now, &key.0).find(is_it).cloned();
         let Some(kept) = self.contacts.get_mut(key) else { return };
         kept.due.take().map(|at| self.due.remove(&(at, key.clone())));
         let Some(binding) = binding else { return self.forget(cx, key) };
