@@ -3,6 +3,7 @@
 
 mod aftermath;
 mod bridged;
+mod click;
 mod compare;
 mod credentials;
 mod crossings;
@@ -128,6 +129,7 @@ const FLOWS: &[Flow] = &[
     races::FORK_UNANNOUNCED,
     holding::HOLD,
     holding::CONSULTATION,
+    click::CLICK,
     services::ALWAYS,
     services::BUSY,
     services::NO_ANSWER,
@@ -320,6 +322,11 @@ fn rfc_3608_6_4_1_service_route_in_a_register_transaction() {
 #[test]
 fn rfc_3608_6_4_2_service_route_in_an_invite_transaction() {
     compare::check(find(Source::Rfc(3608), "6.4.2"));
+}
+
+#[test]
+fn rfc_5359_2_18_click_to_dial() {
+    check_service("2.18");
 }
 
 #[test]

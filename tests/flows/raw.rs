@@ -33,7 +33,7 @@ impl RawBob {
     ) -> (Message, usize) {
         self.count += 1;
         self.cseq += 1;
-        let text = plain(file);
+        let text = plain(Source::Rfc(3665), file);
         let uri = text.split(' ').nth(1).expect("a Request-URI").to_owned();
         let credentials =
             authorization(&challenge_of(challenge), "bob", PASSWORD, "REGISTER", &uri, self.count);
@@ -57,7 +57,8 @@ impl RawBob {
     }
 
     fn without_credentials(world: &mut World, status: u16) -> Message {
-        let request = plain("2.1-F1-REGISTER.sip").replace("Call-ID: ", "Call-ID: before-");
+        let request =
+            plain(Source::Rfc(3665), "2.1-F1-REGISTER.sip").replace("Call-ID: ", "Call-ID: before-");
         let response = exchange(world, &request);
         assert_eq!(response.status().map(Status::code), Some(status));
         response
@@ -65,8 +66,8 @@ impl RawBob {
 }
 
 /// A file of the RFC over UDP.
-fn plain(file: &str) -> String {
-    let text = String::from_utf8(reference::read(Source::Rfc(3665), file)).expect("text");
+pub(crate) fn plain(source: Source, file: &str) -> String {
+    let text = String::from_utf8(reference::read(source, file)).expect("text");
     text.replace("sips:", "sip:").replace("SIP/2.0/TLS", "SIP/2.0/UDP").replace(":5061", ":5060")
 }
 

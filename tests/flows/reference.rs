@@ -130,6 +130,7 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "P2",
         "P3",
         "HSP",
+        "PC",
         "REGISTRAR",
         "R",
     ];
