@@ -54,6 +54,12 @@ pub(crate) enum Field {
     History,
     /// The Diversion values with their reasons. Not compared with RFCs.
     Diversion,
+    /// Refer-To. Not compared with RFCs.
+    Refer,
+    /// What a NOTIFY tells: its event, the state of the subscription, the first line of its body. Not compared with RFCs.
+    Told,
+    /// The direction of the session description. Not compared with RFCs.
+    Direction,
 }
 
 /// Host names and addresses of the flows, each with the name of its place.
@@ -138,7 +144,26 @@ pub(crate) fn more_fields(message: &Message) -> Vec<(Field, String)> {
         (Field::Reason, text(message.value(HeaderName::Reason))),
         (Field::History, texts(message, HeaderName::HistoryInfo)),
         (Field::Diversion, texts(message, HeaderName::Diversion)),
+        (Field::Refer, format!("Refer-To: {}", text(message.value(HeaderName::ReferTo)))),
+        (Field::Told, told(message)),
+        (Field::Direction, direction(message)),
     ]
+}
+
+fn told(message: &Message) -> String {
+    let event = text(message.value(HeaderName::Event));
+    let state = text(message.value(HeaderName::SubscriptionState));
+    let state = state.split(";expires").next().unwrap_or_default();
+    let body = String::from_utf8_lossy(message.body()).into_owned();
+    format!("{event}; {state}; {}", body.lines().next().unwrap_or_default())
+}
+
+fn direction(message: &Message) -> String {
+    let body = String::from_utf8_lossy(message.body()).into_owned();
+    let attributes = body.lines().filter_map(|line| line.strip_prefix("a="));
+    let mut directions =
+        attributes.filter(|word| matches!(*word, "sendrecv" | "sendonly" | "recvonly" | "inactive"));
+    directions.next().unwrap_or("sendrecv").to_owned()
 }
 
 fn texts(message: &Message, name: HeaderName) -> String {

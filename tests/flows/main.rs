@@ -19,6 +19,7 @@ mod registrations;
 mod routes;
 mod services;
 mod sessions;
+mod transfers;
 mod unsuccessful;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -141,6 +142,15 @@ const FLOWS: &[Flow] = &[
     routes::SERVICE_ROUTE_OF_INVITE,
     bridged::CALL,
     bridged::CROSSING,
+    transfers::UNATTENDED,
+    transfers::FRIENDS_ATTENDED,
+    transfers::DIALOG_REUSE,
+    transfers::BUSY,
+    transfers::NO_ANSWER,
+    transfers::EXPOSED,
+    transfers::PROTECTED,
+    transfers::ATTENDED,
+    transfers::SEMI_ATTENDED,
     deck::BASIC_CALL,
     deck::REGISTRATION,
     deck::REMOVAL,
@@ -327,6 +337,55 @@ fn rfc_3608_6_4_2_service_route_in_an_invite_transaction() {
 #[test]
 fn rfc_5359_2_18_click_to_dial() {
     check_service("2.18");
+}
+
+#[test]
+fn rfc_5359_2_4_transfer_unattended() {
+    check_service("2.4");
+}
+
+#[test]
+fn rfc_5359_2_5_transfer_attended() {
+    check_service("2.5");
+}
+
+fn check_transfer(section: &str) {
+    compare::check(find(Source::Rfc(5589), section));
+}
+
+#[test]
+fn rfc_5589_6_2_transfer_with_dialog_reuse() {
+    check_transfer("6.2");
+}
+
+#[test]
+fn rfc_5589_6_3_1_target_busy() {
+    check_transfer("6.3.1");
+}
+
+#[test]
+fn rfc_5589_6_3_2_target_does_not_answer() {
+    check_transfer("6.3.2");
+}
+
+#[test]
+fn rfc_5589_7_1_exposing_transfer_target() {
+    check_transfer("7.1");
+}
+
+#[test]
+fn rfc_5589_7_2_protecting_transfer_target() {
+    check_transfer("7.2");
+}
+
+#[test]
+fn rfc_5589_7_3_attended_transfer() {
+    check_transfer("7.3");
+}
+
+#[test]
+fn rfc_5589_7_6_semi_attended_transfer() {
+    check_transfer("7.6");
 }
 
 #[test]

@@ -8,7 +8,8 @@
 //! F5 200 INVITE: Bob -> Alice, as F3
 //! ```
 //!
-//! Responses name the method that they answer; `lost` never arrives; `as F3` repeats F3.
+//! Responses name the method that they answer; `lost` never arrives; `as F3` repeats F3; `printed F2` says which number it
+//! has among those that are printed, where the RFC numbers no others.
 
 use std::path::PathBuf;
 
@@ -32,6 +33,8 @@ pub(crate) struct Reference {
     pub(crate) lost: bool,
     /// The number of the message that it repeats.
     pub(crate) repeats: Option<String>,
+    /// Its number among those that are printed, where that is another one.
+    pub(crate) printed: Option<String>,
     /// The message, where it is printed.
     pub(crate) message: Option<Message>,
 }
@@ -55,8 +58,12 @@ pub(crate) fn flow(flow: &Flow) -> Vec<Reference> {
     let mut printed = printed(flow);
     if !flow.figure.is_empty() {
         let mut drawn: Vec<Reference> = flow.figure.lines().map(drawn).collect();
+        let by_print = drawn.iter().any(|drawn| drawn.printed.is_some());
         for message in printed {
-            let of_figure = drawn.iter_mut().find(|drawn| drawn.number == message.number);
+            let of_figure = drawn.iter_mut().find(|drawn| match by_print {
+                true => drawn.printed.as_ref() == Some(&message.number),
+                false => drawn.number == message.number,
+            });
             let of_figure = of_figure.expect("a printed message is in the figure");
             assert_eq!(of_figure.kind, message.kind, "{} {}", flow.section, message.number);
             of_figure.message = message.message;
@@ -119,6 +126,9 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "Redirect Proxy",
         "Proxy",
         "Gateway",
+        "Transferor",
+        "Transferee",
+        "Transfer Target",
         "Carol",
         "B1",
         "B2",
@@ -148,6 +158,7 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         kind: kind(&message),
         lost: false,
         repeats,
+        printed: None,
         message: Some(message),
     }
 }
@@ -158,12 +169,13 @@ fn drawn(line: &str) -> Reference {
     let (number, kind) = head.split_once(' ').expect("a number and a method or status");
     let mut parts = rest.split(", ");
     let (from, to) = parts.next().and_then(|sides| sides.split_once(" -> ")).expect("both sides");
-    let (mut lost, mut repeats) = (false, None);
+    let (mut lost, mut repeats, mut printed) = (false, None, None);
     for word in parts {
-        match word.strip_prefix("as ") {
-            Some(first) => repeats = Some(first.to_owned()),
-            None if word == "lost" => lost = true,
-            None => panic!("`{word}` says nothing in `{line}`"),
+        match (word.strip_prefix("as "), word.strip_prefix("printed ")) {
+            (Some(first), _) => repeats = Some(first.to_owned()),
+            (None, Some(number)) => printed = Some(number.to_owned()),
+            (None, None) if word == "lost" => lost = true,
+            (None, None) => panic!("`{word}` says nothing in `{line}`"),
         }
     }
     Reference {
@@ -173,6 +185,7 @@ fn drawn(line: &str) -> Reference {
         kind: kind.to_owned(),
         lost,
         repeats,
+        printed,
         message: None,
     }
 }
