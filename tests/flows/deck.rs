@@ -4,9 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dialtone_sim::roles::io::{Command, Event, Play};
+use dialtone_sim::roles::io::{Command, Event, Play, TransferTo};
 use dialtone_sim::roles::services::Services;
-use dialtone_sim::roles::settings::Foreign;
+use dialtone_sim::roles::settings::{Foreign, Mode};
 use dialtone_sim::{HostId, Mute, World, server_settings};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{Limits, Message};
@@ -275,6 +275,74 @@ pub(crate) const FORWARD: Flow = Flow {
         let from = begin(&mut world, tin, CALLED);
         answer(&mut world, bob);
         hang_up(&mut world, bob);
+        (world, from)
+    },
+    ..Flow::DECK
+};
+
+pub(crate) const TRANSFER: Flow = Flow {
+    section: "transfer",
+    title: "Supplementary Service: Transfer",
+    text: "Rob sends Tin on to Bob. The server performs it when it receives the REFER (`mode = \"b2bua\"`): it calls Bob, \
+           gives his offer to Tin, whose phone sees no more of it than a change of the session, and tells Rob how far \
+           it has come. Rob hangs up when it is done.",
+    participants: &[("Tin", TIN), ("Server", PROXY), ("Rob", ROB), ("Bob", BOB)],
+    shows: &[
+        ("F10", Field::Refer, "Refer-To: <sip:bob@orange.com>"),
+        ("F12", Field::Told, "refer;id=1; active; SIP/2.0 100 Trying"),
+        ("F13", Field::Body, "false"),
+        ("F13", Field::RequestUri, "bob@10.0.0.3"),
+        ("F16", Field::Told, "refer;id=1; active; SIP/2.0 180 Ringing"),
+        ("F18", Field::Body, "true"),
+        ("F19", Field::Body, "true"),
+        ("F19", Field::ToTag, "true"),
+        ("F22", Field::Body, "true"),
+        ("F23", Field::Told, "refer;id=1; terminated;reason=noresource; SIP/2.0 200 OK"),
+    ],
+    figure: "F1 INVITE: Tin -> Server\n\
+             F2 100 INVITE: Server -> Tin\n\
+             F3 INVITE: Server -> Rob\n\
+             F4 180 INVITE: Rob -> Server\n\
+             F5 180 INVITE: Server -> Tin\n\
+             F6 200 INVITE: Rob -> Server\n\
+             F7 200 INVITE: Server -> Tin\n\
+             F8 ACK: Server -> Rob\n\
+             F9 ACK: Tin -> Server\n\
+             F10 REFER: Rob -> Server\n\
+             F11 200 REFER: Server -> Rob\n\
+             F12 NOTIFY: Server -> Rob\n\
+             F13 INVITE: Server -> Bob\n\
+             F14 200 NOTIFY: Rob -> Server\n\
+             F15 180 INVITE: Bob -> Server\n\
+             F16 NOTIFY: Server -> Rob\n\
+             F17 200 NOTIFY: Rob -> Server\n\
+             F18 200 INVITE: Bob -> Server\n\
+             F19 INVITE: Server -> Tin\n\
+             F20 200 INVITE: Tin -> Server\n\
+             F21 ACK: Server -> Tin\n\
+             F22 ACK: Server -> Bob\n\
+             F23 NOTIFY: Server -> Rob\n\
+             F24 200 NOTIFY: Rob -> Server\n\
+             F25 BYE: Rob -> Server\n\
+             F26 200 BYE: Server -> Rob",
+    afterwards: "Afterwards Bob hangs up.",
+    play: || {
+        let (mut world, tin, robs) = one_proxy(&[ROB], false);
+        world.reload_at(world.now(), HostId(0), |settings| settings.domains[0].mode = Mode::B2bua);
+        world.store.add_user(ORANGE, "bob", PASSWORD);
+        let bob = phone(&mut world, "bob", ORANGE, BOB, None);
+        register(&mut world, bob);
+        let from = begin(&mut world, tin, CALLED);
+        answer(&mut world, robs[0]);
+        let call = world.calls(robs[0])[0];
+        let to = TransferTo::Address(UriBuf::parse("sip:bob@orange.com").expect("an address"));
+        world.command(robs[0], Command::Transfer { call, to });
+        world.run_for(Duration::from_secs(2));
+        answer(&mut world, bob);
+        world.run_for(Duration::from_secs(10));
+        assert!(world.calls(robs[0]).is_empty(), "Rob is rid of the call");
+        hang_up(&mut world, bob);
+        assert!(world.calls(tin).is_empty());
         (world, from)
     },
     ..Flow::DECK

@@ -157,6 +157,7 @@ const FLOWS: &[Flow] = &[
     deck::PROXIES,
     deck::FORKING,
     deck::FORWARD,
+    deck::TRANSFER,
     deck::REGISTER_AUTHENTICATION,
     deck::INVITE_AUTHENTICATION,
 ];
@@ -491,6 +492,11 @@ fn deck_forking() {
 #[test]
 fn deck_forward() {
     compare::check(find(Source::Deck, "forward"));
+}
+
+#[test]
+fn deck_transfer() {
+    compare::check(find(Source::Deck, "transfer"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //!   transferor R      server      transferee X      target Y
 //!     |--- REFER ------>|               |              |
-//!     |<-- 202 ---------|               |              |
+//!     |<-- 200 ---------|               |              |
 //!     |<-- NOTIFY 100 --|------- INVITE (late offer) ->|     blind: Y is called by R's right, and sees X
 //!     |                 |  or re-INVITE (late offer) ->|     attended: Y is whom R talks with in another call
 //!     |                 |<------ 200, offer -----------|
@@ -134,7 +134,7 @@ impl B2bua {
         Ok(Some(*id))
     }
 
-    /// 202, and whether NOTIFYs follow.
+    /// 200 (RFC 7647 §5: "MUST NOT reply with a 202 response code"), and whether NOTIFYs follow.
     fn accept_refer(&mut self, cx: &mut Context<'_>, came: &Came<'_>) -> bool {
         let asks_for_none = came.request.value_by_text(ReferSub::NAME).map(ReferSub::parse);
         let subscribed = !matches!(asks_for_none, Some(Ok(ReferSub(false))));
@@ -148,7 +148,7 @@ impl B2bua {
             }
             writer.header(HeaderName::Server, product);
         };
-        let _ = cx.respond(came.server, came.request, Status::of(202), None, extra, None);
+        let _ = cx.respond(came.server, came.request, Status::of(200), None, extra, None);
         subscribed
     }
 

@@ -47,7 +47,7 @@ fn notified(server: &mut Server, sent: &[(String, Message)], phone: &'static str
 fn referred(call: &mut Call) -> Message {
     let refer = call.bob.request("REFER", TO_CAROL, "");
     let sent = call.server.receive(BOB, &refer);
-    assert_eq!(code(to(&sent, BOB)[0]), 202);
+    assert_eq!(code(to(&sent, BOB)[0]), 200);
     assert_eq!(notified(&mut call.server, &sent, BOB), "active SIP/2.0 100 Trying");
     assert!(to(&sent, ALICE).is_empty(), "she hears nothing of it: {sent:?}");
     only(&sent, CAROL).clone()
@@ -115,7 +115,7 @@ fn the_caller_transfers_the_one_whom_he_called() {
     let mut call = talking_near_carol();
     let refer = call.alice.request("REFER", TO_CAROL, "");
     let sent = call.server.receive(ALICE, &refer);
-    assert_eq!(code(to(&sent, ALICE)[0]), 202);
+    assert_eq!(code(to(&sent, ALICE)[0]), 200);
     notified(&mut call.server, &sent, ALICE);
     let carols = only(&sent, CAROL).clone();
     assert!(value(&carols, HeaderName::From).starts_with("<sip:bob@sip.test>"));
@@ -297,7 +297,7 @@ fn a_refer_without_subscription_gets_no_notify() {
     let refer = call.bob.request("REFER", &extra, "");
     let sent = call.server.receive(BOB, &refer);
     let accepted = only(&sent, BOB);
-    assert_eq!((code(accepted), accepted.value_by_text("Refer-Sub")), (202, Some(&b"false"[..])));
+    assert_eq!((code(accepted), accepted.value_by_text("Refer-Sub")), (200, Some(&b"false"[..])));
     let carols = only(&sent, CAROL).clone();
     let (_, sent) = joined(&mut call, &carols);
     assert!(to(&sent, BOB).is_empty());
@@ -358,7 +358,7 @@ fn an_attended_transfer_joins_the_two_who_are_left() {
     let (consult, _) = consulted(&mut call);
     let refer = call.bob.request("REFER", &replacing(&consult), "");
     let sent = call.server.receive(BOB, &refer);
-    assert_eq!(code(to(&sent, BOB)[0]), 202);
+    assert_eq!(code(to(&sent, BOB)[0]), 200);
     notified(&mut call.server, &sent, BOB);
     let asks = only(&sent, CAROL).clone();
     assert_eq!((method(&asks), asks.body().is_empty(), to(&sent, ALICE).len()), ("INVITE", true, 0));
