@@ -49,6 +49,7 @@ struct Waiting {
     interval: Duration,
     resend_at: Instant,
     give_up_at: Instant,
+    is_stopped: bool,
 }
 
 impl ReliableSender {
@@ -67,25 +68,33 @@ impl ReliableSender {
         let rseq = self.next_rseq;
         self.next_rseq = rseq.wrapping_add(1).max(1);
         let (resend_at, give_up_at) = (now + t1, now + t1 * 64);
-        self.waiting = Some(Waiting { rseq, bytes, interval: t1, resend_at, give_up_at });
+        self.waiting = Some(Waiting { rseq, bytes, interval: t1, resend_at, give_up_at, is_stopped: false });
     }
 
-    /// A PRACK came: whether it is for the response that waits. It gets 200 then and otherwise 481 (§3).
-    pub fn acknowledged(&mut self, prack: &Message) -> bool {
+    /// Whether a PRACK is for the response that waits. It gets 2xx then and otherwise 481 (§3).
+    pub fn awaits(&self, prack: &Message) -> bool {
         let Some(Ok(rack)) = prack.header::<RAck>() else { return false };
         let is_for = |waiting: &Waiting| {
             rack.rseq == waiting.rseq && rack.cseq == self.invite_cseq && rack.method == Method::Invite
         };
-        let matches = self.waiting.as_ref().is_some_and(is_for);
+        self.waiting.as_ref().is_some_and(is_for)
+    }
+
+    /// A PRACK came: whether it is for the response that waits, which then waits no more.
+    pub fn acknowledged(&mut self, prack: &Message) -> bool {
+        let matches = self.awaits(prack);
         if matches {
             self.waiting = None;
         }
         matches
     }
 
-    /// The INVITE has its final response: nothing is sent again, and late PRACKs are still told apart by their RSeq.
+    /// The INVITE has its final response: nothing is sent again, but the PRACK of what went out may still come
+    /// (§3: "MUST be prepared to process PRACK requests for those outstanding responses").
     pub fn stop(&mut self) {
-        self.waiting = None;
+        if let Some(waiting) = &mut self.waiting {
+            waiting.is_stopped = true;
+        }
     }
 
     /// Whether a response waits for its PRACK; a 2xx waits with it if the response had an offer or answer (§5).
@@ -95,13 +104,13 @@ impl ReliableSender {
 
     /// When to call [`ReliableSender::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        let waiting = self.waiting.as_ref()?;
+        let waiting = self.waiting.as_ref().filter(|waiting| !waiting.is_stopped)?;
         Some((waiting.resend_at.min(waiting.give_up_at), "reliable_response"))
     }
 
     /// What is due; each is said once.
     pub fn handle_timeout(&mut self, now: Instant) -> Option<Due> {
-        let waiting = self.waiting.as_mut()?;
+        let waiting = self.waiting.as_mut().filter(|waiting| !waiting.is_stopped)?;
         if now >= waiting.give_up_at {
             self.waiting = None;
             return Some(Due::GiveUp);
@@ -197,6 +206,16 @@ mod tests {
         assert!(sender.acknowledged(&prack("7 1 INVITE")));
         assert!(!sender.acknowledged(&prack("7 1 INVITE")), "once");
         assert_eq!((sender.poll_timeout(), sender.next_rseq()), (None, Some(RSeq(8))));
+    }
+
+    #[test]
+    fn after_the_final_response_nothing_is_sent_again_and_the_prack_still_counts_once() {
+        let mut sender = ReliableSender::new(1, 6);
+        sender.sent(Instant::START, T1, Bytes::from_static(b"183"));
+        sender.stop();
+        assert_eq!((sender.poll_timeout(), sender.handle_timeout(Instant::START + T1 * 64)), (None, None));
+        assert!(sender.awaits(&prack("7 1 INVITE")) && sender.is_waiting());
+        assert!(sender.acknowledged(&prack("7 1 INVITE")) && !sender.acknowledged(&prack("7 1 INVITE")));
     }
 
     #[test]

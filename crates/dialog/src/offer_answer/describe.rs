@@ -1,6 +1,6 @@
 //! Writing our descriptions. [`describe`] is the one function that writes the addresses in our SDP.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use dialtone_wire::sdp::{
     Attribute, Connection, Direction, Media, MediaKind, Origin, Session, Text, Time, Word,
@@ -43,13 +43,20 @@ impl Line {
     }
 }
 
-/// Makes a description of ours. `times` are those of the offer in an answer (RFC 3264 §6), else `t=0 0`.
+/// Makes a description of ours. `times` are those of the offer in an answer (RFC 3264 §6), else `t=0 0`. With
+/// `zero_address` nobody can send to us (RFC 2543 §B.5).
 pub(super) fn describe(
     origin: &LocalOrigin,
     version: u64,
     lines: &[Line],
     times: Option<&[Time]>,
+    zero_address: bool,
 ) -> Session {
+    let written = |address: IpAddr| match address {
+        address if !zero_address => address,
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
     let session_address = lines.iter().find_map(Line::address).map_or(origin.address, |address| address.ip());
     Session {
         origin: Origin {
@@ -65,17 +72,17 @@ pub(super) fn describe(
         uri: None,
         emails: Vec::new(),
         phones: Vec::new(),
-        connection: Some(Connection::unicast(session_address)),
+        connection: Some(Connection::unicast(written(session_address))),
         bandwidths: Vec::new(),
         times: times.map_or_else(|| vec![Time::default()], <[Time]>::to_vec),
         key: None,
         attributes: Vec::new(),
-        media: lines.iter().map(|line| media(line, session_address)).collect(),
+        media: lines.iter().map(|line| media(line, session_address, written)).collect(),
         unknown: Vec::new(),
     }
 }
 
-fn media(line: &Line, session_address: IpAddr) -> Media {
+fn media(line: &Line, session_address: IpAddr, written: impl Fn(IpAddr) -> IpAddr) -> Media {
     let (kind, port, protocol, formats) = match line {
         Line::Audio { stream, formats, .. } => {
             let payload_types = formats.iter().map(|codec| Word::from_number(codec.map.payload_type.into()));
@@ -100,7 +107,7 @@ fn media(line: &Line, session_address: IpAddr) -> Media {
     };
     if let Line::Audio { stream, formats, ptime_ms } = line {
         if stream.address.ip() != session_address {
-            media.connections.push(Connection::unicast(stream.address.ip()));
+            media.connections.push(Connection::unicast(written(stream.address.ip())));
         }
         media.attributes = attributes(formats, *ptime_ms, stream.direction);
     }

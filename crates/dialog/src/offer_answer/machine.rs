@@ -1,11 +1,11 @@
 //! The state machine of one session.
 
-use dialtone_wire::sdp::{Media, RtpMap, Session};
+use dialtone_wire::sdp::{Media, RtpMap, Session, Time};
 use thiserror::Error;
 
 use super::capabilities::{Capabilities, Codec, LocalStream};
 use super::describe::{Line, LocalOrigin, describe};
-use super::negotiate::{AnswerFault, Negotiated, is_audio, negotiate};
+use super::negotiate::{AnswerFault, Negotiated, is_audio, negotiate, remote_direction};
 
 /// Who waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +66,15 @@ pub struct OfferAnswer {
     /// For each line, the payload types that we have ever said we receive. RFC 3264 §8.3.2: "the mapping from a
     /// particular dynamic payload type number to a particular codec … MUST NOT change".
     payload_types: Vec<Vec<RtpMap>>,
+    /// Whether our descriptions have an address of zeros.
+    zero_address: bool,
 }
 
 /// The session in force.
 #[derive(Clone, Debug, Default)]
 struct Agreed {
     local: Option<Session>,
+    lines: Vec<Line>,
     remote: Option<Session>,
     streams: Vec<Option<Negotiated>>,
 }
@@ -87,7 +90,23 @@ impl OfferAnswer {
             offered: None,
             agreed: Agreed::default(),
             payload_types: Vec::new(),
+            zero_address: false,
         }
+    }
+
+    /// Says whether our descriptions from now on have an address of zeros in the place of our own: the hold of
+    /// RFC 2543 §B.5, for far ends that know no other (RFC 3264 §8.4 advises against it where they do).
+    pub const fn set_zero_address(&mut self, zero_address: bool) {
+        self.zero_address = zero_address;
+    }
+
+    /// Whether the other side has put all that is agreed on on hold: it receives nothing (RFC 3264 §8.4), in the old
+    /// form too. `false` while there is no stream.
+    pub fn is_held(&self) -> bool {
+        let Some(remote) = &self.agreed.remote else { return false };
+        let streams = self.agreed.streams.iter().zip(&remote.media);
+        let mut in_use = streams.filter_map(|(stream, media)| stream.as_ref().map(|_| media)).peekable();
+        in_use.peek().is_some() && in_use.all(|media| !remote_direction(remote, media).receives())
     }
 
     /// Who waits for whom.
@@ -132,6 +151,23 @@ impl OfferAnswer {
         Ok(self.send(lines, None))
     }
 
+    /// Offers the session as it is, for a request that only refreshes it (RFC 4028 §7.4): the description of ours that
+    /// is in force, whose version stays unless another one has gone out since. Without a session it is an offer without
+    /// streams.
+    ///
+    /// # Errors
+    /// When an offer of either side is open.
+    pub fn repeat_offer(&mut self) -> Result<Session, OfferAnswerError> {
+        match self.state {
+            OfferAnswerState::Stable => {}
+            OfferAnswerState::LocalOffer => return Err(OfferAnswerError::Glare),
+            OfferAnswerState::RemoteOffer => return Err(OfferAnswerError::OfferPending),
+        }
+        self.state = OfferAnswerState::LocalOffer;
+        let times = self.agreed.local.as_ref().map(|local| local.times.clone());
+        Ok(self.send(self.agreed.lines.clone(), times.as_deref()))
+    }
+
     /// Takes the answer to our offer. The session in force changes only on success; after an error the offer is closed
     /// all the same, since no second answer can come.
     ///
@@ -150,7 +186,8 @@ impl OfferAnswer {
                 .map_err(|fault| OfferAnswerError::BadAnswer { line: index, fault })
         });
         let streams = answered.collect::<Result<Vec<_>, _>>()?;
-        self.agreed = Agreed { local: Some(offer.clone()), remote: Some(answer.clone()), streams };
+        let (local, lines) = (Some(offer.clone()), lines.clone());
+        self.agreed = Agreed { local, lines, remote: Some(answer.clone()), streams };
         Ok(&self.agreed.streams)
     }
 
@@ -214,8 +251,8 @@ impl OfferAnswer {
         if wants_streams && streams.iter().all(Option::is_none) {
             return Err(OfferAnswerError::NotAcceptable);
         }
-        let answer = self.send(lines, Some(&offer));
-        self.agreed = Agreed { local: Some(answer.clone()), remote: Some(offer), streams };
+        let answer = self.send(lines.clone(), Some(&offer.times));
+        self.agreed = Agreed { local: Some(answer.clone()), lines, remote: Some(offer), streams };
         Ok(answer)
     }
 
@@ -241,18 +278,14 @@ impl OfferAnswer {
 
     /// Makes the description with its version, which grows by one whenever the description differs from the last one
     /// that went out (RFC 3264 §8).
-    fn send(&mut self, lines: Vec<Line>, offer: Option<&Session>) -> Session {
-        let times = offer.map(|offer| offer.times.as_slice());
+    fn send(&mut self, lines: Vec<Line>, times: Option<&[Time]>) -> Session {
+        let described = |version| describe(&self.origin, version, &lines, times, self.zero_address);
         let session = match &self.sent {
-            None => describe(&self.origin, self.origin.first_version, &lines, times),
+            None => described(self.origin.first_version),
             Some((sent, _)) => {
                 let version = sent.origin.version_number().unwrap_or(self.origin.first_version);
-                let same = describe(&self.origin, version, &lines, times);
-                if same == *sent {
-                    same
-                } else {
-                    describe(&self.origin, version.saturating_add(1), &lines, times)
-                }
+                let same = described(version);
+                if same == *sent { same } else { described(version.saturating_add(1)) }
             }
         };
         self.sent = Some((session.clone(), lines));

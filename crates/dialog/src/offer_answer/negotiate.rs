@@ -116,7 +116,7 @@ pub(super) fn is_audio(media: &Media) -> bool {
 
 /// The direction from the other side's view. The old form of hold, an address of zeros, stops media to it
 /// (RFC 3264 §8.4).
-fn remote_direction(session: &Session, media: &Media) -> Direction {
+pub(super) fn remote_direction(session: &Session, media: &Media) -> Direction {
     let direction = session.direction_of(media);
     let address = session.connection_of(media).and_then(|connection| connection.address.ip());
     let receives = direction.receives() && !address.is_some_and(|address| address.is_unspecified());

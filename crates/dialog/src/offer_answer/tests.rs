@@ -183,6 +183,48 @@ fn both_forms_of_hold_stop_what_we_send_and_resume_brings_it_back() {
 }
 
 #[test]
+fn the_old_hold_writes_zeros_for_our_address_and_is_seen_by_the_other_side() {
+    let (mut alice, mut bob) = (ours(), party("192.0.2.9", &[0], 101));
+    let mut exchange = |alice: &mut OfferAnswer, zeros, direction| {
+        alice.set_zero_address(zeros);
+        let offer = alice.make_offer(&[Some(stream(direction))]).expect("an offer");
+        bob.handle_offer(offer.clone()).expect("it is read");
+        let own = LocalStream { address: address("192.0.2.9:6000"), direction: Direction::SendRecv };
+        let answer = bob.make_answer(|_| Some(own)).expect("an answer");
+        alice.handle_answer(&answer).expect("it fits");
+        assert!(!alice.is_held());
+        (offer, bob.is_held(), first(&bob).direction)
+    };
+    assert!(!exchange(&mut alice, false, Direction::SendRecv).1);
+    let (offer, is_held, direction) = exchange(&mut alice, true, Direction::SendOnly);
+    let text = String::from_utf8(offer.to_bytes()).expect("ASCII");
+    assert!(
+        text.contains("c=IN IP4 0.0.0.0\r\n") && text.contains("o=- 77 2 IN IP4 192.0.2.1\r\n"),
+        "{text}"
+    );
+    assert_eq!((is_held, direction), (true, Direction::RecvOnly));
+    assert_eq!(first(&alice).local, address("192.0.2.1:4000"), "media stay where they were");
+    let (_, is_held, direction) = exchange(&mut alice, false, Direction::SendRecv);
+    assert_eq!((is_held, direction), (false, Direction::SendRecv));
+}
+
+#[test]
+fn a_session_is_offered_again_as_it_is_without_a_new_version() {
+    let offer = "m=audio 6000 RTP/AVP 8\r\na=sendonly\r\nm=video 5643 RTP/AVP 31\r\n";
+    let (mut party, sent) = answer(offer).expect("an answer");
+    let again = party.repeat_offer().expect("an offer");
+    assert_eq!(again, sent, "the answer is the session in force");
+    assert_eq!(party.repeat_offer(), Err(OfferAnswerError::Glare));
+    party.reject().expect("an open offer");
+    // An offer that was refused has used up a version.
+    party.make_offer(&[sendrecv()]).expect("an offer");
+    party.reject().expect("an open offer");
+    let later = party.repeat_offer().expect("an offer");
+    assert_eq!(version(&later), version(&sent) + 2);
+    assert_eq!(media_text(&later), media_text(&sent));
+}
+
+#[test]
 fn rtcp_goes_to_the_next_port_or_where_rfc_3605_says() {
     let cases = [
         ("m=audio 6000 RTP/AVP 0\r\n", Some("192.0.2.9:6001")),
