@@ -344,6 +344,39 @@ pub enum Command {
         /// The body.
         form: DigitForm,
     },
+    /// Send what there is to hear before the call that rings is answered: 183 with our session description (RFC 3960 §3).
+    /// Nothing is sent where the caller left the offer to us and knows no reliable responses.
+    Progress {
+        /// The call.
+        call: CallHandle,
+        /// What the media plane plays into the call.
+        play: Play,
+    },
+    /// Put the other side on hold. Like all changes of the session it waits until the state of the call allows it, and
+    /// a later one takes its place as long as it waits.
+    Hold {
+        /// The call.
+        call: CallHandle,
+        /// How that is written.
+        form: HoldForm,
+        /// With which request.
+        by: ChangeBy,
+    },
+    /// Take the other side off hold.
+    Resume {
+        /// The call.
+        call: CallHandle,
+        /// With which request.
+        by: ChangeBy,
+    },
+    /// Refresh the session: tell where we are, see whether the other side still is, and start the session timer anew
+    /// (RFC 4028). With [`ChangeBy::Update`] no description is sent, with [`ChangeBy::Invite`] the one in force.
+    Refresh {
+        /// The call.
+        call: CallHandle,
+        /// With which request.
+        by: ChangeBy,
+    },
     /// Ask what a far end can do.
     Options {
         /// Chosen by the caller; comes back in [`Event::OptionsAnswered`].
@@ -433,6 +466,37 @@ impl DialState {
     pub const fn is_over(self) -> bool {
         matches!(self, DialState::Talking | DialState::Refused { .. })
     }
+}
+
+/// How hold is written into a session description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HoldForm {
+    /// `a=sendonly`, or `a=inactive` where we are on hold ourselves (RFC 3264 §8.4).
+    #[default]
+    Direction,
+    /// The same, and `c=0.0.0.0` for far ends that know nothing else (RFC 2543 §B.5).
+    Address,
+}
+
+/// The request that changes a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeBy {
+    /// A re-INVITE (RFC 3261 §14); UPDATE as long as the call is not answered.
+    #[default]
+    Invite,
+    /// UPDATE (RFC 3311) where the other side allows it, else a re-INVITE.
+    Update,
+}
+
+/// One of the two sides of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// We.
+    Local,
+    /// The other side.
+    Remote,
 }
 
 /// What the media plane sends into a call.
@@ -602,6 +666,34 @@ pub enum Event {
         /// The call.
         call: CallHandle,
     },
+    /// One side has put the other on hold.
+    Held {
+        /// The call.
+        call: CallHandle,
+        /// Which one.
+        by: Side,
+    },
+    /// One side has taken the other off hold.
+    Resumed {
+        /// The call.
+        call: CallHandle,
+        /// Which one.
+        by: Side,
+    },
+    /// The other side has refused a change of the session: it stays as it was.
+    ChangeRefused {
+        /// The call.
+        call: CallHandle,
+        /// Its status; `None` when the request could not be sent.
+        status: Option<Status>,
+    },
+    /// A refresh of the session got no 2xx. The call goes on until its session timer runs out (RFC 4028 §10).
+    RefreshFailed {
+        /// The call.
+        call: CallHandle,
+        /// The status; `None` when the request could not be sent.
+        status: Option<Status>,
+    },
     /// The call is over; its handle is stale from now on.
     Ended {
         /// The call.
@@ -759,12 +851,14 @@ pub enum EndReason {
     NoResponse,
     /// Nothing could be sent.
     TransportFailed,
-    /// Our 200 was never acknowledged (RFC 3261 §13.3.1.4).
+    /// Our 200 (RFC 3261 §13.3.1.4) or our reliable provisional response (RFC 3262 §3) was never acknowledged.
     NoAck,
     /// The SDP of the other side could not be used.
     BadSession,
     /// The other side does not know the dialog any more (481, 408 in the dialog).
     DialogLost,
+    /// Nobody has refreshed the session in time: the other side has died (RFC 4028 §10).
+    SessionExpired,
     /// A limit of our own was reached.
     Overload,
     /// Another call has taken its place (RFC 3891).

@@ -16,6 +16,7 @@ mod digest;
 mod keep_alive;
 mod mode;
 mod services;
+mod session;
 mod transfer;
 mod trunk;
 
@@ -26,6 +27,7 @@ pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
 pub use keep_alive::{KeepAliveContacts, KeepAliveSettings};
 pub use mode::{Mode, NextHops};
 pub use services::{ForwardingSettings, StarAction, StarCodes};
+pub use session::SessionSettings;
 pub use transfer::{ReferPolicy, ReplacesPolicy, TransferSettings};
 pub use trunk::{InboundNumber, Trunk, TrunkAccess, TrunkFrom};
 
@@ -69,6 +71,8 @@ pub struct Settings {
     pub timer_c: Duration,
     /// Proxy.
     pub proxy: ProxySettings,
+    /// Sessions of our own calls: their timers, and provisional responses.
+    pub session: SessionSettings,
     /// Calls that are followed.
     pub calls: CallSettings,
     /// Calls of which we are both ends.
@@ -407,6 +411,7 @@ impl Settings {
             codecs: AudioCodec::ALL.to_vec(),
             timers: Timers::default(),
             timer_c: Duration::from_secs(181),
+            session: SessionSettings::default(),
             calls: CallSettings::default(),
             bridges: BridgeSettings::default(),
             proxy: ProxySettings::default(),

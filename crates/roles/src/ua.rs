@@ -11,7 +11,7 @@ use dialtone_wire::{Message, Method, Status};
 use smol_str::SmolStr;
 
 use crate::context::{Context, Failure, UaRequest};
-use crate::io::{CallHandle, Command, EndReason, Event};
+use crate::io::{CallHandle, ChangeBy, Command, EndReason, Event, HoldForm};
 use crate::listing::{ListedCall, Page};
 use crate::settings::Robot;
 
@@ -24,6 +24,7 @@ mod info;
 mod leftover;
 mod options;
 mod outgoing;
+mod prack;
 mod redirect;
 mod refusal;
 pub(crate) mod registration;
@@ -32,7 +33,9 @@ mod session;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod transfer;
+mod update;
 
 use call::{Call, Stage, Step};
 use deadlines::Wake;
@@ -41,6 +44,7 @@ pub(crate) use in_dialog::own_flow;
 pub(crate) use outgoing::preloaded;
 use refusal::{Refusal, check_method, check_require};
 use registration::Registration;
+use reoffer::What;
 use table::Calls;
 
 /// What became of a server transaction that the user agent had to answer.
@@ -83,7 +87,20 @@ impl Ua {
             }
             Command::Hangup { call } => self.with_call(cx, call, |call, desk, cx| call.hang_up(desk, cx)),
             Command::Reoffer { call, hold } => {
-                self.with_call(cx, call, |call, desk, cx| call.want_hold(desk, cx, hold));
+                let hold = hold.then_some(HoldForm::Direction);
+                self.with_call(cx, call, |call, desk, cx| call.want_hold(desk, cx, hold, ChangeBy::Invite));
+            }
+            Command::Hold { call, form, by } => {
+                self.with_call(cx, call, |call, desk, cx| call.want_hold(desk, cx, Some(form), by));
+            }
+            Command::Resume { call, by } => {
+                self.with_call(cx, call, |call, desk, cx| call.want_hold(desk, cx, None, by));
+            }
+            Command::Refresh { call, by } => {
+                self.with_call(cx, call, |call, desk, cx| call.want(desk, cx, What::Refresh, by));
+            }
+            Command::Progress { call, play } => {
+                self.with_call(cx, call, |call, desk, cx| call.progress(desk, cx, play));
             }
             Command::Options { token, to } => self.ask_options(cx, token, to),
             Command::Transfer { call, to } => self.transfer(cx, call, to),
@@ -116,6 +133,9 @@ impl Ua {
                 self.handle_notify_response(cx, request, referral, Some(response))
             }
             Purpose::Info { call } => self.handle_info_response(cx, request, call, Some(response)),
+            Purpose::InDialog { call, .. } => {
+                self.handle_in_dialog_response(cx, request, call, response, status);
+            }
             Purpose::Bye { .. } if status.is_provisional() => {}
             Purpose::Bye { .. } => self.handle_bye_response(cx, request, Some(response)),
         }
@@ -131,10 +151,12 @@ impl Ua {
             Purpose::Register => self.handle_register_failure(cx, request, failure),
             Purpose::Options { token } => self.handle_options_response(cx, request, token, None),
             Purpose::Invite { call, .. } => self.handle_invite_failure(cx, request, call, failure),
-            Purpose::Reinvite { call, .. } => self.handle_reinvite_failure(cx, request, call, failure),
             Purpose::Refer { transfer } => self.handle_refer_failure(cx, request, transfer, failure),
             Purpose::Notify { referral } => self.handle_notify_response(cx, request, referral, None),
             Purpose::Info { call } => self.handle_info_response(cx, request, call, None),
+            Purpose::Reinvite { call, .. } | Purpose::InDialog { call, .. } => {
+                self.handle_change_failure(cx, request, call, failure);
+            }
             Purpose::Bye { .. } => self.handle_bye_response(cx, request, None),
         }
     }
@@ -253,6 +275,10 @@ impl Ua {
                 Wake::HangUp(call) => self.with_call(cx, call, |call, desk, cx| call.hang_up(desk, cx)),
                 Wake::Transfer(id) => self.transfer_over(cx, id),
                 Wake::Reoffer(call) => self.with_call(cx, call, |call, desk, cx| call.glare_over(desk, cx)),
+                Wake::Reliable(call) => {
+                    self.with_call(cx, call, |call, desk, cx| call.reliable_due(desk, cx));
+                }
+                Wake::Session(call) => self.with_call(cx, call, |call, desk, cx| call.timer_due(desk, cx)),
             }
         }
     }

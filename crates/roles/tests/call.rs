@@ -7,7 +7,7 @@ use std::time::Duration;
 use dialtone_dialog::digest::StoredCredential;
 use dialtone_roles::io::{
     Answer, CallEnd, CallHandle, Command, EndReason, Event, Input, Lease, MediaCommand, MediaEvent, Output,
-    Play, Query,
+    Play, Query, Side,
 };
 use dialtone_roles::settings::{Account, Domain, Listener, Password, Robot, RobotKind, Secret};
 use dialtone_roles::{Engine, Settings, turn};
@@ -321,7 +321,13 @@ fn hold_and_resume_are_accepted() {
     for hold in [true, false] {
         world.command(ALICE, Command::Reoffer { call: alices, hold });
         let events = world.events(BOB);
-        assert!(matches!(events[..], [Event::SessionChanged { .. }]), "{events:?}");
+        let by = Side::Remote;
+        let told = match events[..] {
+            [Event::SessionChanged { .. }, Event::Held { by: of, .. }] if of == by => Some(true),
+            [Event::SessionChanged { .. }, Event::Resumed { by: of, .. }] if of == by => Some(false),
+            _ => None,
+        };
+        assert_eq!(told, Some(hold), "{events:?}");
     }
     world.command(ALICE, Command::Hangup { call: alices });
     world.assert_at_rest();

@@ -192,6 +192,7 @@ pub(super) fn end_words(reason: EndReason) -> &'static str {
         EndReason::NoAck => "the answer was never acknowledged",
         EndReason::BadSession => "the two have no codec or address in common",
         EndReason::DialogLost => "the far end does not know the call any more",
+        EndReason::SessionExpired => "the far end gave no sign of life for too long",
         EndReason::Overload => "a limit of this phone was reached",
         _ => "for an unknown reason",
     }
@@ -210,6 +211,7 @@ pub(super) fn end_word(reason: EndReason) -> &'static str {
         EndReason::NoAck => "no-ack",
         EndReason::BadSession => "bad-session",
         EndReason::DialogLost => "dialog-lost",
+        EndReason::SessionExpired => "session-expired",
         EndReason::Overload => "overload",
         _ => "other",
     }

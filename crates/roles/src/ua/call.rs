@@ -4,15 +4,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_dialog::Dialog;
+use dialtone_dialog::offer_answer::OfferAnswer;
+use dialtone_dialog::reliable::{ReliableReceiver, ReliableSender};
+use dialtone_dialog::session_timer::SessionTimer;
 use dialtone_transaction::ServerId;
-use dialtone_wire::Message;
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::uri::UriBuf;
+use dialtone_wire::{Message, Status};
 use smol_str::SmolStr;
 
 use super::desk::Desk;
 use super::info::Packages;
 use super::redirect::Redirects;
+use super::reoffer::Changes;
 use super::session::Session;
 use super::transfer::Ties;
 use crate::context::{Context, UaRequest};
@@ -38,7 +42,36 @@ pub(super) struct Call {
     pub(super) ties: Ties,
     /// The Info Packages that the peer takes.
     pub(super) packages: Packages,
+    /// Changes of the session that we ask for.
+    pub(super) changes: Changes,
+    /// RFC 4028.
+    pub(super) timer: SessionTimer,
+    /// Whether the other side takes UPDATE, as its last Allow says (RFC 3311 §4).
+    pub(super) takes_update: bool,
+    /// Whether the owner was told that we hold the other side, and that it holds us.
+    pub(super) told_held: [bool; 2],
     pub(super) stage: Stage,
+}
+
+impl Call {
+    /// A call that has no session yet.
+    pub(super) fn new(handle: CallHandle, outgoing: bool, contact_user: SmolStr, stage: Stage) -> Call {
+        Call {
+            handle,
+            outgoing,
+            contact_user,
+            flow: None,
+            session: None,
+            play: Play::Silence,
+            changes: Changes::default(),
+            timer: SessionTimer::default(),
+            takes_update: false,
+            told_held: [false; 2],
+            ties: Ties::default(),
+            packages: Packages::default(),
+            stage,
+        }
+    }
 }
 
 /// The states of a call.
@@ -98,13 +131,26 @@ pub(super) enum Stage {
 pub(super) struct Calling {
     pub(super) invite: UaRequest,
     /// One for each branch of a fork that has sent a provisional response with a tag.
-    pub(super) early: Vec<Dialog>,
+    pub(super) early: Vec<Early>,
     /// The tag of the branch whose answer came in a provisional response and is in use.
     pub(super) answered_by: Option<SmolStr>,
     /// Whom we call, as long as a backup proxy is left to be tried.
     pub(super) again: Option<UriBuf>,
     /// Where it goes on, once it was sent elsewhere.
     pub(super) redirects: Option<Box<Redirects>>,
+}
+
+/// An early dialog of an INVITE of ours.
+#[derive(Debug)]
+pub(super) struct Early {
+    pub(super) dialog: Dialog,
+    /// Which of its reliable responses have come.
+    pub(super) received: ReliableReceiver,
+    /// Whether the offer of the INVITE has its answer in it, in a reliable response or in our PRACK: offers may follow
+    /// (RFC 6337 §3.1).
+    pub(super) is_settled: bool,
+    /// Its offer and answer, if another dialog is the one that is heard.
+    pub(super) apart: Option<Box<OfferAnswer>>,
 }
 
 /// An INVITE of the peer that waits.
@@ -118,6 +164,29 @@ pub(super) struct Ringing {
     pub(super) description: Bytes,
     /// Whether that is an offer, since the INVITE had none.
     pub(super) offers: bool,
+    /// What it says while it waits: 180, or 183 where there is something to hear.
+    pub(super) status: Status,
+    /// The reliable responses, to a caller who takes them.
+    pub(super) reliable: Option<ReliableSender>,
+    /// Where those go.
+    pub(super) reliable_flow: Option<Flow>,
+    pub(super) exchange: Exchange,
+    /// Whether a 183 waits for the PRACK of the response before it.
+    pub(super) owes_progress: bool,
+    /// What [`Command::Answer`](crate::io::Command::Answer) asked for: the 2xx waits for a PRACK, or for the answer to
+    /// our UPDATE.
+    pub(super) answer: Option<Play>,
+}
+
+/// How far offer and answer of an INVITE of the peer have come before its 2xx.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exchange {
+    /// Nothing of ours has gone out reliably.
+    Open,
+    /// Our description went out in a reliable response, which waits for its PRACK.
+    Sent,
+    /// It was acknowledged, and answered if it was an offer.
+    Done,
 }
 
 /// An established session.
@@ -125,9 +194,8 @@ pub(super) struct Ringing {
 pub(super) struct Talk {
     pub(super) dialog: Dialog,
     pub(super) unacked: Option<Unacked>,
-    pub(super) reoffer: Reoffer,
-    /// What [`Command::Reoffer`](crate::io::Command::Reoffer) asked for and has not been sent.
-    pub(super) wanted_hold: Option<bool>,
+    /// A reliable provisional response that our 2xx has overtaken: its PRACK may still come.
+    pub(super) reliable: Option<ReliableSender>,
     /// The owner hung up before the ACK came.
     pub(super) hung_up: bool,
 }
@@ -143,28 +211,12 @@ pub(super) struct Unacked {
     pub(super) offers: bool,
 }
 
-/// A re-INVITE of ours.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Reoffer {
-    /// There is none.
-    None,
-    /// It waits for its final response.
-    Sent {
-        /// The re-INVITE.
-        invite: UaRequest,
-        /// Whether it puts the peer on hold.
-        hold: bool,
-    },
-    /// It met a 491, and the timer of RFC 3261 §14.1 runs.
-    Glare,
-}
-
 impl Call {
     /// What others may see of it.
     pub(super) fn listed(&self) -> ListedCall {
         match &self.stage {
             Stage::Calling(calling) => match calling.early.first() {
-                Some(dialog) => ListedCall::of_dialog(CallState::Calling, self.outgoing, dialog),
+                Some(early) => ListedCall::of_dialog(CallState::Calling, self.outgoing, &early.dialog),
                 None => ListedCall::without_dialog(CallState::Calling),
             },
             Stage::Cancelling { .. } => ListedCall::without_dialog(CallState::Ending),
@@ -189,9 +241,16 @@ pub(super) enum Step {
     End(EndReason),
 }
 
+impl Calling {
+    /// The early dialog with this tag.
+    pub(super) fn early_mut(&mut self, remote_tag: &str) -> Option<&mut Early> {
+        self.early.iter_mut().find(|early| early.dialog.id().remote_tag == remote_tag)
+    }
+}
+
 impl Talk {
     pub(super) fn new(dialog: Dialog) -> Talk {
-        Talk { dialog, unacked: None, reoffer: Reoffer::None, wanted_hold: None, hung_up: false }
+        Talk { dialog, unacked: None, reliable: None, hung_up: false }
     }
 }
 
@@ -207,13 +266,24 @@ impl Call {
     /// The dialog that a message of the peer with this tag belongs to.
     pub(super) fn dialog_mut(&mut self, remote_tag: &str) -> Option<&mut Dialog> {
         match &mut self.stage {
-            Stage::Calling(calling) => {
-                calling.early.iter_mut().find(|dialog| dialog.id().remote_tag == remote_tag)
-            }
+            Stage::Calling(calling) => calling.early_mut(remote_tag).map(|early| &mut early.dialog),
             Stage::Cancelling { .. } => None,
             Stage::Ringing(ringing) => Some(&mut ringing.dialog),
             Stage::Answered(talk) | Stage::Confirmed(talk) => Some(&mut talk.dialog),
             Stage::Ending { dialog, .. } => Some(dialog),
+        }
+    }
+
+    /// The dialog in which the session may be changed: that in use, once its first offer has its answer (RFC 6337 §2.2).
+    pub(super) fn session_dialog_mut(&mut self) -> Option<&mut Dialog> {
+        match &mut self.stage {
+            Stage::Calling(calling) => {
+                let tag = calling.answered_by.clone()?;
+                calling.early_mut(&tag).filter(|early| early.is_settled).map(|early| &mut early.dialog)
+            }
+            Stage::Ringing(ringing) => (ringing.exchange == Exchange::Done).then_some(&mut ringing.dialog),
+            Stage::Answered(talk) | Stage::Confirmed(talk) => Some(&mut talk.dialog),
+            Stage::Cancelling { .. } | Stage::Ending { .. } => None,
         }
     }
 
@@ -247,7 +317,7 @@ impl Call {
         desk.deadlines.stop_call(self.handle);
         match &self.stage {
             Stage::Calling(calling) => {
-                calling.early.iter().for_each(|dialog| desk.forget_dialog(dialog));
+                calling.early.iter().for_each(|early| desk.forget_dialog(&early.dialog));
             }
             Stage::Cancelling { .. } => {}
             Stage::Ringing(ringing) => {

@@ -29,10 +29,14 @@ pub(super) enum Wake {
     Leftover(u64),
     /// What is to be heard has been heard.
     HangUp(CallHandle),
-    /// The re-INVITE that met a 491 is tried again (RFC 3261 §14.1).
+    /// The change of the session that met a 491 is tried again (RFC 3261 §14.1).
     Reoffer(CallHandle),
     /// The subscription of a REFER is over (RFC 3515 §2.4.4); named by its number.
     Transfer(u64),
+    /// A reliable provisional response is sent again, or given up (RFC 3262 §3).
+    Reliable(CallHandle),
+    /// The session is refreshed, or over (RFC 4028 §10).
+    Session(CallHandle),
 }
 
 impl Wake {
@@ -50,11 +54,13 @@ impl Wake {
             Wake::HangUp(_) => "hang up",
             Wake::Reoffer(_) => "re-INVITE again",
             Wake::Transfer(_) => "transfer",
+            Wake::Reliable(_) => "18x again",
+            Wake::Session(_) => "session timer",
         }
     }
 
     /// All timers that a call can have.
-    const fn of_call(call: CallHandle) -> [Wake; 7] {
+    const fn of_call(call: CallHandle) -> [Wake; 9] {
         [
             Wake::RepeatAnswer(call),
             Wake::NoAck(call),
@@ -63,6 +69,8 @@ impl Wake {
             Wake::CancelOver(call),
             Wake::HangUp(call),
             Wake::Reoffer(call),
+            Wake::Reliable(call),
+            Wake::Session(call),
         ]
     }
 }

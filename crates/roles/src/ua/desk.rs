@@ -88,6 +88,13 @@ pub(super) enum Purpose {
         /// The call.
         call: CallHandle,
     },
+    /// A PRACK or an UPDATE.
+    InDialog {
+        /// The call.
+        call: CallHandle,
+        /// The peer's tag in the dialog.
+        tag: SmolStr,
+    },
     /// A BYE; `None` for that of a dialog that became no call.
     Bye {
         /// The call.
@@ -228,6 +235,17 @@ impl Desk {
         }
         self.requests.insert(request, sent);
         Ok(request)
+    }
+
+    /// Sends a request anew with this CSeq number, after its draft was changed.
+    pub(super) fn resend(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sent: Sent,
+        cseq: u32,
+    ) -> Result<UaRequest, SendError> {
+        sent.draft.set_cseq(cseq);
+        self.send_again(cx, sent)
     }
 
     /// Answers a 401 or 407: takes the request out of the table and sends it again with this CSeq number and with

@@ -1,41 +1,53 @@
 //! Requests within a dialog, of the peer and of ours: BYE, re-INVITE, OPTIONS (RFC 3261 §12.2, §14.2, §15).
 
+use dialtone_dialog::session_timer::Grant;
 use dialtone_dialog::{Dialog, DialogId};
 use dialtone_transaction::ServerId;
 use dialtone_wire::headers::NameAddr;
 use dialtone_wire::net::Flow;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
-use super::call::{Call, Reoffer, Stage, Step, Unacked};
+use super::call::{Call, Early, Stage, Step, Unacked};
 use super::desk::{Desk, NotRetried, Purpose, Sent, end_reason};
 use super::incoming::answer_headers;
-use super::refusal::{Refusal, SDP, check_accept, check_method, check_require, check_size, description_of};
+use super::refusal::{
+    Refusal, SDP, check_accept, check_method, check_require, check_size, description_of, offer_pending,
+};
 use super::{Ua, transfer};
 use crate::context::{Context, SendError, UaRequest};
-use crate::io::{CallHandle, EndReason, Event};
+use crate::io::{CallHandle, EndReason};
 use crate::registrar::is_behind_nat;
 
 /// A request within a dialog, with what its answer needs.
 #[derive(Clone, Copy)]
-struct Incoming<'a> {
-    server: ServerId,
-    request: &'a Message,
-    flow: Flow,
+pub(super) struct Incoming<'a> {
+    pub(super) server: ServerId,
+    pub(super) request: &'a Message,
+    pub(super) flow: Flow,
 }
 
 impl Incoming<'_> {
-    fn refuse(&self, cx: &mut Context<'_>, refusal: &Refusal) -> Step {
+    pub(super) fn refuse(&self, cx: &mut Context<'_>, refusal: &Refusal) -> Step {
         refusal.send(cx, self.server, self.request, None);
         Step::Stay
     }
 
-    fn accept(&self, cx: &mut Context<'_>) {
+    pub(super) fn accept(&self, cx: &mut Context<'_>) {
+        self.respond_200(cx, None);
+    }
+
+    /// Accepts it with the answer to its offer.
+    pub(super) fn accept_with(&self, cx: &mut Context<'_>, answer: &[u8]) {
+        self.respond_200(cx, Some((SDP, answer)));
+    }
+
+    fn respond_200(&self, cx: &mut Context<'_>, body: Option<(&str, &[u8])>) {
         let product = cx.settings.product.clone();
         let headers = |writer: &mut dialtone_wire::Writer| {
             writer.header(HeaderName::Server, product);
         };
         // A transaction that is gone needs no answer any more.
-        let _ = cx.respond(self.server, self.request, Status::of(200), None, headers, None);
+        let _ = cx.respond(self.server, self.request, Status::of(200), None, headers, body);
     }
 }
 
@@ -73,6 +85,8 @@ impl Ua {
             match request.method() {
                 Some(Method::Bye) => call.handle_bye(desk, cx, &incoming, &remote_tag),
                 Some(Method::Invite) => call.handle_reinvite(desk, cx, &incoming),
+                Some(Method::Prack) => call.handle_prack(desk, cx, &incoming),
+                Some(Method::Update) => call.handle_update(desk, cx, &incoming, &remote_tag),
                 Some(Method::Options) => {
                     super::options::answer(cx, server, request, flow, false);
                     Step::Stay
@@ -133,10 +147,9 @@ impl Call {
         match &mut self.stage {
             Stage::Calling(calling) => {
                 // One branch of the fork leaves; the INVITE goes on.
-                if let Some(place) =
-                    calling.early.iter().position(|dialog| dialog.id().remote_tag == remote_tag)
-                {
-                    desk.forget_dialog(&calling.early.swap_remove(place));
+                let is_it = |early: &Early| early.dialog.id().remote_tag == remote_tag;
+                if let Some(place) = calling.early.iter().position(is_it) {
+                    desk.forget_dialog(&calling.early.swap_remove(place).dialog);
                 }
                 Step::Stay
             }
@@ -144,7 +157,7 @@ impl Call {
             // "it is RECOMMENDED that a 487 (Request Terminated) response be generated to those pending requests."
             Stage::Ringing(_) => self.refuse(cx, Status::of(487), EndReason::Cancelled),
             Stage::Answered(talk) | Stage::Confirmed(talk) => {
-                if let Reoffer::Sent { invite, .. } = talk.reoffer {
+                if let Some(invite) = self.changes.invite() {
                     desk.limit_invite(cx, invite);
                 }
                 Step::End(if talk.hung_up { EndReason::LocalHangup } else { EndReason::RemoteHangup })
@@ -156,29 +169,32 @@ impl Call {
 
     /// The peer changes the session, or only refreshes its address (RFC 3261 §14.2).
     fn handle_reinvite(&mut self, desk: &mut Desk, cx: &mut Context<'_>, incoming: &Incoming<'_>) -> Step {
-        let talk = match &mut self.stage {
-            Stage::Answered(talk) | Stage::Confirmed(talk) => talk,
+        match &self.stage {
+            Stage::Answered(_) | Stage::Confirmed(_) => {}
             // The first INVITE has no final response yet.
             Stage::Ringing(_) => {
-                let retry_after = cx.random_u64() % 11;
-                let refusal = Refusal::new(500).with(HeaderName::RetryAfter, retry_after);
+                let refusal = offer_pending(cx.random_u64());
                 return incoming.refuse(cx, &refusal);
             }
             Stage::Calling(_) | Stage::Cancelling { .. } => return incoming.refuse(cx, &Refusal::new(491)),
             // RFC 5407 §3.2.2.
             Stage::Ending { .. } => return incoming.refuse(cx, &Refusal::new(481)),
-        };
-        // RFC 3261 §14.2 for a re-INVITE of ours; RFC 5407 §3.1.5 for an offer of ours in a 2xx without ACK.
-        let ours = matches!(talk.reoffer, Reoffer::Sent { .. });
-        if ours || talk.unacked.as_ref().is_some_and(|unacked| unacked.offers) || talk.hung_up {
-            return incoming.refuse(cx, &Refusal::new(491));
         }
+        // RFC 3261 §14.2 for a re-INVITE of ours; RFC 5407 §3.1.5 for an offer of ours in a 2xx without ACK.
+        let may_offer = match self.changes.invite() {
+            Some(_) => Err(Refusal::new(491)),
+            None => self.may_offer(cx, ""),
+        };
+        let grant = match may_offer.and_then(|()| self.grant(cx.settings, incoming.request)) {
+            Ok(grant) => grant,
+            Err(refusal) => return incoming.refuse(cx, &refusal),
+        };
         let checked = check_size(cx.settings, incoming.request).and_then(|()| check_accept(incoming.request));
         let offer = match checked.and_then(|()| description_of(incoming.request)) {
             Ok(offer) => offer,
             Err(refusal) => return incoming.refuse(cx, &refusal),
         };
-        let mut dialog = talk.dialog.clone();
+        let Some(mut dialog) = self.talk_mut().map(|talk| talk.dialog.clone()) else { return Step::Stay };
         if dialog.refresh_target(incoming.request).is_err() {
             return incoming.refuse(cx, &Refusal::new(400));
         }
@@ -194,11 +210,14 @@ impl Call {
                 return incoming.refuse(cx, &refusal);
             }
         };
-        talk.dialog = dialog;
+        if let Some(talk) = self.talk_mut() {
+            talk.dialog = dialog;
+        }
         self.packages.learn(incoming.request);
+        self.note_allow(incoming.request);
         // It moves with the phone; a proxy that comes between has its Record-Route in the dialog from its start.
         self.flow = own_flow(incoming.request, incoming.flow);
-        self.accept_reinvite(desk, cx, incoming, &description, offer.is_none())
+        self.accept_reinvite(desk, cx, incoming, &description, offer.is_none(), grant)
     }
 
     fn accept_reinvite(
@@ -208,23 +227,23 @@ impl Call {
         incoming: &Incoming<'_>,
         description: &[u8],
         offers: bool,
+        grant: Option<Grant>,
     ) -> Step {
         // RFC 5407 §3.1.4: the peer has sent its ACK for our first 2xx, since it goes on with the dialog.
         self.confirm(cx);
-        let headers = answer_headers(cx, incoming.request, &incoming.flow, &self.contact_user);
+        let headers = answer_headers(cx, incoming.request, &incoming.flow, &self.contact_user, grant);
         let body = Some((SDP, description));
         let sent = cx.respond(incoming.server, incoming.request, Status::of(200), None, headers, body);
         let interval = cx.settings.timers.t1();
         let cseq = incoming.request.cseq().map(|cseq| cseq.number);
-        let handle = self.handle;
         let (Some(transmit), Ok(cseq), Some(talk)) = (sent, cseq, self.talk_mut()) else {
             return Step::Stay;
         };
         talk.unacked = Some(Unacked { cseq, transmit, interval, offers });
         self.start_repeating(desk, cx);
+        self.granted(desk, cx, grant);
         if !offers {
-            self.apply(cx);
-            cx.event(Event::SessionChanged { call: handle });
+            self.session_changed(cx);
         }
         Step::Stay
     }
@@ -247,10 +266,10 @@ impl Call {
 
     /// Sends BYE in the dialog of the session in use.
     pub(super) fn say_bye_now(&mut self, desk: &mut Desk, cx: &mut Context<'_>, reason: EndReason) -> Step {
-        let Some(talk) = self.talk_mut() else { return Step::Stay };
-        if let Reoffer::Sent { invite, .. } = talk.reoffer {
+        if let Some(invite) = self.changes.invite() {
             desk.limit_invite(cx, invite);
         }
+        let Some(talk) = self.talk_mut() else { return Step::Stay };
         let dialog = talk.dialog.clone();
         self.say_bye(desk, cx, dialog, reason)
     }

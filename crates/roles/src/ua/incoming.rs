@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dialtone_dialog::reliable::{OPTION_TAG, ReliableSender};
+use dialtone_dialog::session_timer::{Answer, Grant, SessionTimer};
 use dialtone_dialog::{Dialog, State};
 use dialtone_transaction::ServerId;
 use dialtone_wire::net::Flow;
@@ -11,15 +13,17 @@ use dialtone_wire::{HeaderName, Limits, Message, Status, Writer};
 use smol_str::SmolStr;
 
 use super::Ua;
-use super::call::{Call, Ringing, Stage, Step, Talk, Unacked};
+use super::call::{Call, Exchange, Ringing, Stage, Step, Talk, Unacked};
 use super::deadlines::Wake;
 use super::desk::{Desk, own_user};
 use super::in_dialog::own_flow;
 use super::info::{self, Packages};
+use super::prack::write_reliable;
 use super::refusal::{
     ALLOW, Refusal, SDP, SUPPORTED, check_accept, check_require, check_size, description_of,
 };
-use super::session::Session;
+use super::session::{Hold, Session};
+use super::timer::write_grant;
 use super::transfer::Ties;
 use crate::context::Context;
 use crate::io::{EndReason, Event, Play};
@@ -73,17 +77,31 @@ impl Ua {
         packages.learn(&request);
         let contact_user = as_robot.map_or_else(|| own_user(cx.settings), |robot| robot.user.clone());
         let dialog_of_call = dialog.clone();
-        let ringing = Ringing { server, request, flow, dialog, description, offers };
-        let handle = self.calls.insert(|handle| Call {
-            handle,
-            outgoing: false,
-            contact_user,
-            flow: straight,
-            session: Some(session),
-            play: Play::Silence,
-            ties,
-            packages,
-            stage: Stage::Ringing(Box::new(ringing)),
+        // RFC 3262 §3: "MUST send any non-100 provisional response reliably" where the caller requires it.
+        let has_tag = |name| request.has_token(name, OPTION_TAG);
+        let is_reliable = has_tag(HeaderName::Require)
+            || (cx.settings.session.reliable_ringing && has_tag(HeaderName::Supported));
+        let cseq = request.cseq().map_or(0, |cseq| cseq.number);
+        let reliable = is_reliable.then(|| ReliableSender::new(cseq, (cx.random_u64() >> 32) as u32));
+        let ringing = Ringing {
+            server,
+            request,
+            flow,
+            dialog,
+            description,
+            offers,
+            status: Status::of(180),
+            reliable,
+            reliable_flow: None,
+            exchange: Exchange::Open,
+            owes_progress: false,
+            answer: None,
+        };
+        let handle = self.calls.insert(|handle| {
+            let takes_update = ringing.request.has_token(HeaderName::Allow, "UPDATE");
+            let stage = Stage::Ringing(Box::new(ringing));
+            let call = Call::new(handle, false, contact_user, stage);
+            Call { flow: straight, session: Some(session), takes_update, ties, packages, ..call }
         });
         cx.core.counters.calls += 1;
         self.desk.servers.insert(server, handle);
@@ -118,6 +136,11 @@ impl Ua {
         let from = from.ok_or(Refusal::new(400))?;
         let dialog = Dialog::uas(request, tag, State::Early)
             .map_err(|error| Refusal::new(400).warning(cx.settings, 399, error))?;
+        if let Answer::TooSmall { min_s } =
+            SessionTimer::default().answer(cx.settings.session.timer(), request)
+        {
+            return Err(Refusal::new(422).with(HeaderName::MinSe, min_s));
+        }
         if self.calls.len() >= cx.settings.limits.calls {
             // RFC 3261 §21.4.24: "not willing or able to take additional calls at this end system". Not 503, which
             // would turn clients away from the whole server, and not 480, which says nothing of a next try.
@@ -129,7 +152,7 @@ impl Ua {
         };
         let described = match offer {
             Some(offer) => session.answer(offer),
-            None => session.offer(false),
+            None => session.offer(Hold::No),
         };
         match described {
             Ok(description) => Ok(Checked { dialog, from, session, description, offers: offer.is_none() }),
@@ -157,32 +180,94 @@ pub(super) fn check_merged(
 }
 
 impl Call {
-    /// Sends 180, and again every minute.
+    /// Sends 180, or 183 where there is something to hear, and again every minute.
     pub(super) fn ring(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
         let Stage::Ringing(ringing) = &self.stage else { return Step::Stay };
-        let headers = dialog_headers(cx, &ringing.request, &ringing.flow, &self.contact_user);
-        let tag = ringing.dialog.id().local_tag.clone();
-        let sent = cx.respond(ringing.server, &ringing.request, Status::of(180), Some(&tag), headers, None);
-        if sent.is_none() {
-            return Step::End(EndReason::TransportFailed);
+        // RFC 3261 §13.2.1: the offer that the INVITE lacks stands in the first reliable response.
+        let is_due = ringing.offers && ringing.reliable.is_some() && ringing.exchange == Exchange::Open;
+        self.provisional(desk, cx, is_due)
+    }
+
+    /// Sends what there is to hear before the call is answered (RFC 3960 §3).
+    pub(super) fn progress(&mut self, desk: &mut Desk, cx: &mut Context<'_>, play: Play) -> Step {
+        let Stage::Ringing(ringing) = &mut self.stage else { return Step::Stay };
+        if ringing.offers && ringing.reliable.is_none() {
+            return Step::Stay;
         }
-        desk.deadlines.start(Wake::RepeatRinging(self.handle), cx.now + RING_INTERVAL);
-        if !desk.deadlines.runs(Wake::Unanswered(self.handle)) {
-            desk.deadlines.start(Wake::Unanswered(self.handle), cx.now + cx.settings.timer_c);
+        self.play = play;
+        if !ringing.is_free() {
+            ringing.owes_progress = true;
+            return Step::Stay;
+        }
+        self.say_progress(desk, cx)
+    }
+
+    /// Sends the 183: with our description, unless the caller has it already.
+    pub(super) fn say_progress(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let Stage::Ringing(ringing) = &mut self.stage else { return Step::Stay };
+        ringing.status = Status::of(183);
+        let is_due = ringing.exchange == Exchange::Open;
+        let has_remote = !ringing.offers || ringing.exchange == Exchange::Done;
+        let step = self.provisional(desk, cx, is_due);
+        if has_remote && step == Step::Stay {
+            self.apply(cx);
+        }
+        step
+    }
+
+    /// Sends a provisional response, reliably where the caller takes that. One that waits for its PRACK is repeated
+    /// anyway.
+    fn provisional(&mut self, desk: &mut Desk, cx: &mut Context<'_>, describes: bool) -> Step {
+        let handle = self.handle;
+        let Stage::Ringing(ringing) = &mut self.stage else { return Step::Stay };
+        if ringing.is_free() {
+            let rseq = ringing.reliable.as_ref().and_then(ReliableSender::next_rseq);
+            let of_dialog = dialog_headers(cx, &ringing.request, &ringing.flow, &self.contact_user);
+            let headers = |writer: &mut Writer| {
+                of_dialog(writer);
+                write_reliable(writer, rseq);
+            };
+            let tag = ringing.dialog.id().local_tag.clone();
+            let body = describes.then_some((SDP, &ringing.description[..]));
+            let sent =
+                cx.respond(ringing.server, &ringing.request, ringing.status, Some(&tag), headers, body);
+            let Some(sent) = sent else { return Step::End(EndReason::TransportFailed) };
+            if let Some(reliable) = &mut ringing.reliable {
+                reliable.sent(cx.now, cx.settings.timers.t1(), sent.bytes);
+                ringing.reliable_flow = Some(sent.flow);
+                if describes {
+                    ringing.exchange = Exchange::Sent;
+                }
+                if let Some((at, _)) = reliable.poll_timeout() {
+                    desk.deadlines.start(Wake::Reliable(handle), at);
+                }
+            }
+        }
+        desk.deadlines.start(Wake::RepeatRinging(handle), cx.now + RING_INTERVAL);
+        if !desk.deadlines.runs(Wake::Unanswered(handle)) {
+            desk.deadlines.start(Wake::Unanswered(handle), cx.now + cx.settings.timer_c);
         }
         Step::Stay
     }
 
-    /// Answers a call that rings with 200 (RFC 3261 §13.3.1.4).
+    /// Answers a call that rings with 200 (RFC 3261 §13.3.1.4). RFC 3262 §3: not while a reliable response with a session
+    /// description waits for its PRACK; nor while the peer owes us an answer.
     pub(super) fn answer(&mut self, desk: &mut Desk, cx: &mut Context<'_>, play: Play) -> Step {
-        if !matches!(self.stage, Stage::Ringing(_)) {
+        let is_asking = self.changes.asked().is_some();
+        let Stage::Ringing(ringing) = &mut self.stage else { return Step::Stay };
+        if is_asking || ringing.exchange == Exchange::Sent {
+            ringing.answer = Some(play);
             return Step::Stay;
         }
         self.play = play;
         let Stage::Ringing(ringing) = &self.stage else { return Step::Stay };
-        let headers = answer_headers(cx, &ringing.request, &ringing.flow, &self.contact_user);
+        // The INVITE was held against our minimum when it came.
+        let grant = self.grant(cx.settings, &ringing.request).unwrap_or_default();
+        let headers = answer_headers(cx, &ringing.request, &ringing.flow, &self.contact_user, grant);
         let tag = ringing.dialog.id().local_tag.clone();
-        let body = Some((SDP, &ringing.description[..]));
+        // RFC 6337 §3.1.1: none once offer and answer are done.
+        let describes = ringing.exchange == Exchange::Open;
+        let body = describes.then_some((SDP, &ringing.description[..]));
         let sent = cx.respond(ringing.server, &ringing.request, Status::of(200), Some(&tag), headers, body);
         let (Some(transmit), Ok(cseq)) = (sent, ringing.request.cseq()) else {
             return Step::End(EndReason::TransportFailed);
@@ -190,13 +275,17 @@ impl Call {
         desk.servers.remove(&ringing.server);
         desk.deadlines.stop(Wake::RepeatRinging(self.handle));
         desk.deadlines.stop(Wake::Unanswered(self.handle));
+        desk.deadlines.stop(Wake::Reliable(self.handle));
         let mut talk = Talk::new(ringing.dialog.clone());
         talk.dialog.accept();
-        let offers = ringing.offers;
+        talk.reliable = ringing.reliable.clone().filter(ReliableSender::is_waiting);
+        talk.reliable.iter_mut().for_each(ReliableSender::stop);
+        let offers = ringing.offers && describes;
         let interval = cx.settings.timers.t1();
         talk.unacked = Some(Unacked { cseq: cseq.number, transmit, interval, offers });
         self.stage = Stage::Answered(Box::new(talk));
         self.start_repeating(desk, cx);
+        self.granted(desk, cx, grant);
         if !offers {
             self.apply(cx);
         }
@@ -279,7 +368,7 @@ impl Call {
         }
         match self.talk_mut() {
             Some(talk) if talk.hung_up => self.say_bye_now(desk, cx, EndReason::LocalHangup),
-            _ => self.try_reoffer(desk, cx),
+            _ => self.try_change(desk, cx),
         }
     }
 
@@ -299,6 +388,7 @@ impl Call {
             self.stage = Stage::Confirmed(talk);
             if is_wanted {
                 cx.event(Event::Answered { call: self.handle });
+                self.tell_hold(cx);
             }
         }
     }
@@ -328,12 +418,13 @@ pub(super) fn dialog_headers<'a>(
     }
 }
 
-/// The headers of a 2xx to INVITE (RFC 3261 §13.3.1.4).
+/// The headers of a 2xx to INVITE (RFC 3261 §13.3.1.4) or UPDATE (RFC 3311 §5.2).
 pub(super) fn answer_headers<'a>(
     cx: &Context<'_>,
     request: &'a Message,
     flow: &Flow,
     contact_user: &str,
+    grant: Option<Grant>,
 ) -> impl FnOnce(&mut Writer) + use<'a> {
     let of_dialog = dialog_headers(cx, request, flow, contact_user);
     let packages = info::packages(cx.settings);
@@ -345,5 +436,6 @@ pub(super) fn answer_headers<'a>(
         if request.value_by_text(info::RECV_INFO).is_some() {
             writer.line(info::RECV_INFO, packages);
         }
+        write_grant(writer, grant);
     }
 }

@@ -1,5 +1,7 @@
 //! Calls that we make: the INVITE, its provisional and final responses, the forks, CANCEL (RFC 3261 §9.1, §13.2).
 
+use bytes::Bytes;
+use dialtone_dialog::reliable::{Came, ReliableReceiver};
 use dialtone_dialog::{Dialog, Draft, RouteSet};
 use dialtone_wire::net::Transmit;
 use dialtone_wire::uri::UriBuf;
@@ -7,15 +9,16 @@ use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::Ua;
-use super::call::{Call, Calling, Stage, Step, Talk};
+use super::call::{Call, Calling, Early, Stage, Step, Talk};
 use super::deadlines::Wake;
 use super::desk::{Desk, Purpose, Sent, end_reason, own_user};
-use super::info::{self, Packages};
+use super::info;
+use super::prack::Prack;
 use super::redirect::{self, Redirects};
 use super::refusal::{ALLOW, SDP, SUPPORTED, description_of};
 use super::registration::by_service_route;
-use super::session::Session;
-use super::transfer::Ties;
+use super::reoffer::Pending;
+use super::session::{Hold, Session};
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, EndReason, Event, Play};
 
@@ -34,17 +37,10 @@ impl Ua {
     pub(super) fn add_outgoing(&mut self, cx: &mut Context<'_>, play: Play) -> (CallHandle, bool) {
         let full = self.calls.len() >= cx.settings.limits.calls;
         let contact_user = own_user(cx.settings);
-        let handle = self.calls.insert(|handle| Call {
-            handle,
-            outgoing: true,
-            flow: None,
-            contact_user,
-            session: None,
-            play,
-            ties: Ties::default(),
-            packages: Packages::default(),
+        let handle = self.calls.insert(|handle| {
             // Until the INVITE is sent, the call waits for nothing.
-            stage: Stage::Cancelling { invite: UaRequest(0), reason: EndReason::Overload },
+            let stage = Stage::Cancelling { invite: UaRequest(0), reason: EndReason::Overload };
+            Call { play, ..Call::new(handle, true, contact_user, stage) }
         });
         cx.core.counters.calls += 1;
         (handle, full)
@@ -136,6 +132,7 @@ impl Ua {
             | Purpose::Refer { .. }
             | Purpose::Notify { .. }
             | Purpose::Info { .. }
+            | Purpose::InDialog { .. }
             | Purpose::Bye { .. } => return,
         };
         if is_lost {
@@ -225,13 +222,14 @@ impl Call {
     ) -> Step {
         let draft = draft.header(HeaderName::Allow, ALLOW).header(HeaderName::Accept, SDP);
         let draft = self.ties.mark(draft.header(HeaderName::Supported, SUPPORTED));
-        let draft = draft.line(info::RECV_INFO, &info::packages(cx.settings));
+        let mut draft = draft.line(info::RECV_INFO, &info::packages(cx.settings));
+        self.ask_timer(cx.settings, &mut draft);
         let Some(address) = cx.local_ip_for(draft.next_hop()) else {
             return Step::End(EndReason::TransportFailed);
         };
         self.session = Session::lease(cx, address);
         // Without ports we ask the peer for its offer, and answer it in the ACK: by then there are some.
-        let draft = match self.session.as_mut().map(|session| session.offer(false)) {
+        let draft = match self.session.as_mut().map(|session| session.offer(Hold::No)) {
             Some(Ok(offer)) => draft.body(SDP, offer),
             Some(Err(_)) => return Step::End(EndReason::BadSession),
             None => draft,
@@ -281,16 +279,22 @@ impl Call {
         if status.code() == 100 {
             return Step::Stay;
         }
-        if let Some(tag) = response.to().ok().and_then(|to| to.tag()) {
-            self.handle_early(desk, cx, request, response, tag);
+        let step = match response.to().ok().and_then(|to| to.tag()) {
+            Some(tag) => self.handle_early(desk, cx, request, response, tag),
+            None => Some(Step::Stay),
+        };
+        let Some(step) = step else { return Step::Stay };
+        if step == Step::Stay && matches!(self.stage, Stage::Calling(_)) {
+            desk.transfers.call_goes_on(self.handle, status, cx.settings.transfer.tells_progress);
+            let has_media = matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.is_some());
+            cx.event(Event::Progress { call: self.handle, status, has_media });
+            return self.try_change(desk, cx);
         }
-        desk.transfers.call_goes_on(self.handle, status, cx.settings.transfer.tells_progress);
-        let has_media = matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.is_some());
-        cx.event(Event::Progress { call: self.handle, status, has_media });
-        Step::Stay
+        step
     }
 
-    /// A provisional response with a tag: an early dialog, and perhaps early media.
+    /// A provisional response with a tag: an early dialog, and perhaps early media. `None` if it counts for nothing: it
+    /// came before, or a reliable one before it is missing (RFC 3262 §4).
     fn handle_early(
         &mut self,
         desk: &mut Desk,
@@ -298,22 +302,108 @@ impl Call {
         request: UaRequest,
         response: &Message,
         tag: &str,
-    ) {
-        let Stage::Calling(calling) = &mut self.stage else { return };
-        let is_known = calling.early.iter().any(|dialog| dialog.id().remote_tag == tag);
-        if !is_known && calling.early.len() < cx.settings.limits.branches {
-            let Some(dialog) = desk.dialog_of(request, response) else { return };
+    ) -> Option<Step> {
+        let Stage::Calling(calling) = &mut self.stage else { return None };
+        if calling.early_mut(tag).is_none() && calling.early.len() < cx.settings.limits.branches {
+            let dialog = desk.dialog_of(request, response)?;
             desk.add_dialog(&dialog, self.handle);
-            calling.early.push(dialog);
+            let received = ReliableReceiver::default();
+            calling.early.push(Early { dialog, received, is_settled: false, apart: None });
         }
+        let early = calling.early_mut(tag)?;
+        let rseq = match early.received.receive(response) {
+            Some(Came::Next(rseq)) => Some(rseq),
+            Some(Came::Repeated | Came::OutOfOrder) => return None,
+            None => None,
+        };
+        // RFC 6141 §4.7; a Contact that can't be read leaves the old target.
+        let _ = early.dialog.refresh_target(response);
+        let is_settled = early.is_settled;
+        self.note_allow(response);
+        let description = description_of(response).ok().flatten().filter(|_| !is_settled);
+        let Some(rseq) = rseq else {
+            if let Some(answer) = description {
+                self.preview(cx, tag, answer);
+            }
+            return Some(Step::Stay);
+        };
+        let invite_cseq = desk.requests.get(&request).map(|sent| sent.draft.cseq())?;
+        let settled = description.map(|description| self.settle(cx, tag, description)).transpose();
+        match settled {
+            Ok(body) => {
+                let is_offer_due = body.as_ref().is_some_and(Option::is_none) && self.hears(tag);
+                let (body, change) = match body.flatten() {
+                    None if is_offer_due => self.offer_for_prack(),
+                    body => (body, None),
+                };
+                self.acknowledge(desk, cx, tag, Prack { rseq, invite_cseq, body, change });
+                Some(Step::Stay)
+            }
+            // RFC 6337 §2.3: a response with an offer or answer can't be refused; the INVITE is given up.
+            Err(reason) => {
+                self.acknowledge(desk, cx, tag, Prack { rseq, invite_cseq, body: None, change: None });
+                Some(self.give_up(desk, cx, reason))
+            }
+        }
+    }
+
+    fn hears(&self, tag: &str) -> bool {
+        matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.as_deref() == Some(tag))
+    }
+
+    /// A description in an unreliable response: what the answer will be (RFC 6337 §3.1.1), and where early media come
+    /// from. That of the first branch to send one is heard, and no other: never two at once.
+    fn preview(&mut self, cx: &mut Context<'_>, tag: &str, answer: &[u8]) {
+        let Stage::Calling(calling) = &mut self.stage else { return };
         if calling.answered_by.is_none()
-            && let Ok(Some(answer)) = description_of(response)
             && let Some(session) = &mut self.session
             && session.take_early_answer(answer).is_ok()
         {
             calling.answered_by = Some(SmolStr::new(tag));
             self.apply(cx);
         }
+    }
+
+    /// The first description in a reliable response of a branch: the answer to our offer, or an offer, whose answer is
+    /// returned.
+    fn settle(
+        &mut self,
+        cx: &mut Context<'_>,
+        tag: &str,
+        description: &[u8],
+    ) -> Result<Option<Bytes>, EndReason> {
+        let Stage::Calling(calling) = &mut self.stage else { return Ok(None) };
+        let is_heard = calling.answered_by.as_deref() == Some(tag);
+        let is_first = calling.answered_by.is_none();
+        let Some(early) = calling.early_mut(tag) else { return Ok(None) };
+        early.is_settled = true;
+        if is_heard {
+            // What was a preview is the answer now.
+            return Ok(None);
+        }
+        let leased = match &mut self.session {
+            Some(session) => session,
+            None => {
+                let next_hop = early.dialog.ack(0);
+                let address = cx.local_ip_for(next_hop.next_hop()).ok_or(EndReason::TransportFailed)?;
+                self.session.insert(Session::lease(cx, address).ok_or(EndReason::Overload)?)
+            }
+        };
+        let has_offered = leased.has_offered();
+        let body = match (has_offered, is_first) {
+            (true, true) => leased.take_early_answer(description).map(|()| None),
+            (false, true) => leased.answer_early(description).map(Some),
+            (true, false) => {
+                leased.apart(&mut early.apart, |branch| branch.take_answer(description).map(|()| None))
+            }
+            (false, false) => leased.apart(&mut early.apart, |branch| branch.answer(description).map(Some)),
+        };
+        let body = body.map_err(|_| EndReason::BadSession)?;
+        if is_first {
+            calling.answered_by = Some(SmolStr::new(tag));
+            self.apply(cx);
+        }
+        Ok(body)
     }
 
     /// The first 2xx of a dialog of an INVITE that still waits: ACK, and the call stands, or BYE.
@@ -332,19 +422,29 @@ impl Call {
                 return Step::Stay;
             }
         };
-        early.iter().for_each(|dialog| desk.forget_dialog(dialog));
+        early.iter().for_each(|early| desk.forget_dialog(&early.dialog));
         desk.deadlines.stop(Wake::Unanswered(self.handle));
         desk.deadlines.stop(Wake::CancelOver(self.handle));
-        let known = early.iter().position(|dialog| dialog.id().remote_tag == tag);
+        let known = early.iter().position(|early| early.dialog.id().remote_tag == tag);
         let known = known.map(|index| early.swap_remove(index));
+        let is_settled = known.as_ref().is_some_and(|early| early.is_settled);
+        let (known, apart) = known.map(|early| (early.dialog, early.apart)).unzip();
         let confirmed = known.and_then(|mut dialog| dialog.confirm(response).is_ok().then_some(dialog));
+        let is_heard = answered_by.as_deref() == Some(tag);
+        if !is_heard {
+            // A change that was asked for in another branch ends with it.
+            self.changes.pending = Pending::None;
+        }
+        if let (Some(branch), Some(session)) = (apart.flatten().filter(|_| is_settled), &mut self.session) {
+            session.choose(*branch);
+        }
         let Some(dialog) = confirmed.or_else(|| desk.dialog_of(request, response)) else {
             // Without a Contact there is nowhere to send an ACK or a BYE to.
             return Step::End(given_up.unwrap_or(EndReason::BadSession));
         };
         let agreed = match given_up {
             Some(reason) => Err(reason),
-            None => self.agree(cx, response, answered_by.as_deref() == Some(tag), &dialog),
+            None => self.agree(cx, response, is_heard || is_settled, &dialog),
         };
         let body = agreed.as_ref().ok().cloned().flatten();
         let acked = desk.ack(cx, request, &dialog, tag, body);
@@ -354,9 +454,13 @@ impl Call {
                 self.stage = Stage::Confirmed(Box::new(Talk::new(dialog)));
                 self.packages.learn(response);
                 desk.transfers.call_goes_on(self.handle, Status::of(200), true);
+                self.note_allow(response);
+                self.timer.answered(cx.now, response);
+                self.restart_timer(desk);
                 self.apply(cx);
                 cx.event(Event::Answered { call: self.handle });
-                Step::Stay
+                self.tell_hold(cx);
+                self.try_change(desk, cx)
             }
             (Ok(_), false) => self.say_bye(desk, cx, dialog, EndReason::TransportFailed),
             (Err(reason), _) => self.say_bye(desk, cx, dialog, reason),
@@ -380,7 +484,7 @@ impl Call {
         response: &Message,
         answered_early: bool,
         dialog: &Dialog,
-    ) -> Result<Option<bytes::Bytes>, EndReason> {
+    ) -> Result<Option<Bytes>, EndReason> {
         if answered_early {
             // RFC 3261 §13.2.1: "MUST treat the first session description it receives as the answer, and MUST ignore
             // any session descriptions in subsequent responses to the initial INVITE".
@@ -416,12 +520,19 @@ impl Call {
             }
         };
         // RFC 3261 §13.2.2.3: the early dialogs end with the INVITE.
-        calling.early.drain(..).for_each(|dialog| desk.forget_dialog(&dialog));
+        calling.early.drain(..).for_each(|early| desk.forget_dialog(&early.dialog));
+        self.changes.pending = Pending::None;
         // RFC 3261 §21.5.4: "A client … receiving a 503 … SHOULD attempt to forward the request to an alternate server."
         if status.code() == 503
             && let Some(to) = calling.again.take()
         {
             return self.try_backup(desk, cx, to);
+        }
+        if status.code() == 422
+            && self.timer.too_small(response)
+            && let Some(sent) = sent
+        {
+            return self.ask_longer(desk, cx, sent);
         }
         let redirects = redirects_of(cx, calling, sent.as_ref(), response, status);
         let Some(sent) = sent.filter(|_| status.is_challenge()) else {
@@ -452,11 +563,30 @@ impl Call {
         }
     }
 
+    /// A 422: the INVITE goes out again with the interval that it wants (RFC 4028 §7.4).
+    fn ask_longer(&mut self, desk: &mut Desk, cx: &mut Context<'_>, mut sent: Sent) -> Step {
+        self.ask_timer(cx.settings, &mut sent.draft);
+        let cseq = sent.draft.cseq().saturating_add(1);
+        let Stage::Calling(calling) = &mut self.stage else { return Step::Stay };
+        if calling.answered_by.take().is_some()
+            && let Some(session) = &mut self.session
+        {
+            session.rewind();
+        }
+        match desk.resend(cx, sent, cseq) {
+            Ok(invite) => {
+                calling.invite = invite;
+                Step::Stay
+            }
+            Err(error) => Step::End(end_reason(error)),
+        }
+    }
+
     /// Gives up an INVITE that has no final response (RFC 3261 §9.1).
     pub(super) fn give_up(&mut self, desk: &mut Desk, cx: &mut Context<'_>, reason: EndReason) -> Step {
         let Stage::Calling(calling) = &mut self.stage else { return Step::Stay };
         let invite = calling.invite;
-        calling.early.drain(..).for_each(|dialog| desk.forget_dialog(&dialog));
+        calling.early.drain(..).for_each(|early| desk.forget_dialog(&early.dialog));
         self.stage = Stage::Cancelling { invite, reason };
         self.release(cx);
         desk.deadlines.stop(Wake::Unanswered(self.handle));
@@ -515,6 +645,7 @@ impl Desk {
             | Purpose::Refer { .. }
             | Purpose::Notify { .. }
             | Purpose::Info { .. }
+            | Purpose::InDialog { .. }
             | Purpose::Bye { .. } => None,
         }
     }
@@ -533,7 +664,7 @@ impl Desk {
         request: UaRequest,
         dialog: &Dialog,
         tag: &str,
-        body: Option<bytes::Bytes>,
+        body: Option<Bytes>,
     ) -> bool {
         let Some(sent) = self.requests.get(&request) else { return false };
         let ack = sent.add_credentials(dialog.ack(sent.draft.cseq()));

@@ -10,9 +10,9 @@ use crate::context::Context;
 use crate::settings::Settings;
 
 /// The methods that the user agent handles.
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, NOTIFY, INFO";
-/// The extensions that it knows: RFC 3891, RFC 4488, RFC 4538, RFC 7614.
-pub(super) const SUPPORTED: &str = "replaces, norefersub, tdialog, nosub";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, REFER, NOTIFY, INFO";
+/// The extensions that it knows: RFC 3262, RFC 4028, RFC 3891, RFC 4488, RFC 4538, RFC 7614.
+pub(super) const SUPPORTED: &str = "100rel, timer, replaces, norefersub, tdialog, nosub";
 /// The bodies that it reads.
 pub(super) const SDP: &str = "application/sdp";
 
@@ -88,7 +88,9 @@ pub(super) fn check_method(method: &Method) -> Result<(), Refusal> {
         | Method::Refer
         | Method::Subscribe
         | Method::Notify
-        | Method::Info => Ok(()),
+        | Method::Info
+        | Method::Prack
+        | Method::Update => Ok(()),
         Method::Other(_) => Err(Refusal::new(501).with(HeaderName::Allow, ALLOW)),
         _ => Err(Refusal::new(405).with(HeaderName::Allow, ALLOW)),
     }
@@ -162,6 +164,12 @@ pub(super) fn description_of(message: &Message) -> Result<Option<&[u8]>, Refusal
 /// The refusal of a description that can't be read: 400, and the Warning names the line.
 pub(super) fn bad_description(settings: &Settings, error: SdpError) -> Refusal {
     Refusal::new(400).warning(settings, 399, format_args!("SDP {error}"))
+}
+
+/// The refusal of an offer while we owe the answer to an earlier one (RFC 3311 §5.2: "a randomly chosen value between 0
+/// and 10 seconds").
+pub(super) fn offer_pending(random: u64) -> Refusal {
+    Refusal::new(500).with(HeaderName::RetryAfter, random % 11)
 }
 
 /// The refusal of a description that can be read and has nothing that we can take.

@@ -1,16 +1,126 @@
-//! Changes of the session that we ask for: re-INVITE and its glare (RFC 3261 §14.1).
+//! Changes of the session that we ask for, by re-INVITE (RFC 3261 §14.1), UPDATE (RFC 3311) or PRACK (RFC 3262 §5), and
+//! their glare.
 
 use std::time::Duration;
 
+use dialtone_dialog::reliable::{Came, ReliableReceiver};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
 use super::Ua;
-use super::call::{Call, Reoffer, Stage, Step};
+use super::call::{Call, Stage, Step};
 use super::deadlines::Wake;
 use super::desk::{Desk, Purpose, Sent};
-use super::refusal::{ALLOW, SDP, description_of};
+use super::prack::Prack;
+use super::refusal::{ALLOW, SDP, SUPPORTED, description_of};
+use super::session::Hold;
 use crate::context::{Context, Failure, UaRequest};
-use crate::io::{CallHandle, EndReason, Event};
+use crate::io::{CallHandle, ChangeBy, EndReason, Event, HoldForm, Side};
+
+/// How often a change is tried again that met a 491, or a 500 with Retry-After: RFC 3261 §14.1 "once more".
+const RETRIES_MAX: u8 = 1;
+/// The longest Retry-After that a change waits for; RFC 3311 §5.2 has nobody ask for more than 10 seconds.
+const RETRY_AFTER_S_MAX: u32 = 32;
+
+/// Changes of the session that we ask for.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) pending: Pending,
+    /// What was asked for and has not been sent.
+    pub(super) wanted: Option<Wanted>,
+    retries: u8,
+}
+
+/// A change that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) what: What,
+    pub(super) by: ChangeBy,
+}
+
+/// What changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    /// The session is offered anew, held or not.
+    Offer(Hold),
+    /// Nothing: the session goes on.
+    Refresh,
+}
+
+/// A change that is under way.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// There is none.
+    #[default]
+    None,
+    /// Its request waits for its final response.
+    Sent(Asked),
+    /// It met a 491, and the timer of RFC 3261 §14.1 runs; or a 500 with Retry-After.
+    Waiting,
+}
+
+/// A request that changes the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) request: UaRequest,
+    pub(super) method: Carrier,
+    pub(super) wanted: Wanted,
+    /// Whether it has an offer that has no answer yet.
+    pub(super) offers: bool,
+    /// The reliable provisional responses to a re-INVITE.
+    received: ReliableReceiver,
+}
+
+/// What carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// A re-INVITE.
+    Invite,
+    /// An UPDATE.
+    Update,
+    /// A PRACK.
+    Prack,
+}
+
+impl Changes {
+    /// The request that is under way.
+    pub(super) const fn asked(&self) -> Option<&Asked> {
+        match &self.pending {
+            Pending::Sent(asked) => Some(asked),
+            Pending::None | Pending::Waiting => None,
+        }
+    }
+
+    /// Whether an offer of ours waits for its answer.
+    pub(super) fn offers(&self) -> bool {
+        self.asked().is_some_and(|asked| asked.offers)
+    }
+
+    /// Whether we are about to hold the other side, or to take it off hold; `None` where neither is asked for.
+    pub(super) fn holds(&self) -> Option<bool> {
+        let asked = self.wanted.or(self.asked().map(|asked| asked.wanted))?;
+        match asked.what {
+            What::Offer(hold) => Some(hold != Hold::No),
+            What::Refresh => None,
+        }
+    }
+
+    /// The re-INVITE that is under way.
+    pub(super) fn invite(&self) -> Option<UaRequest> {
+        self.asked().filter(|asked| asked.method == Carrier::Invite).map(|asked| asked.request)
+    }
+
+    pub(super) fn sent(&mut self, request: UaRequest, method: Carrier, wanted: Wanted, offers: bool) {
+        let received = ReliableReceiver::default();
+        self.pending = Pending::Sent(Asked { request, method, wanted, offers, received });
+    }
+
+    /// The change that this request carries, if it is the one that waits; it waits no more then.
+    fn take(&mut self, request: UaRequest) -> Option<Asked> {
+        let asked = *self.asked().filter(|asked| asked.request == request)?;
+        self.pending = Pending::None;
+        Some(asked)
+    }
+}
 
 impl Ua {
     /// A response to a re-INVITE of ours.
@@ -23,26 +133,51 @@ impl Ua {
         status: Status,
     ) {
         if status.is_provisional() {
-            return;
+            return self.with_call(cx, handle, |call, desk, cx| {
+                call.handle_reinvite_progress(desk, cx, request, response)
+            });
         }
         if !status.is_success() {
             self.desk.deadlines.stop(Wake::InviteOver(request));
             let Some(sent) = self.desk.requests.remove(&request) else { return };
             return self.with_call(cx, handle, |call, desk, cx| {
-                call.handle_reinvite_refused(desk, cx, request, sent, response, status)
+                call.handle_change_refused(desk, cx, request, sent, response, status)
             });
         }
         if !self.desk.ack_reinvite(cx, request, response) {
             return;
         }
         self.desk.limit_invite(cx, request);
+        self.with_call(cx, handle, |call, desk, cx| call.handle_change_accepted(desk, cx, request, response));
+    }
+
+    /// A response to a PRACK or an UPDATE of ours.
+    pub(super) fn handle_in_dialog_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        handle: CallHandle,
+        response: &Message,
+        status: Status,
+    ) {
+        if status.is_provisional() {
+            return;
+        }
+        let Some(sent) = self.desk.requests.remove(&request) else { return };
         self.with_call(cx, handle, |call, desk, cx| {
-            call.handle_reinvite_accepted(desk, cx, request, response)
+            let is_change = call.changes.asked().is_some_and(|asked| asked.request == request);
+            match (is_change, status.is_success()) {
+                (true, true) => call.handle_change_accepted(desk, cx, request, response),
+                (true, false) => call.handle_change_refused(desk, cx, request, sent, response, status),
+                (false, _) if status.is_challenge() => call.authenticate_prack(desk, cx, sent, response),
+                // RFC 3262 §4 asks nothing of the client: the INVITE goes on, or gets its final response.
+                (false, _) => Step::Stay,
+            }
         });
     }
 
-    /// A re-INVITE of ours got no response.
-    pub(super) fn handle_reinvite_failure(
+    /// A request of ours that changes the session, or a PRACK, got no response.
+    pub(super) fn handle_change_failure(
         &mut self,
         cx: &mut Context<'_>,
         request: UaRequest,
@@ -51,15 +186,15 @@ impl Ua {
     ) {
         self.desk.abandon_record(request);
         self.with_call(cx, handle, |call, desk, cx| {
-            if call.take_reoffer(request).is_none() {
-                return Step::Stay;
-            }
+            let Some(asked) = call.changes.take(request) else { return Step::Stay };
             // RFC 3261 §14.1: no response at all ends the dialog. §8.1.3.1 makes a transport error a 503, which does
             // not.
             match failure {
-                Failure::TimedOut => call.say_bye_now(desk, cx, EndReason::DialogLost),
+                Failure::TimedOut => call.terminate(desk, cx, EndReason::DialogLost),
                 Failure::BadResponse | Failure::Transport | Failure::Unresolvable | Failure::Overload => {
-                    call.keep_session()
+                    call.keep_session(asked);
+                    call.not_changed(cx, asked.wanted.what, None);
+                    call.try_change(desk, cx)
                 }
             }
         });
@@ -67,134 +202,313 @@ impl Ua {
 }
 
 impl Call {
-    /// Sends the re-INVITE that was asked for, unless another INVITE is in the way: RFC 3261 §14.1 "MUST NOT initiate a
-    /// new INVITE transaction within a dialog while another INVITE transaction is in progress in either direction".
-    pub(super) fn try_reoffer(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
-        let handle = self.handle;
-        let Stage::Confirmed(talk) = &mut self.stage else { return Step::Stay };
-        let (Some(hold), None, Reoffer::None) = (talk.wanted_hold, &talk.unacked, &talk.reoffer) else {
-            return Step::Stay;
-        };
-        talk.wanted_hold = None;
-        let Some(offer) = self.session.as_mut().and_then(|session| session.offer(hold).ok()) else {
-            return Step::Stay;
-        };
-        let before = Box::new(talk.dialog.clone());
-        let draft = talk.dialog.request(Method::Invite);
-        let draft = draft
-            .header(HeaderName::UserAgent, &cx.settings.product)
-            .header(HeaderName::Allow, ALLOW)
-            .body(SDP, offer);
-        let purpose = Purpose::Reinvite { call: handle, dialog: before, ack: None };
-        match desk.send_over(cx, draft, Some(self.contact_user.clone()), purpose, self.flow) {
-            Ok(invite) => {
-                talk.reoffer = Reoffer::Sent { invite, hold };
-                Step::Stay
+    /// The owner wants the session changed.
+    pub(super) fn want(&mut self, desk: &mut Desk, cx: &mut Context<'_>, what: What, by: ChangeBy) -> Step {
+        self.changes.wanted = Some(Wanted { what, by });
+        self.changes.retries = 0;
+        self.try_change(desk, cx)
+    }
+
+    /// The owner wants the other side held, or not.
+    pub(super) fn want_hold(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        hold: Option<HoldForm>,
+        by: ChangeBy,
+    ) -> Step {
+        self.want(desk, cx, What::Offer(hold.map_or(Hold::No, Hold::Yes)), by)
+    }
+
+    /// With which request a change may go out now. RFC 3261 §14.1: "MUST NOT initiate a new INVITE transaction within a
+    /// dialog while another INVITE transaction is in progress in either direction"; RFC 3311 §5.1 for UPDATE.
+    fn way(&mut self, by: ChangeBy) -> Option<Method> {
+        if self.changes.pending != Pending::None {
+            return None;
+        }
+        let takes_update = self.takes_update;
+        self.session_dialog_mut()?;
+        match &self.stage {
+            Stage::Calling(_) | Stage::Ringing(_) => takes_update.then_some(Method::Update),
+            Stage::Confirmed(talk) if talk.unacked.is_none() => match by {
+                ChangeBy::Update if takes_update => Some(Method::Update),
+                ChangeBy::Update | ChangeBy::Invite => Some(Method::Invite),
+            },
+            Stage::Confirmed(_) | Stage::Answered(_) | Stage::Cancelling { .. } | Stage::Ending { .. } => {
+                None
             }
-            Err(_) => self.keep_session(),
         }
     }
 
-    /// The owner wants the session changed.
-    pub(super) fn want_hold(&mut self, desk: &mut Desk, cx: &mut Context<'_>, hold: bool) -> Step {
-        if let Some(talk) = self.talk_mut() {
-            talk.wanted_hold = Some(hold);
+    /// Sends the change that was asked for, unless something is in its way.
+    pub(super) fn try_change(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let Some(wanted) = self.changes.wanted else { return Step::Stay };
+        let Some(method) = self.way(wanted.by) else { return Step::Stay };
+        self.changes.wanted = None;
+        let offer = match (wanted.what, &method, &mut self.session) {
+            (What::Refresh, Method::Update, _) => None,
+            (What::Refresh, _, Some(session)) => session.offer_unchanged().ok(),
+            (What::Offer(hold), _, Some(session)) => session.offer(hold).ok(),
+            (What::Refresh | What::Offer(_), _, None) => None,
+        };
+        let offers = offer.is_some();
+        if !offers && (method == Method::Invite || wanted.what != What::Refresh) {
+            self.not_changed(cx, wanted.what, None);
+            return Step::Stay;
         }
-        self.try_reoffer(desk, cx)
+        let (handle, flow) = (self.handle, self.flow);
+        let is_confirmed = matches!(self.stage, Stage::Confirmed(_));
+        let Some(dialog) = self.session_dialog_mut() else { return Step::Stay };
+        let before = dialog.clone();
+        let draft = dialog.request(method.clone());
+        let mut draft = draft
+            .header(HeaderName::UserAgent, &cx.settings.product)
+            .header(HeaderName::Allow, ALLOW)
+            .header(HeaderName::Supported, SUPPORTED);
+        // RFC 4028 §7.4: the session timer begins with the 2xx to the INVITE.
+        if is_confirmed {
+            self.ask_timer(cx.settings, &mut draft);
+        }
+        let draft = match offer {
+            Some(offer) => draft.body(SDP, offer),
+            None => draft,
+        };
+        let (carrier, purpose) = match method {
+            Method::Invite => {
+                let dialog = Box::new(before);
+                (Carrier::Invite, Purpose::Reinvite { call: handle, dialog, ack: None })
+            }
+            _ => {
+                let tag = before.id().remote_tag.clone();
+                (Carrier::Update, Purpose::InDialog { call: handle, tag })
+            }
+        };
+        match desk.send_over(cx, draft, Some(self.contact_user.clone()), purpose, flow) {
+            Ok(request) => self.changes.sent(request, carrier, wanted, offers),
+            Err(_) => {
+                self.withdraw(offers);
+                self.not_changed(cx, wanted.what, None);
+            }
+        }
+        Step::Stay
     }
 
     /// The time after a 491 is over.
     pub(super) fn glare_over(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
-        if let Some(talk) = self.talk_mut() {
-            talk.reoffer = Reoffer::None;
-        }
-        self.try_reoffer(desk, cx)
+        self.changes.pending = Pending::None;
+        self.try_change(desk, cx)
     }
 
-    fn handle_reinvite_accepted(
+    /// A provisional response to a re-INVITE of ours: a reliable one is acknowledged, and may have the answer.
+    fn handle_reinvite_progress(
         &mut self,
         desk: &mut Desk,
         cx: &mut Context<'_>,
         request: UaRequest,
         response: &Message,
     ) -> Step {
-        if self.take_reoffer(request).is_none() {
+        let Pending::Sent(asked) = &mut self.changes.pending else { return Step::Stay };
+        if asked.request != request {
             return Step::Stay;
         }
-        let Some(talk) = self.talk_mut() else { return Step::Stay };
-        // A Contact that can't be read leaves the old target, to which the ACK went too.
-        let _ = talk.dialog.refresh_target(response);
-        self.packages.learn(response);
-        let answer = description_of(response).ok().flatten();
+        let Some(Came::Next(rseq)) = asked.received.receive(response) else { return Step::Stay };
+        let answer = description_of(response).ok().flatten().filter(|_| asked.offers);
+        let is_answered = answer.is_some();
         let taken = match (&mut self.session, answer) {
             (Some(session), Some(answer)) => session.take_answer(answer).is_ok(),
-            _ => false,
+            (_, None) | (None, Some(_)) => true,
         };
+        asked.offers &= !is_answered;
+        let Some(sent) = desk.requests.get(&request) else { return Step::Stay };
+        let invite_cseq = sent.draft.cseq();
+        let Some(dialog) = self.session_dialog_mut() else { return Step::Stay };
+        // RFC 6141 §4.7: a reliable response refreshes the target too.
+        let _ = dialog.refresh_target(response);
+        let tag = dialog.id().remote_tag.clone();
+        self.acknowledge(desk, cx, &tag, Prack { rseq, invite_cseq, body: None, change: None });
         if !taken {
-            return self.say_bye_now(desk, cx, EndReason::BadSession);
+            return self.terminate(desk, cx, EndReason::BadSession);
         }
-        self.apply(cx);
-        cx.event(Event::SessionChanged { call: self.handle });
-        self.try_reoffer(desk, cx)
-    }
-
-    fn handle_reinvite_refused(
-        &mut self,
-        desk: &mut Desk,
-        cx: &mut Context<'_>,
-        request: UaRequest,
-        sent: Sent,
-        response: &Message,
-        status: Status,
-    ) -> Step {
-        let Some(hold) = self.take_reoffer(request) else { return Step::Stay };
-        let (handle, outgoing) = (self.handle, self.outgoing);
-        let Some(talk) = self.talk_mut() else { return Step::Stay };
-        if status.is_challenge() {
-            let cseq = talk.dialog.next_cseq();
-            return match desk.retry(cx, sent, response, cseq) {
-                Ok(invite) => {
-                    talk.reoffer = Reoffer::Sent { invite, hold };
-                    Step::Stay
-                }
-                Err(_) => self.keep_session(),
-            };
-        }
-        match status.code() {
-            491 => {
-                talk.reoffer = Reoffer::Glare;
-                talk.wanted_hold = talk.wanted_hold.or(Some(hold));
-                let wait = glare_wait(cx.random_u64(), outgoing);
-                desk.deadlines.start(Wake::Reoffer(handle), cx.now + wait);
-                self.keep_session()
-            }
-            // RFC 3261 §12.2.1.2, §14.1.
-            408 | 481 => self.say_bye_now(desk, cx, EndReason::DialogLost),
-            _ => {
-                let kept = self.keep_session();
-                if kept == Step::Stay { self.try_reoffer(desk, cx) } else { kept }
-            }
-        }
-    }
-
-    /// Whether a re-INVITE put the peer on hold, if it is the one that waits; it waits no more then.
-    fn take_reoffer(&mut self, request: UaRequest) -> Option<bool> {
-        let talk = self.talk_mut()?;
-        let Reoffer::Sent { invite, hold } = talk.reoffer else { return None };
-        if invite != request {
-            return None;
-        }
-        talk.reoffer = Reoffer::None;
-        Some(hold)
-    }
-
-    /// RFC 3261 §14.1: "the session parameters MUST remain unchanged, as if no re-INVITE had been issued".
-    fn keep_session(&mut self) -> Step {
-        if let Some(session) = &mut self.session {
-            session.withdraw();
+        if is_answered {
+            self.session_changed(cx);
         }
         Step::Stay
     }
+
+    fn handle_change_accepted(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        response: &Message,
+    ) -> Step {
+        let Some(asked) = self.changes.take(request) else { return Step::Stay };
+        self.changes.retries = 0;
+        self.packages.learn(response);
+        self.note_allow(response);
+        if matches!(self.stage, Stage::Answered(_) | Stage::Confirmed(_)) && asked.method != Carrier::Prack {
+            self.timer.answered(cx.now, response);
+            self.restart_timer(desk);
+        }
+        // A Contact that can't be read leaves the old target, to which the ACK went too.
+        let _ = self.session_dialog_mut().map(|dialog| dialog.refresh_target(response));
+        if asked.offers {
+            let answer = description_of(response).ok().flatten();
+            let taken = match (&mut self.session, answer) {
+                (Some(session), Some(answer)) => session.take_answer(answer).is_ok(),
+                _ => false,
+            };
+            if !taken {
+                return self.terminate(desk, cx, EndReason::BadSession);
+            }
+            self.session_changed(cx);
+        } else if asked.method == Carrier::Invite {
+            cx.event(Event::SessionChanged { call: self.handle });
+        }
+        self.go_on(desk, cx)
+    }
+
+    /// What waited for the end of a change.
+    fn go_on(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        match self.answer_that_waits(desk, cx) {
+            Step::Stay => self.try_change(desk, cx),
+            end @ Step::End(_) => end,
+        }
+    }
+
+    fn handle_change_refused(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        request: UaRequest,
+        mut sent: Sent,
+        response: &Message,
+        status: Status,
+    ) -> Step {
+        let Some(asked) = self.changes.take(request) else { return Step::Stay };
+        let handle = self.handle;
+        if status.is_challenge()
+            && let Some(dialog) = self.session_dialog_mut()
+        {
+            let cseq = dialog.next_cseq();
+            if let Ok(request) = desk.retry(cx, sent, response, cseq) {
+                self.changes.pending = Pending::Sent(Asked { request, ..asked });
+                return Step::Stay;
+            }
+            self.keep_session(asked);
+            self.not_changed(cx, asked.wanted.what, Some(status));
+            return self.go_on(desk, cx);
+        }
+        // RFC 4028 §7.4: again, with the interval that it wants.
+        if status.code() == 422 && self.timer.too_small(response) {
+            let settings = cx.settings.clone();
+            self.ask_timer(&settings, &mut sent.draft);
+            if let Some(dialog) = self.session_dialog_mut() {
+                let cseq = dialog.next_cseq();
+                if let Ok(request) = desk.resend(cx, sent, cseq) {
+                    self.changes.pending = Pending::Sent(Asked { request, ..asked });
+                    return Step::Stay;
+                }
+            }
+        }
+        self.keep_session(asked);
+        let wait = match (status.code(), retry_after_s(response)) {
+            (491, _) => Some(glare_wait(cx.random_u64(), self.outgoing)),
+            // RFC 3311 §5.2: the other side owes an answer, and says when to come back.
+            (500, Some(seconds)) if seconds <= RETRY_AFTER_S_MAX => Some(Duration::from_secs(seconds.into())),
+            _ => None,
+        };
+        if let Some(wait) = wait.filter(|_| self.changes.retries < RETRIES_MAX) {
+            self.changes.retries += 1;
+            self.changes.wanted = self.changes.wanted.or(Some(asked.wanted));
+            self.changes.pending = Pending::Waiting;
+            desk.deadlines.start(Wake::Reoffer(handle), cx.now + wait);
+            return self.answer_that_waits(desk, cx);
+        }
+        match status.code() {
+            code if ends_dialog(code) => return self.terminate(desk, cx, EndReason::DialogLost),
+            // Its Allow said otherwise; a re-INVITE can do the same once the call is answered.
+            405 | 501 if asked.method == Carrier::Update => {
+                self.takes_update = false;
+                self.changes.wanted = self.changes.wanted.or(Some(asked.wanted));
+            }
+            _ => self.not_changed(cx, asked.wanted.what, Some(status)),
+        }
+        self.go_on(desk, cx)
+    }
+
+    /// RFC 3261 §14.1: "the session parameters MUST remain unchanged, as if no re-INVITE had been issued".
+    fn keep_session(&mut self, asked: Asked) {
+        self.withdraw(asked.offers);
+    }
+
+    fn withdraw(&mut self, offers: bool) {
+        if let Some(session) = self.session.as_mut().filter(|_| offers) {
+            session.withdraw();
+        }
+    }
+
+    fn not_changed(&self, cx: &mut Context<'_>, what: What, status: Option<Status>) {
+        let call = self.handle;
+        cx.event(match what {
+            What::Offer(_) => Event::ChangeRefused { call, status },
+            What::Refresh => Event::RefreshFailed { call, status },
+        });
+    }
+
+    /// An offer has its answer: media follow, and the owner is told.
+    pub(super) fn session_changed(&mut self, cx: &mut Context<'_>) {
+        self.apply(cx);
+        cx.event(Event::SessionChanged { call: self.handle });
+        self.tell_hold(cx);
+    }
+
+    /// Tells the owner who holds whom, where that has changed.
+    pub(super) fn tell_hold(&mut self, cx: &mut Context<'_>) {
+        let Some(session) = &self.session else { return };
+        let call = self.handle;
+        for ((told, is), by) in self.told_held.iter_mut().zip(session.held()).zip([Side::Local, Side::Remote])
+        {
+            if *told != is {
+                *told = is;
+                cx.event(if is { Event::Held { call, by } } else { Event::Resumed { call, by } });
+            }
+        }
+    }
+
+    /// Takes note of what the other side allows (RFC 3311 §4).
+    pub(super) fn note_allow(&mut self, message: &Message) {
+        if message.has(HeaderName::Allow) {
+            self.takes_update = message.has_token(HeaderName::Allow, "UPDATE");
+        }
+    }
+
+    /// Ends a call of which nothing can become any more, as its state asks for.
+    pub(super) fn terminate(&mut self, desk: &mut Desk, cx: &mut Context<'_>, reason: EndReason) -> Step {
+        match &self.stage {
+            Stage::Calling(_) => self.give_up(desk, cx, reason),
+            Stage::Ringing(_) => {
+                let status = if reason == EndReason::BadSession { 488 } else { 480 };
+                self.refuse(cx, Status::of(status), reason)
+            }
+            Stage::Answered(_) => self.hang_up(desk, cx),
+            Stage::Confirmed(_) => self.say_bye_now(desk, cx, reason),
+            Stage::Cancelling { .. } | Stage::Ending { .. } => Step::Stay,
+        }
+    }
+}
+
+/// The seconds of Retry-After (RFC 3261 §20.33), whatever stands behind them.
+fn retry_after_s(response: &Message) -> Option<u32> {
+    let value = response.value(HeaderName::RetryAfter)?;
+    let digits = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
+}
+
+/// Whether a response to a request within a dialog ends the call: 408 and 481 (RFC 3261 §12.2.1.2), and those that
+/// RFC 5057 §5.1 counts with them, because the other side, or the way to it, is not there any more.
+const fn ends_dialog(code: u16) -> bool {
+    matches!(code, 404 | 408 | 410 | 416 | 480 | 481 | 482 | 483 | 484 | 485 | 502 | 604)
 }
 
 impl Desk {

@@ -11,7 +11,7 @@ use dialtone_wire::sdp::{self, Direction, Mode, SdpError};
 
 use super::refusal::{Refusal, bad_description, not_acceptable};
 use crate::context::Context;
-use crate::io::{CallHandle, Lease, MediaCommand, Play};
+use crate::io::{CallHandle, HoldForm, Lease, MediaCommand, Play};
 use crate::settings::Settings;
 
 /// One audio stream on leased ports.
@@ -21,12 +21,24 @@ pub(super) struct Session {
     offer_answer: OfferAnswer,
     /// As it was before the answer of one branch of a fork was taken.
     before_answer: Option<Box<OfferAnswer>>,
-    /// Whether our last offer puts the peer on hold.
-    hold: bool,
-    /// Whether the peer has agreed to be on hold.
-    hold_agreed: bool,
+    /// Whether our last offer puts the peer on hold, and how.
+    hold: Hold,
+    /// What of that the peer has agreed to.
+    hold_agreed: Hold,
+    /// Whether the peer has put us on hold.
+    is_held: bool,
     /// What the media plane was told last.
-    applied: Option<Negotiated>,
+    applied: Option<(Negotiated, Play)>,
+}
+
+/// Whether we hold the peer, and how that is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// We do not.
+    #[default]
+    No,
+    /// In this form.
+    Yes(HoldForm),
 }
 
 /// Why a description of the peer can't be used.
@@ -61,15 +73,17 @@ impl Session {
             lease,
             offer_answer,
             before_answer: None,
-            hold: false,
-            hold_agreed: false,
+            hold: Hold::No,
+            hold_agreed: Hold::No,
+            is_held: false,
             applied: None,
         })
     }
 
     /// Our offer: the first, or one that changes the session or puts the peer on hold (RFC 3264 §8.4).
-    pub(super) fn offer(&mut self, hold: bool) -> Result<Bytes, Unusable> {
+    pub(super) fn offer(&mut self, hold: Hold) -> Result<Bytes, Unusable> {
         self.hold = hold;
+        self.offer_answer.set_zero_address(hold == Hold::Yes(HoldForm::Address));
         let stream = self.stream();
         // The other lines of the session stay disabled; ours is where it was.
         let place = self.offer_answer.streams().iter().position(Option::is_some).unwrap_or(0);
@@ -79,16 +93,27 @@ impl Session {
         Ok(offer.to_bytes().into())
     }
 
-    /// An offer that asks for the session as it is.
+    /// An offer that asks for the session as it is, with all that we can.
     pub(super) fn offer_again(&mut self) -> Result<Bytes, Unusable> {
         self.offer(self.hold)
+    }
+
+    /// An offer that changes nothing, not even the version of our description (RFC 4028 §7.4).
+    pub(super) fn offer_unchanged(&mut self) -> Result<Bytes, Unusable> {
+        let offer = self.offer_answer.repeat_offer().map_err(Unusable::Content)?;
+        Ok(offer.to_bytes().into())
     }
 
     /// Takes the answer to our offer.
     pub(super) fn take_answer(&mut self, answer: &[u8]) -> Result<(), Unusable> {
         let answer = parse(answer).inspect_err(|_| self.withdraw())?;
+        let asked_sound = self.stream().direction.sends();
         self.offer_answer.handle_answer(&answer).map_err(Unusable::Content)?;
         self.hold_agreed = self.hold;
+        // Who was offered nothing can't say that it wants nothing.
+        if asked_sound {
+            self.is_held = self.offer_answer.is_held();
+        }
         Ok(())
     }
 
@@ -98,6 +123,43 @@ impl Session {
         self.take_answer(answer).inspect_err(|_| self.offer_answer = before.clone())?;
         self.before_answer = Some(Box::new(before));
         Ok(())
+    }
+
+    /// Answers the offer of one branch of a fork, in a reliable response to an INVITE without offer.
+    pub(super) fn answer_early(&mut self, offer: &[u8]) -> Result<Bytes, Unusable> {
+        let before = self.offer_answer.clone();
+        let answer = self.answer(offer)?;
+        self.before_answer = Some(Box::new(before));
+        Ok(answer)
+    }
+
+    /// Lets another branch of the fork than the one that is heard go through offer and answer by itself, from where the
+    /// INVITE began it or from where it is (RFC 6337 §2.2: "each has a separate offer/answer negotiation").
+    pub(super) fn apart<T>(
+        &mut self,
+        branch: &mut Option<Box<OfferAnswer>>,
+        act: impl FnOnce(&mut Session) -> Result<T, Unusable>,
+    ) -> Result<T, Unusable> {
+        let own = branch.take().or_else(|| self.before_answer.clone());
+        let own = own.map_or_else(|| self.offer_answer.clone(), |own| *own);
+        let (hold, hold_agreed, is_held) = (self.hold, self.hold_agreed, self.is_held);
+        let heard = std::mem::replace(&mut self.offer_answer, own);
+        let done = act(self);
+        *branch = Some(Box::new(std::mem::replace(&mut self.offer_answer, heard)));
+        (self.hold, self.hold_agreed, self.is_held) = (hold, hold_agreed, is_held);
+        done
+    }
+
+    /// The branch that was apart becomes the call.
+    pub(super) fn choose(&mut self, branch: OfferAnswer) {
+        self.before_answer = None;
+        self.offer_answer = branch;
+        self.is_held = self.offer_answer.is_held();
+    }
+
+    /// Whether we hold the peer, and whether it holds us.
+    pub(super) fn held(&self) -> [bool; 2] {
+        [self.hold_agreed != Hold::No, self.is_held]
     }
 
     /// Forgets the answer of the branch that did not become the call.
@@ -111,12 +173,15 @@ impl Session {
     pub(super) fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Unusable> {
         let offer = parse(offer)?;
         self.offer_answer.handle_offer(offer).map_err(Unusable::Content)?;
-        let stream = self.stream();
+        // What the peer allows of it is in its offer.
+        let stream = self.stream_while(false);
         let wanted = self.offer_answer.lines_wanted();
         let in_use = self.offer_answer.streams().iter().position(Option::is_some);
         let place = in_use.filter(|place| wanted.contains(place)).or(wanted.first().copied());
         let answer = self.offer_answer.make_answer(|line| (Some(line) == place).then_some(stream));
-        Ok(answer.map_err(Unusable::Content)?.to_bytes().into())
+        let answer = answer.map_err(Unusable::Content)?;
+        self.is_held = self.offer_answer.is_held();
+        Ok(answer.to_bytes().into())
     }
 
     /// Our offer was refused: the session stays as it was (RFC 3261 §14.1).
@@ -126,11 +191,18 @@ impl Session {
             debug_assert!(closed.is_ok(), "an open offer can be closed");
         }
         self.hold = self.hold_agreed;
+        self.offer_answer.set_zero_address(self.hold == Hold::Yes(HoldForm::Address));
+    }
+
+    /// Whether the INVITE of a call of ours had an offer.
+    pub(super) fn has_offered(&self) -> bool {
+        let began = self.before_answer.as_deref().unwrap_or(&self.offer_answer);
+        began.state() == OfferAnswerState::LocalOffer
     }
 
     /// Whether the peer has agreed to be on hold.
-    pub(super) const fn holds(&self) -> bool {
-        self.hold_agreed
+    pub(super) fn holds(&self) -> bool {
+        self.hold_agreed != Hold::No
     }
 
     /// Whether an offer of ours is open.
@@ -144,15 +216,15 @@ impl Session {
         let session = match (agreed, &self.applied) {
             (Some(agreed), _) => agreed,
             // The stream was disabled (RFC 3264 §8.2): nothing flows until it is offered again.
-            (None, Some(applied)) => {
+            (None, Some((applied, _))) => {
                 Negotiated { direction: Direction::new(false, false), ..applied.clone() }
             }
             (None, None) => return,
         };
-        if self.applied.as_ref() == Some(&session) {
+        if self.applied.as_ref().is_some_and(|(applied, played)| *applied == session && played == play) {
             return;
         }
-        self.applied = Some(session.clone());
+        self.applied = Some((session.clone(), play.clone()));
         cx.media(MediaCommand::Apply {
             lease: self.lease,
             call,
@@ -167,8 +239,18 @@ impl Session {
     }
 
     fn stream(&self) -> LocalStream {
-        let both = Direction::new(true, true);
-        LocalStream { address: self.lease.rtp, direction: if self.hold { held(both) } else { both } }
+        self.stream_while(self.is_held)
+    }
+
+    fn stream_while(&self, is_held: bool) -> LocalStream {
+        let direction = match (self.hold, is_held) {
+            (Hold::No, _) => Direction::SendRecv,
+            (Hold::Yes(_), false) => held(Direction::SendRecv),
+            // RFC 3264 §8.4: "If the stream … was previously a recvonly media stream, it is placed on hold by marking it
+            // as inactive."
+            (Hold::Yes(_), true) => held(Direction::RecvOnly),
+        };
+        LocalStream { address: self.lease.rtp, direction }
     }
 }
 

@@ -13,3 +13,4 @@ mod redirects;
 mod refusals;
 mod registering;
 mod transfers;
+mod updates;

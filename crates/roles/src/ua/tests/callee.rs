@@ -248,7 +248,7 @@ fn requests_within_the_dialog_are_checked_in_their_order() {
     let mut answered = in_call();
     assert_eq!(answered.status_of("OPTIONS", 5, "", ""), 200);
     assert_eq!(answered.status_of("OPTIONS", 4, "", ""), 500);
-    assert_eq!(answered.status_of("UPDATE", 6, "", ""), 405);
+    assert_eq!(answered.status_of("MESSAGE", 6, "", ""), 405);
     assert_eq!(answered.status_of("FROB", 7, "", ""), 501);
     assert_eq!(answered.status_of("INVITE", 8, "Require: foo\r\n", &sdp(4000, "sendrecv")), 420);
     answered.give("ACK", 8, "", "");
@@ -306,7 +306,8 @@ fn a_hold_that_was_refused_is_not_offered_again() {
     answered.give("ACK", 2, "", "");
     answered.bench.command(Command::Reoffer { call, hold: true });
     let hold = answered.bench.take();
-    assert!(String::from_utf8_lossy(hold.body()).contains("a=sendonly"));
+    // RFC 3264 §8.4: the peer holds us already.
+    assert!(String::from_utf8_lossy(hold.body()).contains("a=inactive"));
     answered.bench.respond(&hold, 488, "b", "", "");
     assert_eq!(answered.bench.take_all(), "ACK");
     answered.give("INVITE", 3, "", "");

@@ -7,7 +7,7 @@ use super::callee::request;
 use crate::settings::Settings;
 
 /// What the phone says that it handles.
-const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REFER, NOTIFY, INFO";
+const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, REFER, NOTIFY, INFO";
 
 /// Gives a request and compares the final response: its status and, if asked for, one header. A response has a To tag.
 fn check(text: &str, status: u16, expected: Option<(HeaderName, &str)>) {
@@ -26,10 +26,14 @@ fn check(text: &str, status: u16, expected: Option<(HeaderName, &str)>) {
 #[test]
 fn methods_that_are_not_handled() {
     let allow = ALLOW;
-    for method in ["REGISTER", "MESSAGE", "UPDATE", "PRACK"] {
+    for method in ["REGISTER", "MESSAGE"] {
         check(&request(method, 1, "", "", ""), 405, Some((HeaderName::Allow, allow)));
     }
     check(&request("FROB", 1, "", "", ""), 501, Some((HeaderName::Allow, allow)));
+    // RFC 3311 §5.2, RFC 3262 §3: they belong into a dialog.
+    for method in ["UPDATE", "PRACK"] {
+        check(&request(method, 1, "", "", ""), 481, None);
+    }
 }
 
 #[test]
@@ -87,9 +91,9 @@ fn requests_of_dialogs_that_are_not_there() {
 
 #[test]
 fn what_is_required_and_not_understood_is_named() {
-    let expected = Some((HeaderName::Unsupported, "100rel, foo"));
+    let expected = Some((HeaderName::Unsupported, "foo, bar"));
     for method in ["INVITE", "OPTIONS"] {
-        check(&request(method, 1, "", "Require: 100rel, foo\r\n", ""), 420, expected);
+        check(&request(method, 1, "", "Require: 100rel, foo, TIMER, bar\r\n", ""), 420, expected);
     }
 }
 

@@ -9,9 +9,9 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::{Incoming, PACKAGE, Way};
 use crate::context::{Context, Failure, UaRequest};
-use crate::io::{CallHandle, EndReason, Event, TransferOutcome, TransferTo};
+use crate::io::{CallHandle, ChangeBy, EndReason, Event, TransferOutcome, TransferTo};
 use crate::ua::Ua;
-use crate::ua::call::{Call, Reoffer, Step};
+use crate::ua::call::{Call, Step};
 use crate::ua::deadlines::Wake;
 use crate::ua::desk::{Desk, Purpose};
 use crate::ua::refusal::{ALLOW, Refusal, SUPPORTED};
@@ -260,16 +260,13 @@ impl Call {
     /// Whether we hold the other side, or are about to.
     fn is_held(&mut self) -> bool {
         let holds = self.session.as_ref().is_some_and(crate::ua::session::Session::holds);
-        self.talk_mut().is_some_and(|talk| match (talk.wanted_hold, &talk.reoffer) {
-            (Some(wanted), _) => wanted,
-            (None, Reoffer::Sent { hold, .. }) => *hold,
-            (None, Reoffer::None | Reoffer::Glare) => holds,
-        })
+        let is_call = self.talk_mut().is_some();
+        is_call && self.changes.holds().unwrap_or(holds)
     }
 
     /// The other side could not be given away.
     fn take_back(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
-        if self.is_held() { self.want_hold(desk, cx, false) } else { Step::Stay }
+        if self.is_held() { self.want_hold(desk, cx, None, ChangeBy::Invite) } else { Step::Stay }
     }
 }
 

@@ -445,7 +445,7 @@ const fn status_of(reason: EndReason) -> Status {
         EndReason::Refused(status) => status,
         EndReason::WrongPassword => Status::of(401),
         EndReason::LocalHangup | EndReason::Cancelled | EndReason::Replaced => Status::of(487),
-        EndReason::NoResponse | EndReason::NoAck => Status::of(408),
+        EndReason::NoResponse | EndReason::NoAck | EndReason::SessionExpired => Status::of(408),
         EndReason::BadSession => Status::of(488),
         EndReason::TransportFailed | EndReason::Overload => Status::of(503),
         EndReason::RemoteHangup => Status::of(480),

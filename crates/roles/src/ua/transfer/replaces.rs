@@ -122,7 +122,10 @@ fn is_named(id: &DialogId, replaces: &Replaces<'_>) -> bool {
 /// Whether an INVITE comes from the other side of a call, or says that it sent him (RFC 3891 §3).
 fn is_referred(request: &Message, call: &Call, id: &DialogId) -> bool {
     let dialog = match &call.stage {
-        Stage::Calling(calling) => calling.early.iter().find(|dialog| dialog.id() == id),
+        Stage::Calling(calling) => {
+            let dialogs = calling.early.iter().map(|early| &early.dialog);
+            dialogs.into_iter().find(|dialog| dialog.id() == id)
+        }
         Stage::Answered(talk) | Stage::Confirmed(talk) => Some(&talk.dialog),
         Stage::Cancelling { .. } | Stage::Ringing(_) | Stage::Ending { .. } => None,
     };
