@@ -35,6 +35,7 @@ mod serve;
 mod services;
 mod serving;
 mod sipp;
+mod sippy;
 mod sipsak;
 mod softphone;
 mod torment;

@@ -55,6 +55,14 @@ impl Settings {
 }
 
 impl Foreign {
+    /// Starts a phone that registers nowhere: it sends all to `proxy`, and is called at [`port`].
+    pub(crate) fn at(proxy: SocketAddr, name: &str, settings: &Settings) -> Foreign {
+        let user = User { name: name.to_owned(), password: String::new() };
+        let mut phone = Foreign::switch_on(proxy, &user, settings, false);
+        phone.wait("started", "start", |_| true);
+        phone
+    }
+
     /// Starts the phone of a user of `server`, and waits until it is registered.
     pub(crate) fn register(server: &Server, user: &str, settings: &Settings) -> Foreign {
         Foreign::register_at(server.address, &server.user(user), settings)
@@ -62,18 +70,18 @@ impl Foreign {
 
     /// The same at a proxy that is not ours, or not the server itself.
     pub(crate) fn register_at(proxy: SocketAddr, user: &User, settings: &Settings) -> Foreign {
-        let mut phone = Foreign::switch_on(proxy, user, settings);
+        let mut phone = Foreign::switch_on(proxy, user, settings, true);
         phone.wait("registered", "registration", |event| event["code"] == 200);
         phone
     }
 
-    fn switch_on(proxy: SocketAddr, user: &User, settings: &Settings) -> Foreign {
+    fn switch_on(proxy: SocketAddr, user: &User, settings: &Settings, register: bool) -> Foreign {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/pjsua2/phone.py");
         let (expires, min_se) = settings.timer.unwrap_or((1800, 90));
         let text = json!({
             "user": user.name, "password": user.password, "domain": DOMAIN, "proxy": format!("sip:{proxy}"),
             "address": ADDRESS, "port": port(settings.number), "rtp": 30_000 + settings.number * 100,
-            "transport": settings.transport, "trace": trace(&user.name), "prack": settings.prack, "expires": expires, "min_se": min_se,
+            "transport": settings.transport, "trace": trace(&user.name), "register": register, "prack": settings.prack, "expires": expires, "min_se": min_se,
             // pjsua2: 1 is on request, 3 always.
             "timer": if settings.timer.is_some() { 3 } else { 1 },
         });

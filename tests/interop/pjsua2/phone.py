@@ -30,7 +30,7 @@ import time
 import pjsua2 as pj
 
 SETTINGS = {"port": 5300, "rtp": 30000, "transport": "udp", "prack": False, "timer": 1, "expires": 1800, "min_se": 90,
-            "auto": 0}
+            "register": True, "auto": 0}
 SETTINGS.update(json.loads(sys.argv[1]))
 MESSAGE = re.compile(r"(TX|RX) \d+ bytes .*?:\r?\n(.*?)\r?\n?--end msg--", re.S)
 MEDIA = ["none", "active", "local-hold", "remote-hold", "error"]
@@ -226,7 +226,7 @@ def account():
     config = pj.AccountConfig()
     config.idUri = f"sip:{user}@{domain}"
     config.regConfig.registrarUri = f"sip:{domain}"
-    config.regConfig.registerOnAdd = True
+    config.regConfig.registerOnAdd = SETTINGS["register"]
     config.regConfig.timeoutSec = 300
     config.sipConfig.proxies.append(f"{SETTINGS['proxy']};transport={SETTINGS['transport']};lr")
     config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", user, 0, SETTINGS["password"]))
@@ -271,7 +271,8 @@ while going:
         except Exception as failure:
             error = str(failure).replace("\n", " ")[:300]
         tell("done", action=" ".join(words), error=error)
-ACCOUNT.setRegistration(False)
+if SETTINGS["register"]:
+    ACCOUNT.setRegistration(False)
 for _ in range(40):
     ENDPOINT.libHandleEvents(5)
 tell("ended")
