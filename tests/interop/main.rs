@@ -24,6 +24,7 @@ mod kamailio;
 mod lab;
 mod life;
 mod manage;
+mod nonsense;
 mod phone;
 mod phones;
 mod pjsua2;
