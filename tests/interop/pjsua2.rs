@@ -80,7 +80,7 @@ impl Foreign {
         let (expires, min_se) = settings.timer.unwrap_or((1800, 90));
         let text = json!({
             "user": user.name, "password": user.password, "domain": DOMAIN, "proxy": format!("sip:{proxy}"),
-            "address": ADDRESS, "port": port(settings.number), "rtp": 30_000 + settings.number * 100,
+            "address": ADDRESS, "port": port(settings.number), "rtp": rtp(settings.number),
             "transport": settings.transport, "trace": trace(&user.name), "register": register, "prack": settings.prack, "expires": expires, "min_se": min_se,
             // pjsua2: 1 is on request, 3 always.
             "timer": if settings.timer.is_some() { 3 } else { 1 },
@@ -121,6 +121,17 @@ impl Foreign {
         let start = format!("{method} ");
         let event = self.wait("message", &format!("{method} that comes in"), |event| {
             event["way"] == "received" && event["text"].as_str().is_some_and(|text| text.starts_with(&start))
+        });
+        Wire::of(&event)
+    }
+
+    /// Waits until a session description came in that has its audio at the phone of this number.
+    pub(crate) fn wait_for_audio_of(&mut self, number: u16) -> Wire {
+        let event = self.wait("message", &format!("audio of phone {number}"), |event| {
+            let text = event["text"].as_str().unwrap_or_default();
+            let port =
+                text.lines().find_map(|line| line.strip_prefix("m=audio ")?.split(' ').next()?.parse().ok());
+            event["way"] == "received" && port.is_some_and(|port: u16| port / 100 == rtp(number) / 100)
         });
         Wire::of(&event)
     }
@@ -274,6 +285,11 @@ fn ladder() -> Vec<String> {
 /// Where the phone of this number listens.
 pub(crate) const fn port(number: u16) -> u16 {
     5300 + number * 10
+}
+
+/// The first of its hundred ports for audio.
+const fn rtp(number: u16) -> u16 {
+    30_000 + number * 100
 }
 
 /// The Python of the virtual environment that has pjsua2 and sippy.

@@ -69,7 +69,11 @@ fn a_call_of_phones_on_tcp_is_transferred_blind() {
 }
 
 fn blind(lab: &Lab, mode: &str, transport: &'static str) {
-    let mut server = serve(lab, mode, "");
+    blind_at(lab, mode, "", transport);
+}
+
+fn blind_at(lab: &Lab, mode: &str, more: &str, transport: &'static str) {
+    let mut server = serve(lab, mode, more);
     let (mut alice, mut bob, mut carol) = three(lab, &server, transport);
     talk(&mut alice, &mut bob);
     alice.act(&format!("transfer 0 sip:carol@{DOMAIN}"));
@@ -127,7 +131,12 @@ fn transfer_in_vain(lab: &Lab, mode: &str) {
     bob.wait_for_request("ACK");
     bob.act("hangup 0");
     alice.wait_for_call(0, "DISCONNECTED");
-    wait_until_over(lab, &["alice bob callee", "bob nobody refused", "bob carol refused"]);
+    let ended: &[&str] = match mode {
+        // Bob's phone has called, and in vain.
+        CALL => &["alice bob callee", "bob nobody refused", "bob carol refused"],
+        _ => &["alice bob callee"],
+    };
+    wait_until_over(lab, ended);
     switch_off([alice, bob, carol]);
     server.stop();
 }
@@ -310,6 +319,84 @@ fn digits_pass_a_bridged_call_by_info_both_ways() {
 #[test]
 fn a_transfer_of_a_bridged_call_that_fails_leaves_it_as_it_was() {
     lab(|lab| transfer_in_vain(lab, B2BUA));
+}
+
+/// RFC 5589 with the server in the place of the transferee: bob's phone hears of no REFER.
+#[test]
+fn the_server_transfers_a_bridged_call_blind() {
+    lab(|lab| {
+        let mut server = serve(lab, B2BUA, "");
+        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+        talk(&mut alice, &mut bob);
+        alice.act(&format!("transfer 0 sip:carol@{DOMAIN}"));
+        alice.wait_for_response(202, "REFER");
+        let invite = carol.wait_for_request("INVITE");
+        assert!(invite.header("From").contains("sip:bob@"), "{}", invite.text());
+        assert!(invite.header("Referred-By").contains("sip:alice@"), "{}", invite.text());
+        carol.wait_for_call(0, "INCOMING");
+        carol.act("answer 0 180");
+        let ringing = |event: &Value| event["code"] == 180 && event["final"] == false;
+        alice.wait("transfer", "NOTIFY that carol rings", ringing);
+        carol.act("answer 0 200");
+        let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+        assert_eq!(last["code"], 200, "{last}");
+        joined(&mut bob, &mut carol);
+        alice.act("hangup 0");
+        alice.wait_for_call(0, "DISCONNECTED");
+        assert_eq!(run_json(lab, &["calls"]).1["now"].as_array().map(Vec::len), Some(1));
+        carol.act("hangup 0");
+        bob.wait_for_call(0, "DISCONNECTED");
+        switch_off([alice, bob, carol]);
+        server.stop();
+    });
+}
+
+/// RFC 3891: alice's two calls become one, and her phone is out of both.
+#[test]
+fn the_server_transfers_a_bridged_call_after_consultation() {
+    lab(|lab| {
+        let mut server = serve(lab, B2BUA, "");
+        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+        talk(&mut alice, &mut bob);
+        alice.act("hold 0");
+        bob.wait_for_media(0, "remote-hold");
+        bob.wait_for_request("ACK");
+        alice.wait_until_sent("ACK");
+        alice.call("carol");
+        carol.wait_for_call(0, "INCOMING");
+        carol.act("answer 0 200");
+        carol.wait_for_request("ACK");
+        alice.wait_for_call(1, "CONFIRMED");
+        alice.wait_for_response(200, "INVITE");
+        alice.wait_until_sent("ACK");
+        alice.act("attended 0 1");
+        let refer = alice.wait_until_sent("REFER");
+        assert!(refer.header("Refer-To").contains("Replaces="), "{}", refer.text());
+        alice.wait_for_response(202, "REFER");
+        let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+        assert_eq!(last["code"], 200, "{last}");
+        joined(&mut bob, &mut carol);
+        alice.act("hangup-all");
+        alice.wait_for_call(0, "DISCONNECTED");
+        assert_eq!(run_json(lab, &["calls"]).1["now"].as_array().map(Vec::len), Some(1));
+        bob.act("hangup 0");
+        carol.wait_for_call(0, "DISCONNECTED");
+        switch_off([alice, bob, carol]);
+        server.stop();
+    });
+}
+
+/// Bob's phone was told by re-INVITE where carol's is, and by no REFER; both talk.
+fn joined(bob: &mut Foreign, carol: &mut Foreign) {
+    for (phone, other) in [(bob, 3), (carol, 2)] {
+        phone.wait_for_audio_of(other);
+        assert!(!phone.wire("received").iter().any(|one| one.asks("REFER")), "{}", phone.told());
+    }
+}
+
+#[test]
+fn a_refer_passes_a_bridged_call_where_the_server_is_not_to_act_on_it() {
+    lab(|lab| blind_at(lab, B2BUA, "[b2bua]\ntransfers = false\n", "udp"));
 }
 
 /// Each side has a session of its own: alice's phone refreshes her side alone.
