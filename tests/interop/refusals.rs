@@ -94,6 +94,16 @@ fn cases() -> Vec<Case> {
             authenticated: true,
             ..case("MESSAGE", "echo", 405)
         },
+        // Robots call nobody because others ask for it; what makes no sense is told first.
+        with(Case { authenticated: true, ..case("REFER", "echo", 403) }, &format!("{CONTACT}{REFER_TO}")),
+        with(
+            Case {
+                says: says("Warning:", "399 Dialtone"),
+                authenticated: true,
+                ..case("REFER", "echo", 400)
+            },
+            &format!("{CONTACT}{REFER_TO}{REFER_TO}"),
+        ),
         Case {
             says: says("Accept:", "application/sdp"),
             ..call("application/sdp", AUDIO, "Accept: text/plain\r\n", 406)
@@ -271,6 +281,9 @@ fn each_refusal_comes_in_its_situation_over_udp_and_tcp() {
         server.stop();
     });
 }
+
+const CONTACT: &str = "Contact: <sip:alice@[local_ip]:[local_port]>\r\n";
+const REFER_TO: &str = "Refer-To: <sip:bob@[remote_ip]>\r\n";
 
 /// The methods that a user of ours can send to another one outside of a dialog; INVITE, ACK, BYE, CANCEL and REGISTER
 /// have scenarios of their own.
