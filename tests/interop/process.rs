@@ -54,6 +54,11 @@ impl Process {
         }
     }
 
+    /// There is nothing more to say: its input ends.
+    pub(crate) fn say_no_more(&mut self) {
+        self.input = None;
+    }
+
     /// The next line of either output, if one comes before `end`.
     pub(crate) fn next_line(&mut self, end: Instant) -> Option<String> {
         self.next(end)

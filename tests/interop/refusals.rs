@@ -545,7 +545,7 @@ fn a_phone_refuses_what_comes_at_the_wrong_moment() {
         crossed.send_once(&to_phone("ACK", 1, TAG, "[branch]", AUDIO));
         crossed.send(&to_phone("BYE", 3, TAG, "[branch]", ""));
         crossed.receive(200, None);
-        let mut quick = phone(&bob, &[]);
+        let mut quick = phone(&bob, &["--answer"]);
         let scenario = crossed.end();
         system(&mut sipp_with(lab, address_of(&quick), "crossed", &scenario, &alice, 5150));
         assert!(quick.terminate(PATIENCE).success(), "{}", quick.output());

@@ -86,10 +86,17 @@ impl Caller {
         report
     }
 
-    /// Starts `dialtone phone` and waits until it is registered.
+    /// Starts `dialtone phone`, which answers at once unless it is told something else, and waits until it is registered.
     fn phone(&self, arguments: &[&str]) -> Process {
-        let mut phone =
-            Process::start(Command::new(dialtone()).args(self.arguments("phone")).args(arguments));
+        let mut command = Command::new(dialtone());
+        command.args(self.arguments("phone")).args(arguments);
+        let is_told = |argument: &&str| {
+            ["--answer-after", "--busy", "--decline"].iter().any(|told| argument.starts_with(told))
+        };
+        if !arguments.iter().any(is_told) {
+            command.arg("--answer");
+        }
+        let mut phone = Process::start(&mut command);
         phone.wait_for("\"registered\"", PATIENCE);
         phone
     }
@@ -330,7 +337,7 @@ fn our_phone_with_a_wrong_password_ends_and_says_so() {
         let server = Server::start(lab);
         let guessed = User { name: "bob".to_owned(), password: "guessed".to_owned() };
         let arguments = Caller::new(guessed, server.address).arguments("phone");
-        let mut phone = Process::start(Command::new(dialtone()).args(arguments));
+        let mut phone = Process::start(Command::new(dialtone()).args(arguments).arg("--answer"));
         assert_eq!(phone.finish(PATIENCE).code(), Some(WRONG_PASSWORD), "{}", phone.output());
         assert!(phone.output().contains("\"wrong_password\":true"), "{}", phone.output());
     });

@@ -241,7 +241,7 @@ fn kamailio_registers_us_by_digest_and_calls_go_both_ways_over_it() {
                 .map(str::to_owned);
         let office = server.address.to_string();
         let phone = |name: &str, more: &[String], hertz: &str| {
-            let mut command = softphone(&["phone", "--user", name, "--tone", hertz]);
+            let mut command = softphone(&["phone", "--answer", "--user", name, "--tone", hertz]);
             let mut phone = Process::start(command.args(more));
             phone.wait_for("registered for", PATIENCE);
             phone

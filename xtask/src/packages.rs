@@ -16,6 +16,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("nftables", "nft"),
     ("iproute2", "ip"),
     ("util-linux", "unshare"),
+    ("bsdutils", "script"),
     ("valgrind", "valgrind"),
     ("systemd", "systemd-analyze"),
 ];

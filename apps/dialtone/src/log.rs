@@ -1,7 +1,8 @@
 //! The log: lines on standard error (docs/manual/logs.md).
 
-use std::io::IsTerminal;
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex};
 
 use dialtone_node::LogControl;
 use dialtone_node::config::{LogFormat, LogLevel};
@@ -33,6 +34,42 @@ pub(crate) fn begin(format: LogFormat, level: LogLevel) -> LogControl {
             tracing::error!(%error, "the level of the log could not be changed");
         }
     }))
+}
+
+/// The last lines of a log that is shown on a screen.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lines(Arc<Mutex<VecDeque<String>>>);
+
+/// Lines that wait to be shown at most; older ones are gone then.
+const LINES_MAX: usize = 100;
+
+impl Lines {
+    /// Takes the lines that came since the last time.
+    pub(crate) fn take(&self) -> Vec<String> {
+        self.0.lock().map(|mut lines| lines.drain(..).collect()).unwrap_or_default()
+    }
+}
+
+impl Write for Lines {
+    /// A whole line at a time: so the subscriber writes.
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Ok(mut lines) = self.0.lock() {
+            lines.push_back(String::from_utf8_lossy(bytes).trim_end().to_owned());
+            let surplus = lines.len().saturating_sub(LINES_MAX);
+            lines.drain(..surplus);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Begins a log whose lines are taken by a screen.
+pub(crate) fn begin_into(lines: Lines, level: LogLevel) {
+    let to = fmt::layer().with_ansi(false).without_time().with_writer(move || lines.clone());
+    tracing_subscriber::registry().with(filter_of(level)).with(to).init();
 }
 
 fn filter_of(level: LogLevel) -> EnvFilter {

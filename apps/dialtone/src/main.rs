@@ -42,7 +42,7 @@ enum Command {
     Call(call::Call),
     /// Makes the running server call a user of its own, then somebody else, and join them.
     Dial(dial::Dial),
-    /// A phone that registers and answers whoever calls.
+    /// A phone: with a screen and keys in a terminal, by a script, or answering by itself.
     Phone(phone::Phone),
     /// A SIP ping: status, round-trip time, and what the far end can do.
     Options(options::Options),
@@ -86,10 +86,8 @@ fn main() -> ExitCode {
             log::begin(LogFormat::Text, LogLevel::Warn);
             call.run()
         }
-        Command::Phone(phone) => {
-            log::begin(LogFormat::Text, LogLevel::Warn);
-            phone.run()
-        }
+        // Its log may stand on a screen.
+        Command::Phone(phone) => phone.run(),
         Command::Options(options) => {
             log::begin(LogFormat::Text, LogLevel::Warn);
             options.run()

@@ -1,20 +1,37 @@
 //! `dialtone phone`.
 
+mod keys;
+mod screen;
+mod script;
+mod told;
+mod view;
+
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use dialtone_node::softphone::{AnswerConfig, AnswerEnd, AnswerEvent, Reply, Sound, answer};
-use serde_json::{Value, json};
+use dialtone_node::config::{LogFormat, LogLevel};
+use dialtone_node::softphone::{
+    News, PhoneEnd, ReferPolicy, Reply, Ringback, SoftphoneConfig, Sound, answer,
+};
 
 use crate::Outcome;
 use crate::exit::Exit;
-use crate::say;
 use crate::softphone::{self, Codecs, Refusal, Who};
+use crate::{log, say};
+
+pub(crate) use screen::restore_terminal;
+
+/// What to do where there are neither keys nor a script.
+const NO_KEYS: &str = "standard input is no terminal, so that there are no keys: run it in a terminal, give it a script \
+                       (--script FILE; --script - reads standard input), or let it answer by itself (--answer)";
 
 /// The arguments of `dialtone phone`.
 ///
-/// It registers and answers whoever calls, until Ctrl-C or SIGTERM: then it hangs up and takes its registration away.
+/// In a terminal it has a screen and keys; with --script it does what the lines of a file say; with --answer, --busy,
+/// --decline or --refuse it answers whoever calls by itself. Ctrl-C or SIGTERM end it: it hangs up and takes its
+/// registration away.
 #[derive(Debug, Args)]
 #[command(after_help = crate::exit::TABLE)]
 pub(crate) struct Phone {
@@ -23,9 +40,18 @@ pub(crate) struct Phone {
     user: String,
     #[command(flatten)]
     who: Who,
-    /// Lets calls ring for so many seconds before it answers.
-    #[arg(long, value_name = "S", default_value = "0", value_parser = softphone::seconds)]
-    answer_after: Duration,
+    /// Does what the lines of this file say, one after the other; - reads standard input.
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// Does not register when it starts.
+    #[arg(long)]
+    no_register: bool,
+    /// Answers calls by itself, at once.
+    #[arg(long, conflicts_with_all = ["answer_after", "busy", "decline", "refuse"])]
+    answer: bool,
+    /// Answers calls by itself, after they rang for so many seconds.
+    #[arg(long, value_name = "S", value_parser = softphone::seconds)]
+    answer_after: Option<Duration>,
     /// Answers nobody: it is busy (486).
     #[arg(long, conflicts_with_all = ["answer_after", "decline"])]
     busy: bool,
@@ -35,6 +61,10 @@ pub(crate) struct Phone {
     /// Answers nobody: it refuses with this status, 400 to 699 (600: busy everywhere, 606: not acceptable …).
     #[arg(long, value_name = "CODE", conflicts_with_all = ["answer_after", "busy", "decline"], value_parser = refusal)]
     refuse: Option<Reply>,
+    /// What it does when the far end asks it to call somebody else (REFER): ask its owner, accept or refuse. By default a
+    /// phone that answers by itself refuses, and any other asks.
+    #[arg(long, value_name = "ask|accept|refuse", value_parser = transfers)]
+    transfers: Option<ReferPolicy>,
     /// Sends back what it hears.
     #[arg(long, conflicts_with_all = ["play", "tone"])]
     echo: bool,
@@ -57,108 +87,87 @@ pub(crate) struct Phone {
 
 impl Phone {
     pub(crate) fn run(self) -> Outcome {
-        self.answer().unwrap_or_else(Refusal::outcome)
+        let has_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !self.json;
+        let has_screen = has_terminal && self.script.is_none() && self.reply().is_none();
+        // Lines on standard error would tear a screen on the same terminal.
+        let lines = (has_screen && std::io::stderr().is_terminal()).then(log::Lines::default);
+        match &lines {
+            Some(lines) => log::begin_into(lines.clone(), LogLevel::Warn),
+            None => drop(log::begin(LogFormat::Text, LogLevel::Warn)),
+        }
+        self.work(has_screen, lines.unwrap_or_default()).unwrap_or_else(Refusal::outcome)
     }
 
-    fn answer(self) -> Result<Outcome, Refusal> {
+    fn work(self, has_screen: bool, lines: log::Lines) -> Result<Outcome, Refusal> {
+        let reply = self.reply();
+        if !has_screen && self.script.is_none() && reply.is_none() {
+            return Err(Refusal::new(&NO_KEYS, Exit::Usage));
+        }
+        if self.script.as_ref().is_some_and(|path| path.as_os_str() == "-") && self.who.reads_stdin() {
+            let words =
+                "standard input can't hold both the password and the script: put one of them into a file";
+            return Err(Refusal::new(&words, Exit::Usage));
+        }
         let stop = softphone::stop_flag()?;
         let sound = match self.echo {
             true => Sound::Echo,
             false => softphone::sound_of(self.play.as_deref(), self.tone)?,
         };
-        let reply = match (self.refuse, self.busy, self.decline) {
-            (Some(reply), ..) => reply,
-            (_, true, _) => Reply::Busy,
-            (.., true) => Reply::Decline,
-            _ => Reply::Answer(self.answer_after),
+        let config = SoftphoneConfig {
+            identity: self.who.identity(Some(&self.user))?,
+            registers: !self.no_register,
+            reply,
+            transfers: self.transfers.unwrap_or(match reply {
+                Some(_) => ReferPolicy::Refuse,
+                None => ReferPolicy::Ask,
+            }),
+            sound,
+            codecs: self.codec.0.clone(),
+            record: self.record.clone(),
+            ringback: Some(Ringback::Europe),
         };
-        let identity = self.who.identity(Some(&self.user))?;
-        let config = AnswerConfig { identity, reply, sound, codecs: self.codec.0, record: self.record };
-        let mut tell = |event: AnswerEvent| {
-            let line = if self.json { event_json(&event).to_string() } else { event_text(&event) };
+        let mut tell = |news: News| {
+            let line = if self.json { told::json(&news).to_string() } else { told::text(&news) };
             say(&format!("{line}\n"));
         };
-        let end = answer(&config, &stop, &mut tell)?;
-        Ok(Ok(match end {
-            AnswerEnd::Stopped => Exit::Success,
-            AnswerEnd::StillRegistered => Exit::Failed,
-            AnswerEnd::WrongPassword => Exit::WrongPassword,
-        }))
+        let exit = match &self.script {
+            Some(path) => script::run(&config, path, &stop, &mut tell)?,
+            None if reply.is_some() => exit_of(answer(&config, &stop, &mut tell)?),
+            None => screen::run(&config, &stop, &lines)?,
+        };
+        Ok(Ok(exit))
+    }
+
+    /// What it does with calls by itself.
+    fn reply(&self) -> Option<Reply> {
+        match (self.refuse, self.busy, self.decline) {
+            (Some(reply), ..) => Some(reply),
+            (_, true, _) => Some(Reply::Busy),
+            (.., true) => Some(Reply::Decline),
+            _ if self.answer => Some(Reply::Answer(Duration::ZERO)),
+            _ => self.answer_after.map(Reply::Answer),
+        }
+    }
+}
+
+fn exit_of(end: PhoneEnd) -> Exit {
+    match end {
+        PhoneEnd::Stopped => Exit::Success,
+        PhoneEnd::StillRegistered => Exit::Failed,
+        PhoneEnd::WrongPassword => Exit::WrongPassword,
+    }
+}
+
+fn transfers(text: &str) -> Result<ReferPolicy, &'static str> {
+    match text {
+        "ask" => Ok(ReferPolicy::Ask),
+        "accept" => Ok(ReferPolicy::Accept),
+        "refuse" => Ok(ReferPolicy::Refuse),
+        _ => Err("expected ask, accept or refuse"),
     }
 }
 
 /// A status that refuses a call.
 fn refusal(text: &str) -> Result<Reply, String> {
     text.parse().ok().and_then(Reply::refusal).ok_or_else(|| "expected a status from 400 to 699".to_owned())
-}
-
-fn event_json(event: &AnswerEvent) -> Value {
-    match event {
-        AnswerEvent::Ready(address) => json!({"schema": 1, "event": "ready", "address": address.to_string()}),
-        AnswerEvent::Registered(seconds) => {
-            json!({"schema": 1, "event": "registered", "expires_s": seconds})
-        }
-        AnswerEvent::ClockDiffers(seconds) => {
-            json!({"schema": 1, "event": "clock_differs", "server_ahead_s": seconds})
-        }
-        AnswerEvent::RegistrationFailed { status, wrong_password } => json!({
-            "schema": 1,
-            "event": "registration-failed",
-            "status": status.map(|status| status.code()),
-            "wrong_password": wrong_password,
-        }),
-        AnswerEvent::Incoming { number, from } => {
-            json!({"schema": 1, "event": "incoming", "call": number, "from": from.as_str()})
-        }
-        AnswerEvent::Answered { number } => json!({"schema": 1, "event": "answered", "call": number}),
-        AnswerEvent::Ended { number, reason, audio, recording, .. } => json!({
-            "schema": 1,
-            "event": "ended",
-            "call": number,
-            "reason": reason,
-            "audio": audio.as_deref().map(softphone::audio_json),
-            "recording": recording.as_ref().and_then(|path| path.as_ref().ok()),
-            "recording_error":
-                recording.as_ref().and_then(|path| path.as_ref().err()).map(ToString::to_string),
-        }),
-        AnswerEvent::Unregistered => json!({"schema": 1, "event": "unregistered"}),
-        _ => json!({"schema": 1, "event": "other"}),
-    }
-}
-
-fn event_text(event: &AnswerEvent) -> String {
-    match event {
-        AnswerEvent::Ready(address) => format!("dialtone phone at {address}; Ctrl-C ends it"),
-        AnswerEvent::Registered(seconds) => format!("registered for {seconds} s"),
-        AnswerEvent::ClockDiffers(seconds) => {
-            let way = if *seconds > 0 { "ahead of" } else { "behind" };
-            format!("the server's clock is {} s {way} the clock here", seconds.unsigned_abs())
-        }
-        AnswerEvent::RegistrationFailed { wrong_password: true, .. } => {
-            "not registered: the password was refused".to_owned()
-        }
-        AnswerEvent::RegistrationFailed { status: Some(status), .. } => {
-            format!("not registered: the server says {} {}; trying again", status.code(), status.reason())
-        }
-        AnswerEvent::RegistrationFailed { status: None, .. } => {
-            "not registered: nobody answers; trying again".to_owned()
-        }
-        AnswerEvent::Incoming { number, from } => format!("call {number}: {from} calls"),
-        AnswerEvent::Answered { number } => format!("call {number}: talking"),
-        AnswerEvent::Ended { number, words, audio, recording, .. } => {
-            let mut out = format!("call {number}: over, {words}");
-            if let Some(audio) = audio {
-                out.push('\n');
-                out.push_str(softphone::audio_text(audio).trim_end());
-            }
-            match recording {
-                Some(Ok(path)) => out.push_str(&format!("\n  recorded in {}", path.display())),
-                Some(Err(error)) => out.push_str(&format!("\n  not recorded: {error}")),
-                None => {}
-            }
-            out
-        }
-        AnswerEvent::Unregistered => "not registered any more".to_owned(),
-        _ => String::new(),
-    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dialtone_node::softphone::{Identity, SoftphoneError, Sound, Verdict, parse_proxy, sound};
-use dialtone_node::{AudioCodec, MediaReport, Password, Signal, Signals, StartError};
+use dialtone_node::{AudioCodec, MediaReport, Password, Signals, StartError};
 use serde_json::{Value, json};
 
 use crate::Outcome;
@@ -110,6 +110,11 @@ impl Who {
         })
     }
 
+    /// Whether the password comes from standard input.
+    pub(crate) fn reads_stdin(&self) -> bool {
+        self.password_file.as_ref().is_some_and(|path| path.as_os_str() == "-")
+    }
+
     fn password(&self) -> Result<Option<String>, Refusal> {
         let Some(path) = &self.password_file else { return Ok(self.password.clone()) };
         let text = if path.as_os_str() == "-" {
@@ -135,7 +140,7 @@ pub(crate) fn sound_of(play: Option<&Path>, tone: Option<f64>) -> Result<Sound, 
     })
 }
 
-/// SIGTERM and Ctrl-C set the flag; the second one ends the program at once.
+/// SIGTERM, Ctrl-C and SIGHUP (the terminal is closed) set the flag; the second one ends the program at once.
 pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, StartError> {
     // Before any thread starts, so that none of them takes the signals.
     let signals = Signals::block()?;
@@ -143,7 +148,10 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>, StartError> {
     let theirs = Arc::clone(&flag);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         loop {
-            if signals.wait() == Signal::Stop && theirs.swap(true, Ordering::Relaxed) {
+            // A phone has no settings file that SIGHUP could have it read again.
+            signals.wait();
+            if theirs.swap(true, Ordering::Relaxed) {
+                crate::phone::restore_terminal();
                 std::process::exit(Exit::Failed as i32);
             }
         }

@@ -165,6 +165,9 @@ pub struct AudioSession {
     record_samples_max: usize,
     sent_level: Level,
     heard_level: Level,
+    /// The same since they were last taken.
+    sent_lately: Level,
+    heard_lately: Level,
     sent_tone: Option<ToneMeter>,
     heard_tone: Option<ToneMeter>,
     strangers: u64,
@@ -207,6 +210,8 @@ impl AudioSession {
             record_samples_max: settings.record_samples_max,
             sent_level: Level::default(),
             heard_level: Level::default(),
+            sent_lately: Level::default(),
+            heard_lately: Level::default(),
             sent_tone: meter(),
             heard_tone: meter(),
             strangers: 0,
@@ -326,6 +331,7 @@ impl AudioSession {
             return;
         }
         self.heard_level.add(frame);
+        self.heard_lately.add(frame);
         if let Some(meter) = &mut self.heard_tone {
             meter.add(frame);
         }
@@ -346,6 +352,7 @@ impl AudioSession {
         let frame = &mut frame[..len];
         self.generator.fill(&self.played[..len], frame);
         self.sent_level.add(frame);
+        self.sent_lately.add(frame);
         if let Some(meter) = &mut self.sent_tone {
             meter.add(frame);
         }
@@ -429,6 +436,12 @@ impl AudioSession {
     /// Takes the recording out; recording goes on into an empty one.
     pub fn take_recording(&mut self) -> Vec<i16> {
         std::mem::take(&mut self.recording)
+    }
+
+    /// The levels in dBFS of what was sent and of what was played since the last call of this: for the needle of a meter,
+    /// which wants some 100 ms. [`SILENCE_DBFS`](crate::meter::SILENCE_DBFS) where nothing was.
+    pub fn take_levels(&mut self) -> (f64, f64) {
+        (std::mem::take(&mut self.sent_lately).dbfs(), std::mem::take(&mut self.heard_lately).dbfs())
     }
 
     /// Ends the session: no more frames; a BYE is due (RFC 3550 §6.3.7).

@@ -129,6 +129,19 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 #[test]
+fn the_needles_show_what_passed_since_they_were_looked_at() {
+    let mut pair = Pair::new(Channel::default(), [tone(440.0), Source::Silence]);
+    assert_eq!(pair.sessions[0].take_levels(), (crate::meter::SILENCE_DBFS, crate::meter::SILENCE_DBFS));
+    pair.run(seconds(1));
+    let (sent, heard) = pair.sessions[0].take_levels();
+    assert!((sent + 16.0).abs() < 0.5 && heard < -60.0, "{sent} {heard}");
+    let (sent, heard) = pair.sessions[1].take_levels();
+    assert!(sent < -60.0 && (heard + 16.0).abs() < 1.5, "{sent} {heard}");
+    // Nothing passed since.
+    assert_eq!(pair.sessions[1].take_levels(), (crate::meter::SILENCE_DBFS, crate::meter::SILENCE_DBFS));
+}
+
+#[test]
 fn a_clean_channel_carries_both_tones_at_their_level() {
     let channel = Channel { delay_ms: 30, ..Channel::default() };
     let mut pair = Pair::new(channel, [tone(440.0), tone(1000.0)]);

@@ -14,8 +14,9 @@ mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
-use dialtone_media::Report;
+use dialtone_media::{Direction, Report};
 use dialtone_roles::io::{CallHandle, MediaCommand, MediaEvent};
 use dialtone_transport::sys::Poller;
 
@@ -65,6 +66,23 @@ pub struct MediaReport {
     pub recording: Vec<i16>,
 }
 
+/// What the audio of a call that goes on is like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meter {
+    /// The shard of the call.
+    pub shard: u16,
+    /// The call.
+    pub call: CallHandle,
+    /// Which ways the audio goes.
+    pub direction: Direction,
+    /// The level of what was sent since the last look, in dBFS.
+    pub sent_dbfs: f64,
+    /// The level of what was heard since the last look, in dBFS.
+    pub heard_dbfs: f64,
+    /// The figures since the call began.
+    pub report: Report,
+}
+
 /// A word to the media thread.
 #[derive(Debug)]
 pub(crate) enum Word {
@@ -72,6 +90,8 @@ pub(crate) enum Word {
     Command { shard: u16, command: MediaCommand },
     /// A shard began anew: all that it had is given back.
     ShardLost { shard: u16 },
+    /// Tell of the calls that go on.
+    Meters(SyncSender<Vec<Meter>>),
     /// End.
     Stop,
 }
@@ -157,6 +177,8 @@ fn run_plane(plane: &mut Plane<'_>, poller: &mut Poller, inbox: &mut Inbox<Word>
                     plane.handle_command(clock::now(), shard, command, poller)
                 }
                 Some(Word::ShardLost { shard }) => plane.release_all(clock::now(), Some(shard)),
+                // Who does not wait for it any more does not want it.
+                Some(Word::Meters(to)) => drop(to.try_send(plane.meters())),
                 Some(Word::Stop) => return plane.release_all(clock::now(), None),
                 None => break,
             }

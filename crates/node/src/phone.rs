@@ -6,13 +6,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use dialtone_roles::io::{Command, Event};
-use dialtone_roles::settings::{Account, AudioCodec, Listener, Secret, Settings};
+use dialtone_roles::settings::{Account, AudioCodec, Listener, Secret, Settings, TransferSettings};
 use dialtone_transport::stream::StreamSettings;
 use dialtone_wire::net::Transport;
 
 use crate::counters::Counters;
 use crate::listen::{own_addresses, prefix_length};
-use crate::media::{MediaReport, MediaSettings};
+use crate::media::{MediaReport, MediaSettings, Meter};
 use crate::running::{ENGINE_TURN, NodeParts, Running, StartError};
 use crate::shard::DumpPlace;
 use crate::tap::Tap;
@@ -36,6 +36,8 @@ pub struct PhoneConfig {
     pub port: u16,
     /// The codecs that it offers and takes, the preferred one first.
     pub codecs: Vec<AudioCodec>,
+    /// Who may transfer its calls.
+    pub transfer: TransferSettings,
     /// What its media thread does.
     pub media: MediaSettings,
     /// Listens in on all messages.
@@ -81,6 +83,7 @@ impl Phone {
             listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
             account: Some(config.account),
             codecs: config.codecs,
+            transfer: config.transfer,
             ..Settings::new(Secret(random::seed()))
         };
         let (events, waiting) = sync_channel(EVENTS_MAX);
@@ -116,6 +119,12 @@ impl Phone {
     /// The next event, or `None` when none comes within this time.
     pub fn next(&self, patience: Duration) -> Option<PhoneEvent> {
         self.events.recv_timeout(patience).ok()
+    }
+
+    /// What the audio of its calls is like now, changes of their sessions that it has told of included; `None` when its
+    /// media thread is too busy to tell. Its levels are those since the last look.
+    pub fn meters(&self) -> Option<Vec<Meter>> {
+        self.running.meters()
     }
 
     /// Ends it and gives its counters. A registration stays at the registrar until it expires: send

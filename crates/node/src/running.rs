@@ -19,7 +19,7 @@ use crate::config::Problem;
 use crate::counters::{Counters, ShardCounters};
 use crate::inbox::{Sender, inbox};
 use crate::listen::ListenError;
-use crate::media::{self, MediaSettings, MediaThread, ReportSink};
+use crate::media::{self, MediaSettings, MediaThread, Meter, ReportSink};
 use crate::resolver::Resolver;
 use crate::shard::{DumpPlace, EventSink, INBOX_LEN, Shard, ShardParts, Turn, Word};
 use crate::store::{self, JournalCounts, JournalParts, JournalSender, OfOne, OfUser, StoreError};
@@ -30,6 +30,8 @@ use crate::users::Users;
 const BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// How long the start waits for the first RTP ports.
 const READY_TIME: Duration = Duration::from_secs(2);
+/// How long the media thread may take to tell what its calls are like: a screen waits for it.
+const METERS_TIME: Duration = Duration::from_millis(200);
 /// How long a shard may take to tell its counters.
 const REPORT_TIME: Duration = Duration::from_secs(1);
 
@@ -213,6 +215,13 @@ impl Running {
     /// Gives a command to a shard; false when it has no room for it.
     pub(crate) fn command(&self, shard: u16, command: Command) -> bool {
         self.shards.get(usize::from(shard)).is_some_and(|shard| shard.send(Word::Command(command)).is_ok())
+    }
+
+    /// What the audio of the calls that go on is like; `None` when the media thread does not tell in time.
+    pub(crate) fn meters(&self) -> Option<Vec<Meter>> {
+        let (to, from) = sync_channel(1);
+        self.media.send(media::Word::Meters(to)).ok()?;
+        from.recv_timeout(METERS_TIME).ok()
     }
 
     /// Gives new settings to all shards.

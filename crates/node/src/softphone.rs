@@ -1,12 +1,18 @@
-//! The phone of the command line: it calls somebody and judges the call ([`call`]), answers whoever calls ([`answer`]),
-//! or asks whether somebody is there ([`ping`]).
+//! The phone of the command line: it calls somebody and judges the call ([`call`]), asks whether somebody is there
+//! ([`ping`]), answers whoever calls ([`answer`]), or does what its owner says ([`Softphone`]): a [`Script`] and the keys
+//! of a screen say the same [`Action`]s.
 //!
 //! What is told of a call was measured; nothing is told because it should be so.
 
-mod answer;
+mod action;
 mod call;
 mod ear;
+mod handset;
+mod line;
+mod live;
+mod news;
 mod ping;
+mod script;
 pub mod sound;
 mod verdict;
 
@@ -15,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_roles::io::Play;
-use dialtone_roles::settings::{Account, AudioCodec, Password};
+use dialtone_roles::settings::{Account, AudioCodec, Password, TransferSettings};
 use dialtone_wire::uri::{Uri, UriBuf, escape_user};
 use smol_str::{SmolStr, format_smolstr};
 use thiserror::Error;
@@ -24,10 +30,16 @@ use crate::media::MediaSettings;
 use crate::phone::{Phone, PhoneConfig};
 use crate::running::StartError;
 
-pub use answer::{AnswerConfig, AnswerEnd, AnswerEvent, Reply, answer};
+pub use action::{Action, ActionError, LINE_LEN_MAX, Step};
 pub use call::{CallConfig, CallReport, Progress, call};
 pub use dialtone_media::Ringback;
+pub use dialtone_roles::settings::ReferPolicy;
+pub use handset::{CannotDo, Handset, Registration, Reply};
+pub use line::{Line, LineState};
+pub use live::{PhoneEnd, Softphone, SoftphoneConfig, answer};
+pub use news::{AWAITABLE, News, ended_words};
 pub use ping::{PingConfig, PingReport, ping};
+pub use script::{Fault, Next, Script, What};
 pub use verdict::Verdict;
 
 /// The registration time that a phone asks for, in seconds.
@@ -156,6 +168,15 @@ fn parse(text: &str) -> Result<UriBuf, SoftphoneError> {
 }
 
 impl Identity {
+    /// The domain of the address of a phone that calls nobody yet: bare names are its users.
+    ///
+    /// # Errors
+    /// When it is not known.
+    pub fn own_domain(&self) -> Result<SmolStr, SoftphoneError> {
+        let aor = self.account(None)?.aor;
+        Ok(aor.uri().as_sip().map(|uri| format_smolstr!("{}", uri.host)).unwrap_or_default())
+    }
+
     fn account(&self, peer: Option<&UriBuf>) -> Result<Account, SoftphoneError> {
         let user = self.user.clone();
         let aor = match &user {
@@ -185,12 +206,13 @@ impl Identity {
         &self,
         peer: Option<&UriBuf>,
         codecs: Vec<AudioCodec>,
+        transfer: TransferSettings,
         media: MediaSettings,
     ) -> Result<Phone, SoftphoneError> {
         let account = self.account(peer)?;
         let hop = self.proxy.as_ref().or(peer).unwrap_or(&account.aor);
         let ip = own_ip_towards(hop)?;
-        Ok(Phone::start(PhoneConfig { account, ip, port: 0, codecs, media, tap: None })?)
+        Ok(Phone::start(PhoneConfig { account, ip, port: 0, codecs, transfer, media, tap: None })?)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_roles::io::{CallHandle, Command, EndReason, Event, Play};
-use dialtone_roles::settings::{Account, AudioCodec, Password};
+use dialtone_roles::settings::{Account, AudioCodec, Password, TransferSettings};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
 use thiserror::Error;
@@ -147,8 +147,15 @@ impl Seat {
             ..MediaSettings::default()
         };
         let tap = Some(tap);
-        let phone =
-            Phone::start(PhoneConfig { account, ip, port: 0, codecs: AudioCodec::ALL.to_vec(), media, tap })?;
+        let phone = Phone::start(PhoneConfig {
+            account,
+            ip,
+            port: 0,
+            codecs: AudioCodec::ALL.to_vec(),
+            transfer: TransferSettings::default(),
+            media,
+            tap,
+        })?;
         Ok(Seat { name, phone, events: VecDeque::new(), audio: None, ending: false })
     }
 

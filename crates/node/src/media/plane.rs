@@ -10,7 +10,7 @@ use dialtone_transport::sys::{BATCH_MAX, Poller, Readiness, ReceiveBatch, UdpSoc
 use dialtone_wire::time::Instant;
 
 use super::ports::Ports;
-use super::{Counts, MediaReport, MediaSettings, ReportSink, session};
+use super::{Counts, MediaReport, MediaSettings, Meter, ReportSink, session};
 use crate::inbox::Sender;
 use crate::shard::Word as ShardWord;
 use crate::{clock, random};
@@ -198,6 +198,18 @@ impl<'a> Plane<'a> {
         let Some(Leased { shard, session: Some(mut running), .. }) = self.leased.remove(&id) else { return };
         let recording = running.audio.take_recording();
         (self.report)(MediaReport { shard, call: running.call, report: running.audio.report(), recording });
+    }
+
+    /// What the calls that go on are like; their levels begin anew.
+    pub(super) fn meters(&mut self) -> Vec<Meter> {
+        let sessions =
+            self.leased.values_mut().filter_map(|leased| Some((leased.shard, leased.session.as_mut()?)));
+        let meter = |(shard, running): (u16, &mut Running)| {
+            let (sent_dbfs, heard_dbfs) = running.audio.take_levels();
+            let (direction, report) = (running.audio.direction(), running.audio.report());
+            Meter { shard, call: running.call, direction, sent_dbfs, heard_dbfs, report }
+        };
+        sessions.map(meter).collect()
     }
 
     /// Gives back all leases, or all of one shard.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_roles::io::{Command, Event, Play};
-use dialtone_roles::settings::{Account, AudioCodec, Domain, Foreign, Listener, Password, Secret, Settings};
+use dialtone_roles::settings::{
+    Account, AudioCodec, Domain, Foreign, Listener, Password, Secret, Settings, TransferSettings,
+};
 use dialtone_transport::stream::StreamSettings;
 use dialtone_wire::net::Transport;
 use dialtone_wire::uri::UriBuf;
@@ -421,6 +423,7 @@ fn phones_of_ours_register_with_passwords_and_call_each_other_over_tcp() {
             ip: "127.0.0.1".parse().expect("an address"),
             port: 0,
             codecs: AudioCodec::ALL.to_vec(),
+            transfer: TransferSettings::default(),
             media: MediaSettings::default(),
             tap: None,
         })

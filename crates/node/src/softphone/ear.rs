@@ -41,6 +41,11 @@ impl Ear {
         }
     }
 
+    /// Whether there is ringback now.
+    pub(super) fn is_ringing(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// The call is answered or over, or early media have begun.
     pub(super) fn stop(&mut self, now: Instant) {
         let Some((ringback, since)) = self.ringback.zip(self.since.take()) else { return };

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dialtone_roles::io::{Command, Event};
-use dialtone_roles::settings::AudioCodec;
+use dialtone_roles::settings::{AudioCodec, TransferSettings};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Limits, Message, Status};
 
@@ -51,7 +51,12 @@ pub struct PingReport {
 /// When there is no phone to ask with.
 pub fn ping(config: &PingConfig, stop: &AtomicBool) -> Result<PingReport, SoftphoneError> {
     let codecs = AudioCodec::ALL.to_vec();
-    let phone = config.identity.start(Some(&config.to), codecs, MediaSettings::default())?;
+    let phone = config.identity.start(
+        Some(&config.to),
+        codecs,
+        TransferSettings::default(),
+        MediaSettings::default(),
+    )?;
     let begun = clock::now();
     let deadline = begun + config.patience;
     let mut report = PingReport {

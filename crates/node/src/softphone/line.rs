@@ -1,0 +1,168 @@
+//! One call of a phone, as its owner sees it.
+
+use std::collections::VecDeque;
+
+use dialtone_media::{Direction, Ringback};
+use dialtone_roles::io::{CallHandle, Command, EndReason, Event};
+use dialtone_wire::time::Instant;
+use dialtone_wire::uri::UriBuf;
+
+use super::ear::Ear;
+use crate::media::{MediaReport, Meter};
+
+/// Where a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineState {
+    /// We call, and nothing came back yet.
+    Calling,
+    /// It rings at the far end: ringback is heard here.
+    Ringing,
+    /// The far end is heard before it answers.
+    EarlyMedia,
+    /// It rings here.
+    RingsHere,
+    /// We have answered, and the caller does not know it yet.
+    Answering,
+    /// Both talk.
+    Talking,
+    /// It is over, or about to be.
+    Over,
+}
+
+/// One call.
+#[derive(Debug)]
+pub struct Line {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Whom we called, or who calls.
+    pub peer: UriBuf,
+    /// Whether we called.
+    pub outgoing: bool,
+    /// Where it stands.
+    pub state: LineState,
+    /// Since when.
+    pub since: Instant,
+    /// Whether we hold it.
+    pub held: bool,
+    /// Whether the far end holds it.
+    pub held_by_peer: bool,
+    /// What its audio is like, once there is some.
+    pub meter: Option<Meter>,
+    pub(super) handle: Option<CallHandle>,
+    /// What the re-INVITE asks for that is on its way: held or not.
+    pub(super) asked_hold: Option<bool>,
+    /// Whether the far end was asked to call somebody else.
+    pub(super) transfers: bool,
+    /// What goes out as INFO, one after the other; the first one is on its way.
+    pub(super) infos: VecDeque<Info>,
+    /// When it is answered by itself.
+    pub(super) answer_at: Option<Instant>,
+    /// Whether its end is wanted before it has a handle.
+    pub(super) hangs_up: bool,
+    pub(super) rang: bool,
+    /// Whether it was answered: then figures of its audio come.
+    pub(super) accepted: bool,
+    pub(super) ended: Option<(EndReason, Instant)>,
+    pub(super) audio: Option<Box<MediaReport>>,
+    pub(super) ear: Ear,
+}
+
+/// One INFO.
+#[derive(Clone, Debug)]
+pub(super) struct Info {
+    pub(super) command: Command,
+    /// Whether it is the last one of its line, whose answer is told.
+    pub(super) is_last: bool,
+}
+
+/// What a change of the session means to its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Held, or not any more.
+    pub(super) held: Option<bool>,
+    /// The same by the far end.
+    pub(super) held_by_peer: Option<bool>,
+}
+
+impl Line {
+    pub(super) fn new(now: Instant, number: u64, peer: UriBuf, ringback: Option<Ringback>) -> Line {
+        Line {
+            number,
+            peer,
+            outgoing: true,
+            state: LineState::Calling,
+            since: now,
+            held: false,
+            held_by_peer: false,
+            meter: None,
+            handle: None,
+            asked_hold: None,
+            transfers: false,
+            infos: VecDeque::new(),
+            answer_at: None,
+            hangs_up: false,
+            rang: false,
+            accepted: false,
+            ended: None,
+            audio: None,
+            ear: Ear::new(ringback, false),
+        }
+    }
+
+    pub(super) fn incoming(now: Instant, number: u64, from: UriBuf, handle: CallHandle) -> Line {
+        let line = Line::new(now, number, from, None);
+        Line { outgoing: false, state: LineState::RingsHere, handle: Some(handle), ..line }
+    }
+
+    /// Whether ringback of our own making is heard: never beside the sound of the far end.
+    pub fn ringback_is_heard(&self) -> bool {
+        self.ear.is_ringing()
+    }
+
+    pub(super) fn enter(&mut self, now: Instant, state: LineState) {
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+        }
+    }
+
+    pub(super) fn listen(&mut self, now: Instant, event: &Event) {
+        self.ear.handle(now, event);
+    }
+
+    /// Takes in that the session was changed. Who holds is read from the way that the audio goes (RFC 3264 §8.4): who
+    /// holds sends, or not even that, and does not listen.
+    pub(super) fn change(&mut self) -> Change {
+        let before = (self.held, self.held_by_peer);
+        let asked = self.asked_hold;
+        let Some(direction) = self.meter.as_ref().map(|meter| meter.direction) else {
+            // Nothing is known of the audio: what was asked for was granted.
+            self.held = self.asked_hold.take().unwrap_or(self.held);
+            return self.changed_since(before, asked.is_some());
+        };
+        let held = match direction {
+            Direction::SendOnly => true,
+            Direction::Inactive => asked.unwrap_or(self.held),
+            Direction::SendRecv | Direction::RecvOnly => false,
+        };
+        let is_ours = asked == Some(held);
+        self.held_by_peer = match direction {
+            Direction::RecvOnly => true,
+            // RFC 3264 §6.1: "inactive" is the other answer to our "sendonly", and says nothing of the far end.
+            Direction::Inactive => self.held_by_peer || !is_ours || !held,
+            Direction::SendRecv | Direction::SendOnly => false,
+        };
+        self.held = held;
+        if is_ours {
+            self.asked_hold = None;
+        }
+        self.changed_since(before, is_ours)
+    }
+
+    /// What is asked for again is told again: who waits for it may go on.
+    fn changed_since(&self, (held, held_by_peer): (bool, bool), is_ours: bool) -> Change {
+        Change {
+            held: (self.held != held || is_ours).then_some(self.held),
+            held_by_peer: (self.held_by_peer != held_by_peer).then_some(self.held_by_peer),
+        }
+    }
+}

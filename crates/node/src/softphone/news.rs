@@ -1,0 +1,290 @@
+//! What a phone tells its owner: the events of scripts and of screens.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use dialtone_roles::io::{EndReason, TransferOutcome};
+use dialtone_wire::Status;
+use dialtone_wire::uri::UriBuf;
+use smol_str::SmolStr;
+
+use super::sound::SoundError;
+use super::verdict::{Verdict, end_word, end_words};
+use crate::media::MediaReport;
+
+/// What scripts can wait for. The words are those of [`News::word`], and part of the interface.
+pub const AWAITABLE: &[&str] = &[
+    "registered",
+    "registration-failed",
+    "unregistered",
+    "incoming",
+    "ringing",
+    "early-media",
+    "redirected",
+    "answered",
+    "held",
+    "resumed",
+    "held-by-peer",
+    "resumed-by-peer",
+    "session-changed",
+    "transfer-asked",
+    "transfer-begun",
+    "transfer-progress",
+    "transferred",
+    "transfer-failed",
+    "replaced",
+    "dtmf",
+    "info",
+    "info-answered",
+    "options",
+    "ended",
+];
+
+/// What happened. Calls are numbered from 1.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum News {
+    /// It runs, and listens here.
+    Ready(SocketAddr),
+    /// Its registration stands for so many seconds.
+    Registered(u32),
+    /// The server's clock is ahead of ours by so many seconds, or behind where that is negative.
+    ClockDiffers(i64),
+    /// Its registration was refused, or nobody answered; unless the password is wrong it is tried again.
+    RegistrationFailed {
+        /// The status; `None` when nobody answered.
+        status: Option<Status>,
+        /// Whether the password is wrong.
+        wrong_password: bool,
+    },
+    /// Its registration was taken away.
+    Unregistered,
+    /// It calls.
+    Calling {
+        /// The call.
+        number: u64,
+        /// Whom.
+        to: UriBuf,
+    },
+    /// Somebody calls.
+    Incoming {
+        /// The call.
+        number: u64,
+        /// Who.
+        from: UriBuf,
+    },
+    /// It rings at the far end, or the call makes progress without sound.
+    Ringing {
+        /// The call.
+        number: u64,
+        /// 180, or another provisional status.
+        status: Status,
+    },
+    /// The far end is heard before it answers.
+    EarlyMedia {
+        /// The call.
+        number: u64,
+    },
+    /// The call was sent elsewhere and goes there.
+    Redirected {
+        /// The call.
+        number: u64,
+        /// Where to.
+        to: UriBuf,
+    },
+    /// The two talk.
+    Answered {
+        /// The call.
+        number: u64,
+    },
+    /// We hold the call.
+    Held {
+        /// The call.
+        number: u64,
+    },
+    /// We hold it no more.
+    Resumed {
+        /// The call.
+        number: u64,
+    },
+    /// The far end holds the call.
+    HeldByPeer {
+        /// The call.
+        number: u64,
+    },
+    /// The far end holds it no more.
+    ResumedByPeer {
+        /// The call.
+        number: u64,
+    },
+    /// The session was changed, and nobody is held who was not before.
+    SessionChanged {
+        /// The call.
+        number: u64,
+    },
+    /// A far end asks us to call somebody: `accept` or `refuse` answers it.
+    TransferAsked {
+        /// The call in which it is asked for, if it is in one.
+        number: Option<u64>,
+        /// Whom.
+        to: UriBuf,
+        /// Whether that takes the place of a call that he has.
+        replaces: bool,
+        /// Who asks, as he says himself.
+        referred_by: Option<UriBuf>,
+    },
+    /// The call that a far end asked for begins.
+    TransferBegun {
+        /// The call in which it was asked for, if it was in one.
+        number: Option<u64>,
+        /// The new call.
+        new: u64,
+        /// Whom.
+        to: UriBuf,
+    },
+    /// The far end tells how its call goes, which we asked for.
+    TransferProgress {
+        /// The call that is given away.
+        number: u64,
+        /// The provisional status.
+        status: Status,
+    },
+    /// The far end talks to whom we sent it to.
+    Transferred {
+        /// The call that was given away.
+        number: u64,
+    },
+    /// The far end does not.
+    TransferFailed {
+        /// The call that was to be given away.
+        number: u64,
+        /// Why.
+        outcome: TransferOutcome,
+    },
+    /// Another call has taken the place of this one, which ends.
+    Replaced {
+        /// The call.
+        number: u64,
+        /// The new one.
+        by: u64,
+    },
+    /// A key was pressed at the far end.
+    Dtmf {
+        /// The call.
+        number: u64,
+        /// `0` to `9`, `*`, `#`, `A` to `D`, or `!` for a hook flash.
+        digit: char,
+        /// For how long, where that is told.
+        duration_ms: Option<u32>,
+    },
+    /// An INFO with an Info Package came.
+    Info {
+        /// The call.
+        number: u64,
+        /// The package.
+        package: SmolStr,
+        /// The media type of the body.
+        content_type: SmolStr,
+        /// The body; bytes that are no UTF-8 are replaced.
+        body: String,
+    },
+    /// The keys or the INFO of one line were sent, and answered.
+    InfoAnswered {
+        /// The call.
+        number: u64,
+        /// The last answer, or the first one that was no success; `None` when nobody answered.
+        status: Option<Status>,
+    },
+    /// The answer to OPTIONS.
+    Options {
+        /// Who was asked.
+        to: UriBuf,
+        /// The status; `None` when nobody answered.
+        status: Option<Status>,
+    },
+    /// A call is over.
+    Ended {
+        /// The call.
+        number: u64,
+        /// Why.
+        reason: EndReason,
+        /// What a call of ours that was not answered came to.
+        unanswered: Option<Verdict>,
+        /// Its audio.
+        audio: Option<Box<MediaReport>>,
+        /// Where it was recorded, if it was to be.
+        recording: Option<Result<PathBuf, SoundError>>,
+    },
+}
+
+impl News {
+    /// One word for programs, and for what scripts wait for.
+    pub fn word(&self) -> &'static str {
+        match self {
+            News::Ready(_) => "ready",
+            News::Registered(_) => "registered",
+            News::ClockDiffers(_) => "clock_differs",
+            News::RegistrationFailed { .. } => "registration-failed",
+            News::Unregistered => "unregistered",
+            News::Calling { .. } => "calling",
+            News::Incoming { .. } => "incoming",
+            News::Ringing { .. } => "ringing",
+            News::EarlyMedia { .. } => "early-media",
+            News::Redirected { .. } => "redirected",
+            News::Answered { .. } => "answered",
+            News::Held { .. } => "held",
+            News::Resumed { .. } => "resumed",
+            News::HeldByPeer { .. } => "held-by-peer",
+            News::ResumedByPeer { .. } => "resumed-by-peer",
+            News::SessionChanged { .. } => "session-changed",
+            News::TransferAsked { .. } => "transfer-asked",
+            News::TransferBegun { .. } => "transfer-begun",
+            News::TransferProgress { .. } => "transfer-progress",
+            News::Transferred { .. } => "transferred",
+            News::TransferFailed { .. } => "transfer-failed",
+            News::Replaced { .. } => "replaced",
+            News::Dtmf { .. } => "dtmf",
+            News::Info { .. } => "info",
+            News::InfoAnswered { .. } => "info-answered",
+            News::Options { .. } => "options",
+            News::Ended { .. } => "ended",
+        }
+    }
+
+    /// The number of the call that it is about.
+    pub fn call(&self) -> Option<u64> {
+        match self {
+            News::Calling { number, .. }
+            | News::Incoming { number, .. }
+            | News::Ringing { number, .. }
+            | News::EarlyMedia { number }
+            | News::Redirected { number, .. }
+            | News::Answered { number }
+            | News::Held { number }
+            | News::Resumed { number }
+            | News::HeldByPeer { number }
+            | News::ResumedByPeer { number }
+            | News::SessionChanged { number }
+            | News::TransferProgress { number, .. }
+            | News::Transferred { number }
+            | News::TransferFailed { number, .. }
+            | News::Replaced { number, .. }
+            | News::Dtmf { number, .. }
+            | News::Info { number, .. }
+            | News::InfoAnswered { number, .. }
+            | News::Ended { number, .. } => Some(*number),
+            News::TransferAsked { number, .. } | News::TransferBegun { number, .. } => *number,
+            News::Ready(_)
+            | News::Registered(_)
+            | News::ClockDiffers(_)
+            | News::RegistrationFailed { .. }
+            | News::Unregistered
+            | News::Options { .. } => None,
+        }
+    }
+}
+
+/// Why a call ended, as one word and in words.
+pub fn ended_words(reason: EndReason) -> (&'static str, &'static str) {
+    (end_word(reason), end_words(reason))
+}
