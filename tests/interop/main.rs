@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod bad_streams;
+mod between;
 mod bridged;
 mod chains;
 mod client;
@@ -37,7 +38,6 @@ mod serve;
 mod services;
 mod serving;
 mod sipp;
-mod sippy;
 mod sipsak;
 mod softphone;
 mod terminal;

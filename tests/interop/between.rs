@@ -1,11 +1,13 @@
-//! Calls through the B2BUA of sippy: behind our proxy and our B2BUA, and between our phone and a foreign one.
+//! Calls through foreign servers: the B2BUA of sippy and Kamailio behind our proxy and our B2BUA, sippy before our server
+//! and between our phone and a foreign one.
 
 use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::kamailio::Kamailio;
 use crate::lab::{ADDRESS, Lab, dialtone, lab, wait_until_bound};
-use crate::pjsua2::{Foreign, Settings, peers, port};
+use crate::pjsua2::{Foreign, Settings, Wire, peers, port};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server};
 
@@ -27,29 +29,48 @@ fn at(port: u16) -> SocketAddr {
     SocketAddr::new(ADDRESS.parse().expect("an address"), port)
 }
 
-/// A server that sends all calls on to sippy.
-fn server(lab: &Lab, mode: &str) -> Server {
+/// A server that sends all calls on to `next`.
+fn server(lab: &Lab, mode: &str, next: u16) -> Server {
     let settings = lab.path("dialtone.toml");
     let text =
-        format!("[[domain]]\nname = \"{DOMAIN}\"\nmode = \"{mode}\"\nnext_hop = [\"sip:{}\"]\n", at(SIPPY));
+        format!("[[domain]]\nname = \"{DOMAIN}\"\nmode = \"{mode}\"\nnext_hop = [\"sip:{}\"]\n", at(next));
     std::fs::write(&settings, text).expect("a file of the lab can be written");
     Server::start_with(lab, &["--config", &settings.to_string_lossy()])
 }
 
 #[test]
 fn sippy_stands_behind_our_proxy() {
-    lab(|lab| behind(lab, "call"));
+    lab(|lab| behind_sippy(lab, "call"));
 }
 
 #[test]
 fn sippy_stands_behind_our_b2bua() {
-    lab(|lab| behind(lab, "b2bua"));
+    lab(|lab| behind_sippy(lab, "b2bua"));
 }
 
-/// alice – ours – sippy – bob: two or three calls in a row, of which the phones see one.
-fn behind(lab: &Lab, mode: &str) {
-    let mut server = server(lab, mode);
-    let mut sippy = sippy(at(port(2)));
+fn behind_sippy(lab: &Lab, mode: &str) {
+    let _sippy = sippy(at(port(2)));
+    talk_over(lab, mode, SIPPY);
+}
+
+/// It puts itself into the route of each call (Record-Route).
+#[test]
+fn kamailio_stands_between_our_b2bua_and_the_phone() {
+    lab(|lab| {
+        let kamailio = Kamailio::edge(lab, at(5080), at(port(2)));
+        let bob = talk_over(lab, "b2bua", kamailio.address.port());
+        // What bob's phone sends goes to Kamailio first, and nobody before our B2BUA is known to it.
+        let route = format!("<sip:{}", kamailio.address);
+        let bye = bob.iter().find(|one| one.asks("BYE")).expect("bob's phone ended the second call");
+        assert!(bye.header("Route").starts_with(&route), "{}", bye.text());
+        let alice = format!("{}", at(port(1)));
+        assert!(!bob.iter().any(|one| one.text().contains(&alice)), "alice's address is known");
+    });
+}
+
+/// alice – ours – theirs – bob: a call that alice ends, and one that bob ends. Returns what bob's phone sent.
+fn talk_over(lab: &Lab, mode: &str, next: u16) -> Vec<Wire> {
+    let mut server = server(lab, mode, next);
     let mut bob = Foreign::at(at(SIPPY), "bob", &Settings::new(2));
     let mut alice = Foreign::at(server.address, "alice", &Settings::new(1));
     for call in 0..2 {
@@ -74,10 +95,11 @@ fn behind(lab: &Lab, mode: &str) {
         second.wait_for_call(call, "DISCONNECTED");
         first.wait_for_response(200, "BYE");
     }
-    sippy.absorb();
+    let sent = bob.wire("sent");
     alice.switch_off();
     bob.switch_off();
     server.stop();
+    sent
 }
 
 #[test]
