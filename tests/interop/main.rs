@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod bad_streams;
+mod baresip;
 mod between;
 mod bridged;
 mod chains;

@@ -105,6 +105,13 @@ impl Phone {
         self.command("dial", uri);
     }
 
+    /// Gives it a command as its menu knows it: hold, resume, transfer.
+    pub(crate) fn act(&mut self, command: &str, parameters: &str) {
+        self.command(command, parameters);
+        let answer = self.next_message(PATIENCE, |message| message["response"] == true);
+        assert!(answer.is_some_and(|answer| answer["ok"] == true), "{command}\n{}", self.process.output());
+    }
+
     /// Waits until it rings.
     pub(crate) fn wait_until_it_rings(&mut self) {
         self.wait_for_event("CALL_INCOMING", PATIENCE);

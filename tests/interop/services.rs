@@ -11,8 +11,8 @@ use crate::pjsua2::{Foreign, Settings, Wire};
 use crate::serve::{DOMAIN, Server, User, tcp};
 
 /// Our server as proxy, and as both ends of each call.
-const CALL: &str = "call";
-const B2BUA: &str = "b2bua";
+pub(crate) const CALL: &str = "call";
+pub(crate) const B2BUA: &str = "b2bua";
 
 /// How long a list of calls may take to say what the phones have done.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -422,7 +422,7 @@ fn the_sides_of_a_bridged_call_have_session_timers_of_their_own() {
 }
 
 /// A server whose domain has this mode, with more settings.
-fn serve(lab: &Lab, mode: &str, more: &str) -> Server {
+pub(crate) fn serve(lab: &Lab, mode: &str, more: &str) -> Server {
     Server::start_with(lab, &["--listen", &tcp(), "--config", &settings(lab, mode, more)])
 }
 
@@ -441,12 +441,18 @@ pub(crate) fn pair(server: &Server) -> (Foreign, Foreign) {
 
 /// The same and carol.
 fn three(lab: &Lab, server: &Server, transport: &'static str) -> (Foreign, Foreign, Foreign) {
+    let (bob, carol) = bob_and_carol(lab, server, transport);
+    let settings = Settings { transport, ..Settings::new(1) };
+    (Foreign::register(server, "alice", &settings), bob, carol)
+}
+
+/// Phones 2 and 3.
+pub(crate) fn bob_and_carol(lab: &Lab, server: &Server, transport: &'static str) -> (Foreign, Foreign) {
     assert_eq!(run_json(lab, &["user", "add", "carol", "--password", "secret"]).0, 0);
     let carol = User { name: "carol".to_owned(), password: "secret".to_owned() };
     let settings = |number| Settings { transport, ..Settings::new(number) };
     let carol = Foreign::register_at(server.address, &carol, &settings(3));
-    let bob = Foreign::register(server, "bob", &settings(2));
-    (Foreign::register(server, "alice", &settings(1)), bob, carol)
+    (Foreign::register(server, "bob", &settings(2)), carol)
 }
 
 /// The first call of both, until the ACK has come.
