@@ -294,6 +294,9 @@ impl Plan {
             settings.foreign = Foreign::Authenticated;
             settings.authenticate = self.random.chance(850);
             settings.proxy.recurse = self.random.chance(500);
+            if self.random.chance(350) {
+                settings.domains.iter_mut().for_each(|domain| domain.mode = Mode::B2bua);
+            }
             settings.registrar.path_unasked = self.random.chance(800);
             settings.groups = self.groups(&domain);
             settings.forwarding.users = self.forwards(&domain);

@@ -262,6 +262,10 @@ tables! {
         /// The kinds of media that pass from one phone to the other, as `m=` lines name them. A stream of another kind is
         /// refused, and the call goes on without it.
         media: Vec<MediaKindName> = MediaKindName::all(), (), Reload;
+        /// The session interval that the server asks each side for where `calls.session_expires` asks for none, and to which
+        /// longer ones are cut (RFC 4028). A side that nobody is at any more is found within it, and the other one gets a
+        /// BYE. `"0s"` asks for none.
+        session_expires: Duration = seconds(BridgeSettings::default().session_s.unwrap_or_default()), ms(0, DAY), Reload;
         /// Whether the server acts on REFER itself, for phones that can't; else it passes to the other phone. Those of
         /// people behind a trunk or in another domain pass always.
         transfers: bool = BridgeSettings::default().transfers, (), Reload;

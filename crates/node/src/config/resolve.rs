@@ -273,6 +273,9 @@ impl Config {
             },
             calls: self.call_settings(),
             bridges: BridgeSettings {
+                session_s: u32::try_from(self.b2bua.session_expires.value.as_secs())
+                    .ok()
+                    .filter(|seconds| *seconds > 0),
                 media: self.b2bua.media.value.iter().map(|kind| kind.0.clone()).collect(),
                 transfers: self.b2bua.transfers.value,
                 release_after: self.b2bua.transferor_time.value,

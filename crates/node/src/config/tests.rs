@@ -175,6 +175,7 @@ fn each_value_arrives_where_it_belongs() {
         session_expires_min = "2m"
         [b2bua]
         media = ["audio", "x-smell"]
+        session_expires = "10m"
         transfers = false
         transferor_time = "7s"
         [control]
@@ -271,6 +272,7 @@ fn rest_of_the_values(resolved: &Resolved) {
     ];
     assert_eq!(numbers, [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 256, 7]);
     assert_eq!(settings.bridges.media, ["audio", "x-smell"]);
+    assert_eq!(settings.bridges.session_s, Some(600));
     assert!(!settings.bridges.transfers);
     assert_eq!(settings.bridges.release_after, std::time::Duration::from_secs(7));
     assert_eq!(limits.query_time, std::time::Duration::from_millis(1500));

@@ -82,6 +82,15 @@ impl Described {
     }
 }
 
+/// Whether two descriptions say the same, whoever made them.
+pub(super) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let lines = |body: &[u8]| -> Vec<Vec<u8>> {
+        let lines = body.split(|byte| *byte == b'\n').map(|line| line.trim_ascii_end());
+        lines.filter(|line| !line.starts_with(b"o=") && !line.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    lines(one) == lines(other)
+}
+
 /// An `m=` line, with port 0 if its kind is not taken.
 fn push_stream(out: &mut Vec<u8>, stream: &[u8], takes: impl Fn(&[u8]) -> bool) {
     out.extend_from_slice(b"m=");

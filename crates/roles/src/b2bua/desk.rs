@@ -39,6 +39,8 @@ pub(super) enum Why {
     Carry { before: Bytes },
     /// It refreshes the session, or offers once more what was agreed on.
     Refresh,
+    /// It tells a change that a refresh of the other leg has brought about.
+    Tell,
     /// It joins this leg with another one. What was described to the peer before it.
     Join { before: Bytes },
 }

@@ -261,7 +261,9 @@ impl B2bua {
             Why::Begin if is_first => self.answered(cx, request, id, &tag, response),
             Why::Begin => self.orphan(cx, request, &tag, response),
             Why::Carry { before } => self.reinvite_accepted(cx, request, id, &tag, response, &before),
-            Why::Refresh => self.refresh_accepted(cx, request, id, &tag, response),
+            Why::Refresh | Why::Tell => {
+                self.refresh_accepted(cx, request, id, &tag, response, matches!(why, Why::Refresh));
+            }
             Why::Join { before } => self.join_accepted(cx, request, id, &tag, response, &before),
         }
     }
@@ -481,6 +483,9 @@ impl B2bua {
             }
             Why::Carry { .. } => self.reinvite_refused(cx, id, response, status),
             Why::Refresh => self.refresh_refused(cx, id, status),
+            // What it could not be told it may be told with the next change.
+            Why::Tell if !matches!(status.code(), 408 | 481) => self.sweep(id),
+            Why::Tell => self.refresh_refused(cx, id, status),
             Why::Join { .. } => self.join_refused(cx, id, status),
         }
     }

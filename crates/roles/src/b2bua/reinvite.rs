@@ -11,6 +11,7 @@ use dialtone_dialog::session_timer::{Answer, Due};
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 
 use super::deadlines::Wake;
+use super::description;
 use super::desk::{Purpose, Sent, Why, copy};
 use super::in_dialog::Came;
 use super::pass;
@@ -198,14 +199,23 @@ impl B2bua {
 
     /// Offers a description that held before.
     pub(super) fn offer_again(&mut self, cx: &mut Context<'_>, id: LegId, before: &Bytes) {
+        self.offer(cx, id, before, Why::Refresh);
+    }
+
+    /// Offers a description in a re-INVITE of our own.
+    fn offer(&mut self, cx: &mut Context<'_>, id: LegId, description: &Bytes, why: Why) {
+        let allow = self.peer_allow(id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(policy(cx.settings)));
         let Some(strand) = leg.strands.first_mut() else { return };
-        let body = strand.described.again(before, ip);
+        let body = match why {
+            Why::Tell => strand.described.pass(&cx.settings.bridges, description, ip),
+            _ => strand.described.again(description, ip),
+        };
         let mut draft = strand.dialog.request(Method::Invite).body("application/sdp", body);
-        draft = draft.header(HeaderName::Supported, "timer");
+        draft = draft.header(HeaderName::Supported, "timer").header(HeaderName::Allow, &allow);
         ask_for_timer(&mut draft, &ask);
-        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Refresh };
+        let purpose = Purpose::Invite { acks: Vec::new(), why };
         let leg = &*leg;
         let sent = self.desk.send(cx, leg, draft, purpose);
         if let Some(leg) = self.legs.get_mut(&id) {
@@ -352,21 +362,43 @@ impl B2bua {
         id: LegId,
         tag: &str,
         response: &Message,
+        tells: bool,
     ) {
         self.owe_ack(id, request, tag);
+        let mut news = None;
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.invite = leg.invite.filter(|invite| *invite != request);
             leg.timer.answered(cx.now, response);
             if let Some(strand) = leg.strands.first_mut() {
                 let _ = strand.dialog.refresh_target(response);
                 if let Some(description) = pass::description(response) {
+                    let is_new = !description::is_same(&strand.described.received, description);
                     strand.described.received = Bytes::copy_from_slice(description);
+                    news = is_new.then(|| strand.described.received.clone());
                 }
             }
         }
         self.pay_ack(cx, id, None);
         self.time_session(id);
+        if let Some(news) = news.filter(|_| tells) {
+            self.tell_change(cx, id, &news);
+        }
         self.sweep(id);
+    }
+
+    /// A phone has answered a refresh with another description than before: the other side gets it as an offer, unless a
+    /// change is under way there.
+    fn tell_change(&mut self, cx: &mut Context<'_>, id: LegId, news: &Bytes) {
+        let Some((_, far)) = self.pair(id) else { return };
+        let Some(leg) = self.legs.get(&far).filter(|leg| leg.stage == Stage::Talking) else { return };
+        let is_busy = leg.asked.is_some()
+            || leg.updates
+            || leg.invite.is_some()
+            || leg.unacked.is_some()
+            || leg.owes_ack.is_some();
+        if !is_busy {
+            self.offer(cx, far, news, Why::Tell);
+        }
     }
 
     /// A refresh was refused: the session runs out, unless it meets another request or has no dialog any more.

@@ -259,7 +259,8 @@ pub(super) fn check_require(request: &Message) -> Result<(), Refusal> {
 
 /// The session timers of all legs.
 pub(super) fn policy(settings: &Settings) -> SessionTimerPolicy {
-    SessionTimerPolicy { interval_s: settings.calls.session_s, min_s: settings.calls.session_min_s }
+    let interval_s = settings.calls.session_s.or(settings.bridges.session_s);
+    SessionTimerPolicy { interval_s, min_s: settings.calls.session_min_s }
 }
 
 /// Writes what our session refresh request says (RFC 4028 §7.1).

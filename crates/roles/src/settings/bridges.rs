@@ -10,6 +10,10 @@ pub struct BridgeSettings {
     /// The kinds of media that pass, as `m=` lines name them; streams of other kinds are refused with port 0, and the call
     /// goes on without them (RFC 3264 §6).
     pub media: Vec<SmolStr>,
+    /// The session interval of each side where the settings of all calls
+    /// ([`CallSettings::session_s`](super::CallSettings)) ask for none, in seconds (RFC 4028): what the server is an end of it
+    /// has to end when both others are gone. `None` asks for none.
+    pub session_s: Option<u32>,
     /// A REFER within a call is acted on here (RFC 3515), for phones that can't; else it is carried to the other phone.
     pub transfers: bool,
     /// A transferor who has been told that his transfer is done is hung up after this time, unless he did it himself.
@@ -21,6 +25,11 @@ impl Default for BridgeSettings {
         // The kinds that RFC 8866 §5.14 and RFC 6466 register.
         let media = ["audio", "video", "text", "application", "message", "image"];
         let media = media.map(SmolStr::new_static).to_vec();
-        BridgeSettings { media, transfers: true, release_after: Duration::from_secs(5) }
+        BridgeSettings {
+            media,
+            session_s: Some(1_800),
+            transfers: true,
+            release_after: Duration::from_secs(5),
+        }
     }
 }

@@ -306,3 +306,32 @@ fn only_so_many_requests_of_one_side_wait_for_the_other() {
     call.server.receive(BOB, &response(&info, "200 OK", "", BOB, "", ""));
     call.end();
 }
+
+#[test]
+fn a_phone_that_answers_a_refresh_with_something_new_is_told_of_to_the_other_side() {
+    let mut call = talking();
+    let sent = call.server.pass(900);
+    for (address, answer) in [(ALICE, OFFER), (BOB, ANSWER)] {
+        let refresh = only(&sent, address).clone();
+        assert_eq!(method(&refresh), "INVITE", "no UPDATE, since nobody has allowed one");
+        let answer = if address == BOB { answer.replace("6000", "6002") } else { answer.to_owned() };
+        let sent = call.server.receive(address, &response(&refresh, "200 OK", "", address, "", &answer));
+        let other = to(&sent, if address == BOB { ALICE } else { BOB });
+        assert_eq!(other.len(), usize::from(address == BOB), "{sent:?}");
+        if let Some(told) = other.first() {
+            assert!(body(told).contains("m=audio 6002 "), "{told:?}");
+            let taken = response(told, "200 OK", "", ALICE, "", OFFER);
+            let sent = call.server.receive(ALICE, &taken);
+            assert_eq!((sent.len(), method(only(&sent, ALICE))), (1, "ACK"));
+        }
+    }
+    call.end();
+}
+
+#[test]
+fn a_call_of_two_phones_that_are_gone_is_ended_within_its_session_interval() {
+    let mut call = talking();
+    call.server.pass(900 + 70);
+    assert_eq!(call.server.engine.tables().bridges, 0);
+    at_rest(&mut call.server);
+}
