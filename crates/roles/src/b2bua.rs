@@ -52,6 +52,7 @@ mod end;
 mod in_dialog;
 mod join;
 mod originate;
+mod park;
 mod pass;
 mod progress;
 mod refusal;
@@ -65,6 +66,7 @@ use desk::{Desk, Purpose};
 use dial::Dials;
 use join::{Task, TaskId};
 use originate::{Party, Plan};
+use park::{Lot, Parked};
 use pass::Allowed;
 
 /// Early dialogs of one INVITE at most: as many as a proxy may fork.
@@ -90,6 +92,7 @@ pub(crate) struct B2bua {
     desk: Desk,
     tasks: BTreeMap<TaskId, Task>,
     dials: Dials,
+    lot: Lot,
 }
 
 /// How far a leg is.
@@ -150,6 +153,8 @@ struct Leg {
     party: Party,
     /// What is being done with it.
     task: Option<TaskId>,
+    /// It waits in a slot for whoever takes it.
+    parked: Option<Box<Parked>>,
     /// How often this call was transferred.
     depth: u16,
     /// How the list of calls shows it.
@@ -325,6 +330,7 @@ impl B2bua {
                 Wake::Session(id) => self.session_due(cx, id),
                 Wake::Refresh(id) => self.refresh(cx, id),
                 Wake::Release(id) => self.release(cx, id),
+                Wake::Parked(id) => self.park_over(cx, id),
                 Wake::Task(id) => self.task_due(cx, id),
             }
         }
@@ -365,6 +371,9 @@ impl B2bua {
     fn remove(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(&id) else { return };
         self.desk.forget(&leg);
+        if let Some(parked) = &leg.parked {
+            self.lot.free(parked);
+        }
         if let Some(peer) = leg.peer.and_then(|peer| self.legs.get_mut(&peer)) {
             peer.peer = None;
         }

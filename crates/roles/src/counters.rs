@@ -122,6 +122,10 @@ numbers! {
         transfers_refused,
         /// Calls that were asked for from outside of SIP.
         dialled,
+        /// Calls that were parked.
+        calls_parked,
+        /// Calls that were taken by another one than was called.
+        calls_picked_up,
         /// Calls through this server that were recorded.
         call_records,
         /// Questions asked of the world outside.

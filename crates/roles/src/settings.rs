@@ -338,6 +338,8 @@ pub struct Limits {
     pub bridge_requests: usize,
     /// How often a call may be transferred by the server.
     pub transfers: u16,
+    /// Calls that are parked.
+    pub parked: usize,
     /// Calls at a time that were asked for from outside of SIP.
     pub dials: usize,
     /// Leased ports kept ready for each local address.
@@ -375,6 +377,7 @@ impl Default for Limits {
             bridges: 10_000,
             bridge_requests: 16,
             transfers: 32,
+            parked: 1_000,
             dials: 64,
             leases_ready: 8,
             referrals: 1_000,

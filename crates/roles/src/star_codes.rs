@@ -23,9 +23,24 @@ pub(crate) fn read(codes: &StarCodes, dialled: &str) -> Option<Dialled> {
     if !dialled.starts_with(['*', '#']) {
         return None;
     }
+    let (action, rest) = longest(codes, dialled)?;
+    // What concerns calls is no change of services.
+    (!matches!(action, StarAction::Park | StarAction::PickUp)).then(|| read_action(codes, action, rest))
+}
+
+/// The code that concerns calls, to park or to pick up, and what stands behind it.
+pub(crate) fn of_calls<'a>(codes: &StarCodes, dialled: &'a str) -> Option<(StarAction, &'a str)> {
+    if !dialled.starts_with(['*', '#']) {
+        return None;
+    }
+    longest(codes, dialled).filter(|(action, _)| matches!(action, StarAction::Park | StarAction::PickUp))
+}
+
+/// The longest code that a number begins with, and what stands behind it.
+fn longest<'a>(codes: &StarCodes, dialled: &'a str) -> Option<(StarAction, &'a str)> {
     let fits = |(code, _): &&(SmolStr, StarAction)| dialled.starts_with(code.as_str());
     let (code, action) = codes.codes.iter().filter(fits).max_by_key(|(code, _)| code.len())?;
-    Some(read_action(codes, *action, &dialled[code.len()..]))
+    Some((*action, &dialled[code.len()..]))
 }
 
 fn read_action(codes: &StarCodes, action: StarAction, rest: &str) -> Dialled {
@@ -38,6 +53,7 @@ fn read_action(codes: &StarCodes, action: StarAction, rest: &str) -> Dialled {
         StarAction::Stop(kind) => one(Change::Forward(kind, Choice::Off)),
         StarAction::DoNotDisturb => one(Change::DoNotDisturb(Choice::On(codes.do_not_disturb))),
         StarAction::Disturb => one(Change::DoNotDisturb(Choice::Off)),
+        StarAction::Park | StarAction::PickUp => Dialled::Wrong("This code changes nothing"),
     }
 }
 

@@ -133,7 +133,7 @@ impl Config {
     pub(super) fn star_codes(&self, told: &mut Told) -> StarCodes {
         use ForwardKind::{Always, Busy, NoAnswer, NotReachable};
         let own = &self.star_codes;
-        let all: [(&'static str, &Setting<Code>, StarAction); 10] = [
+        let all: [(&'static str, &Setting<Code>, StarAction); 12] = [
             ("star_codes.always", &own.always, StarAction::Forward(Always)),
             ("star_codes.always_off", &own.always_off, StarAction::Stop(Always)),
             ("star_codes.busy", &own.busy, StarAction::Forward(Busy)),
@@ -144,6 +144,8 @@ impl Config {
             ("star_codes.not_reachable_off", &own.not_reachable_off, StarAction::Stop(NotReachable)),
             ("star_codes.do_not_disturb", &own.do_not_disturb, StarAction::DoNotDisturb),
             ("star_codes.do_not_disturb_off", &own.do_not_disturb_off, StarAction::Disturb),
+            ("star_codes.park", &own.park, StarAction::Park),
+            ("star_codes.pick_up", &own.pick_up, StarAction::PickUp),
         ];
         let mut codes: Vec<(SmolStr, StarAction)> = Vec::new();
         for (key, setting, action) in all {

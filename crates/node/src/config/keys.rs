@@ -271,6 +271,8 @@ tables! {
         transfers: bool = BridgeSettings::default().transfers, (), Reload;
         /// Who has transferred a call and does not hang up gets a BYE after this time.
         transferor_time: Duration = BridgeSettings::default().release_after, ms(100, HOUR), Reload;
+        /// A parked call that nobody fetches within this time goes back to who has parked it.
+        park_time: Duration = BridgeSettings::default().park_time, ms(SECOND, DAY), Reload;
     }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {
@@ -319,6 +321,8 @@ tables! {
         bridge_requests: u64 = count(roles().bridge_requests), 1..=1_000, Reload;
         /// How often one call may be transferred by the server: one more gets 483.
         transfers: u64 = u64::from(roles().transfers), 0..=1_000, Reload;
+        /// Calls that are parked: one more is not, and goes back.
+        parked: u64 = count(roles().parked), 0..=1_000_000, Reload;
         /// Calls at a time that `dialtone dial` has asked for, and those whose end is remembered.
         dials: u64 = count(roles().dials), 0..=10_000, Reload;
         /// Users who have chosen services by star code or command.
@@ -370,6 +374,11 @@ tables! {
         do_not_disturb: Code = Code::new("*78"), (), Reload;
         /// Switches it off.
         do_not_disturb_off: Code = Code::new("*79"), (), Reload;
+        /// With up to four digits behind it, a slot for parked calls: a call that is transferred there waits, and who calls it
+        /// takes it. In domains with `mode = "b2bua"`.
+        park: Code = Code::new("*5"), (), Reload;
+        /// Takes the call that rings at the extension behind it. In domains with `mode = "b2bua"`.
+        pick_up: Code = Code::new("*8"), (), Reload;
         /// With which status do-not-disturb refuses that was set by star code. 486 is followed by forwarding on busy
         /// and 480 by forwarding when not reachable, where the user has them.
         do_not_disturb_status: DoNotDisturb = DoNotDisturb::Busy, (), Reload;

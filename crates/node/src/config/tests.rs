@@ -162,6 +162,7 @@ fn each_value_arrives_where_it_belongs() {
         bridge_requests = 9
         transfers = 10
         dials = 11
+        parked = 12
         bindings = 0x100
         leases_ready = 7
         [robots]
@@ -178,6 +179,7 @@ fn each_value_arrives_where_it_belongs() {
         session_expires = "10m"
         transfers = false
         transferor_time = "7s"
+        park_time = "8s"
         [control]
         socket = "/run/dialtone.sock"
         [http]
@@ -267,14 +269,19 @@ fn rest_of_the_values(resolved: &Resolved) {
         limits.bridge_requests,
         limits.transfers.into(),
         limits.dials,
+        limits.parked,
         limits.bindings,
         limits.leases_ready.into(),
     ];
-    assert_eq!(numbers, [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 256, 7]);
+    assert_eq!(
+        numbers,
+        [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 12, 256, 7]
+    );
     assert_eq!(settings.bridges.media, ["audio", "x-smell"]);
     assert_eq!(settings.bridges.session_s, Some(600));
     assert!(!settings.bridges.transfers);
     assert_eq!(settings.bridges.release_after, std::time::Duration::from_secs(7));
+    assert_eq!(settings.bridges.park_time, std::time::Duration::from_secs(8));
     assert_eq!(limits.query_time, std::time::Duration::from_millis(1500));
     assert_eq!(settings.robots.iter().map(|robot| robot.user.as_str()).collect::<Vec<_>>(), ["echo", "600"]);
 }
@@ -316,7 +323,7 @@ fn forwarding_and_star_codes_arrive_where_they_belong() {
         "{users:?}"
     );
     let codes: Vec<&str> = resolved.star_codes.codes.iter().map(|(code, _)| code.as_str()).collect();
-    assert_eq!(codes, ["*1", "*73", "*91", "*92", "*93", "*94", "*95", "*78", "*79"]);
+    assert_eq!(codes, ["*1", "*73", "*91", "*92", "*93", "*94", "*95", "*78", "*79", "*5", "*8"]);
     assert_eq!(resolved.star_codes.do_not_disturb.code(), 603);
 }
 

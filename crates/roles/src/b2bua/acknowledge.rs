@@ -34,6 +34,7 @@ impl B2bua {
             self.carry_answer(cx, id, ack);
         }
         self.pay_bye(cx, id);
+        self.task_goes_on(cx, id);
         self.sweep(id);
         true
     }

@@ -80,6 +80,26 @@ fn push_refused(out: &mut Vec<u8>, stream: &[u8]) {
     }
 }
 
+/// The same session with nothing flowing in it (RFC 3264 §8.4).
+pub(super) fn inactive(description: &[u8]) -> Vec<u8> {
+    let (head, streams) = pieces(description);
+    let is_direction = |line: &[u8]| {
+        [&b"a=sendrecv"[..], b"a=sendonly", b"a=recvonly", b"a=inactive"].contains(&line.trim_ascii_end())
+    };
+    let lines = |piece: &[u8], out: &mut Vec<u8>| {
+        for line in piece.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_direction(line)) {
+            out.extend_from_slice(line);
+        }
+    };
+    let mut out = Vec::with_capacity(description.len() + 32);
+    lines(head, &mut out);
+    for stream in streams {
+        lines(stream, &mut out);
+        out.extend_from_slice(b"a=inactive\r\n");
+    }
+    out
+}
+
 /// The answer of nobody to an offer: each stream is accepted and held, at a place that takes no packets (RFC 3725 §4.3
 /// "black hole"). Its address is ours, since RFC 3264 §8.4 no longer wants 0.0.0.0, and its port the one that discards
 /// (RFC 863).
@@ -151,7 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_of_nobody_lets_nothing_flow() {
+    fn a_held_session_and_the_answer_of_nobody_let_nothing_flow() {
+        let held = inactive(format!("{HEAD}{AUDIO}{VIDEO}").as_bytes());
+        let expected = format!(
+            "{HEAD}m=audio 4000 RTP/AVP 0 8\r\na=rtpmap:0 PCMU/8000\r\na=inactive\r\n{VIDEO}a=inactive\r\n"
+        );
+        assert_eq!(text(&held), expected);
         let offer =
             format!("{HEAD}{AUDIO}m=video 0 RTP/AVP 31\r\na=candidate:1 1 UDP 1 192.0.2.7 1 typ host\r\n");
         let answer = black_hole(offer.as_bytes(), IpAddr::from([192, 0, 2, 9]));

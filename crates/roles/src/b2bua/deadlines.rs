@@ -27,6 +27,8 @@ pub(super) enum Wake {
     Session(LegId),
     /// A refresh that met another request is tried again (RFC 3261 §14.1).
     Refresh(LegId),
+    /// A parked call was not taken.
+    Parked(LegId),
     /// A transferor has not hung up.
     Release(LegId),
     /// A task tries again what met another request.
@@ -45,13 +47,14 @@ impl Wake {
             Wake::Reliable(_) => "bridge 1xx again",
             Wake::Session(_) => "bridge session",
             Wake::Refresh(_) => "bridge refresh again",
+            Wake::Parked(_) => "bridge parked",
             Wake::Release(_) => "bridge transferor",
             Wake::Task(_) => "bridge task again",
         }
     }
 
     /// All timers that a leg can have.
-    const fn of_leg(leg: LegId) -> [Wake; 8] {
+    const fn of_leg(leg: LegId) -> [Wake; 9] {
         [
             Wake::RepeatAnswer(leg),
             Wake::NoAck(leg),
@@ -61,6 +64,7 @@ impl Wake {
             Wake::Session(leg),
             Wake::Refresh(leg),
             Wake::Release(leg),
+            Wake::Parked(leg),
         ]
     }
 }

@@ -104,11 +104,7 @@ impl B2bua {
         self.dials.set(token, DialState::Calling { second: true });
         let wanted = Wanted { to, from: &from, by: &from, headers: Vec::new(), local, task: id };
         match self.originate(cx, wanted) {
-            Some(leg) => {
-                if let Some(task) = self.tasks.get_mut(&id) {
-                    task.offerer = Some(leg);
-                }
-            }
+            Some(leg) => self.task_calls(id, leg),
             None => self.task_failed(cx, id, Status::of(503)),
         }
     }

@@ -132,6 +132,7 @@ impl B2bua {
 
     /// Nothing but the last messages is waited for.
     fn close(&mut self, cx: &Context<'_>, id: LegId) {
+        self.unpark(id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.stage = Stage::Over;
         for wake in [

@@ -68,6 +68,12 @@ pub(super) enum Goal {
     Transfer(Transfer),
     /// It was asked for from outside of SIP.
     Dial(DialTask),
+    /// The offerer takes the other side out of its slot.
+    Retrieve,
+    /// The other side goes from its slot back to who has parked it.
+    Return,
+    /// The other side takes the call of one who has called somebody else; that one's INVITE has the offer.
+    PickUp,
 }
 
 impl std::fmt::Debug for Task {
@@ -125,7 +131,7 @@ impl B2bua {
         match self.tasks.get(&task).map(|task| &task.goal) {
             Some(Goal::Transfer(_)) if status.code() == 180 => self.tell_ringing(cx, task),
             Some(Goal::Dial(_)) => self.dial_progress(task, id, status),
-            Some(Goal::Transfer(_)) | None => {}
+            Some(Goal::Transfer(_) | Goal::Retrieve | Goal::Return | Goal::PickUp) | None => {}
         }
     }
 
@@ -176,6 +182,23 @@ impl B2bua {
         self.desk.deadlines.start(Wake::Task(id), cx.now + wait);
     }
 
+    /// An INVITE of a leg is over: what its task waited with may go on.
+    pub(super) fn task_goes_on(&mut self, cx: &mut Context<'_>, id: LegId) {
+        if let Some(task) = self.task_of(id)
+            && self.desk.deadlines.runs(Wake::Task(task))
+        {
+            self.desk.deadlines.stop(Wake::Task(task));
+            self.task_due(cx, task);
+        }
+    }
+
+    /// The offerer of a task is called.
+    pub(super) fn task_calls(&mut self, id: TaskId, offerer: LegId) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.offerer = Some(offerer);
+        }
+    }
+
     /// Asks one who talks already for an offer: a re-INVITE without a description (RFC 3261 §14.1).
     pub(super) fn ask_for_offer(&mut self, cx: &mut Context<'_>, id: TaskId) {
         let Some(offerer) = self.tasks.get(&id).and_then(|task| task.offerer) else { return };
@@ -187,12 +210,22 @@ impl B2bua {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.stage = TaskStage::Offering;
         let (offerer, other) = (task.offerer, task.other);
+        let offer_of = |id: LegId| {
+            let leg = self.legs.get(&id)?;
+            match &leg.asked {
+                // Its INVITE, which waits for the answer.
+                Some(asked) if leg.stage == Stage::Setup => {
+                    pass::description(&asked.request).map(Bytes::copy_from_slice)
+                }
+                _ => leg.strands.first().map(|strand| strand.described.received.clone()),
+            }
+        };
         let described = |id: &LegId| {
             self.legs.get(id).and_then(|leg| leg.strands.first()).map(|strand| &strand.described)
         };
-        let Some((offer, session)) = offerer.and_then(|offerer| {
-            Some((described(&offerer)?.received.clone(), described(&other)?.sent.clone()))
-        }) else {
+        let Some((offer, session)) =
+            offerer.and_then(|offerer| Some((offer_of(offerer)?, described(&other)?.sent.clone())))
+        else {
             return self.task_failed(cx, id, Status::of(500));
         };
         let aligned = Aligned::new(&offer, &session);
@@ -318,13 +351,22 @@ impl B2bua {
     fn joined(&mut self, cx: &mut Context<'_>, id: TaskId, offerer: LegId, other: LegId, answer: &[u8]) {
         let Some(task) = self.take_task(id) else { return };
         let restored = task.aligned.as_ref().map(|aligned| aligned.restore(answer));
-        self.pay_ack(cx, offerer, Some(restored.as_deref().unwrap_or(answer)));
+        let answer = restored.as_deref().unwrap_or(answer);
+        if matches!(task.goal, Goal::PickUp) {
+            if !self.accept_own(cx, offerer, answer) {
+                return self.hang_up(cx, other, Status::of(500), None);
+            }
+        } else {
+            self.pay_ack(cx, offerer, Some(answer));
+        }
         let left = [self.unpeer(other), self.unpeer(offerer)];
         self.peer(other, offerer);
         cx.core.counters.bridges_joined += 1;
         match task.goal {
             Goal::Transfer(transfer) => self.transfer_done(cx, transfer, left),
             Goal::Dial(dial) => self.dial_done(&dial),
+            Goal::Retrieve | Goal::Return => self.unpark(other),
+            Goal::PickUp => {}
         }
     }
 
@@ -366,11 +408,15 @@ impl B2bua {
         match &task.goal {
             Goal::Transfer(transfer) => self.transfer_failed(cx, transfer, status),
             Goal::Dial(dial) => self.dial_failed(&task, dial, status),
+            Goal::Retrieve | Goal::Return | Goal::PickUp => {}
         }
         let legs = [task.offerer, Some(task.other)].into_iter().flatten();
         for leg in legs.filter(|leg| Some(*leg) != gone) {
-            let has_peer = self.legs.get(&leg).is_none_or(|leg| leg.peer.is_some());
-            if has_peer {
+            let (has_peer, is_parked) =
+                self.legs.get(&leg).map_or((true, false), |leg| (leg.peer.is_some(), leg.parked.is_some()));
+            if is_parked {
+                self.stay_parked(cx, leg, status);
+            } else if has_peer {
                 self.answer_as_before_if_owed(cx, leg);
             } else {
                 self.hang_up(cx, leg, status, Some(reason.clone()));
@@ -423,7 +469,7 @@ fn failure_reason(status: Status) -> SmolStr {
 fn legs_of(task: &Task) -> impl Iterator<Item = LegId> + use<> {
     let more = match &task.goal {
         Goal::Transfer(transfer) => [transfer.referrer, transfer.consult],
-        Goal::Dial(_) => [None, None],
+        Goal::Dial(_) | Goal::Retrieve | Goal::Return | Goal::PickUp => [None, None],
     };
     [task.offerer, Some(task.other)].into_iter().chain(more).flatten()
 }

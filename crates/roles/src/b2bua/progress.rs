@@ -20,6 +20,16 @@ use crate::context::{Context, UaRequest};
 /// Provisional responses that wait for the PRACK of the one before them.
 const QUEUE_MAX: usize = 8;
 
+/// What a 2xx of ours has beside its description.
+pub(super) struct Accepted<'a> {
+    pub(super) allow: String,
+    pub(super) supported: String,
+    /// The 2xx of the other side that it stands for.
+    pub(super) response: Option<&'a Message>,
+    /// Its description is an offer.
+    pub(super) offers: bool,
+}
+
 impl B2bua {
     /// A response to an INVITE of ours.
     pub(super) fn invite_answered(
@@ -394,6 +404,20 @@ impl B2bua {
         offers: bool,
     ) -> bool {
         let allow = self.legs.get(&far).map(|far| far.allowed.value()).unwrap_or_default();
+        let supported = pass::supported(response, true);
+        let accepted = Accepted { allow, supported, response: Some(response), offers };
+        self.accept(cx, near, accepted, pass::description(response))
+    }
+
+    /// Answers the INVITE that a leg was asked; `false` when that can't be sent.
+    pub(super) fn accept(
+        &mut self,
+        cx: &mut Context<'_>,
+        near: LegId,
+        accepted: Accepted<'_>,
+        description: Option<&[u8]>,
+    ) -> bool {
+        let Accepted { allow, supported, response, offers } = accepted;
         let Some(leg) = self.legs.get_mut(&near) else { return false };
         let contact = leg.contact(cx);
         let Some(Asked { server, request, .. }) = leg.asked.take() else { return false };
@@ -403,20 +427,21 @@ impl B2bua {
             strand.described.received = bytes::Bytes::copy_from_slice(offer);
         }
         let ip = leg.local.local.ip();
-        let body = pass::description(response)
-            .map(|description| strand.described.pass(&cx.settings.bridges, description, ip));
-        let other = pass::body(response).filter(|_| body.is_none());
+        let body =
+            description.map(|description| strand.described.pass(&cx.settings.bridges, description, ip));
+        let other = response.and_then(pass::body).filter(|_| body.is_none());
         let grant = granted(leg.timer.answer(policy(cx.settings), &request));
-        let status = response.status().unwrap_or(Status::of(200));
+        let status = response.and_then(Message::status).unwrap_or(Status::of(200));
         let tag = strand.dialog.id().local_tag.clone();
-        let supported = pass::supported(response, true);
         let extra = |writer: &mut Writer| {
             writer.copy(&request, HeaderName::RecordRoute);
             writer.header(HeaderName::Contact, contact);
             writer.text(HeaderName::Allow, &allow);
             writer.text(HeaderName::Supported, &supported);
             write_grant(writer, grant);
-            pass::response(writer, response);
+            if let Some(response) = response {
+                pass::response(writer, response);
+            }
         };
         let body = body.as_deref().map(|body| ("application/sdp", body)).or(other);
         let Some(transmit) = cx.respond(server, &request, status, Some(&tag), extra, body) else {
@@ -430,6 +455,22 @@ impl B2bua {
         self.desk.deadlines.start(Wake::RepeatAnswer(near), cx.now + interval);
         self.desk.deadlines.start(Wake::NoAck(near), cx.now + cx.settings.timers.transaction_timeout());
         self.time_session(near);
+        true
+    }
+
+    /// Gives a leg that was asked its one dialog, whatever early ones it had: nobody's fork is answered.
+    pub(super) fn choose_own(&mut self, cx: &mut Context<'_>, near: LegId) -> bool {
+        let random = cx.random_u64();
+        let Some(leg) = self.legs.get_mut(&near) else { return false };
+        let Some(asked) = &leg.asked else { return false };
+        let Ok(mut dialog) = Dialog::uas(&asked.request, &leg.tag, State::Early) else { return false };
+        dialog.accept();
+        for strand in leg.strands.drain(..) {
+            self.desk.forget_dialog(&strand.dialog);
+        }
+        self.desk.deadlines.stop(Wake::Reliable(near));
+        self.desk.add_dialog(&dialog, near);
+        leg.strands.push(Strand::new(dialog, leg.tag.clone(), Described::new(random)));
         true
     }
 

@@ -106,7 +106,11 @@ impl B2bua {
         if came.request.max_forwards().ok().flatten() == Some(0) {
             return came.refuse(cx, &Refusal::of(483));
         }
-        let Some((_, far)) = self.pair(came.leg) else { return came.refuse(cx, &Refusal::of(481)) };
+        let Some((_, far)) = self.pair(came.leg) else {
+            // It waits in a slot, or was transferred away and has not hung up.
+            let refusal = Refusal::later(cx);
+            return came.refuse(cx, &refusal);
+        };
         let Some(leg) = self.legs.get_mut(&far).filter(|leg| leg.stage == Stage::Talking) else {
             return came.refuse(cx, &Refusal::of(491));
         };

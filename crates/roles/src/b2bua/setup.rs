@@ -12,6 +12,7 @@ use super::deadlines::Wake;
 use super::description::Described;
 use super::desk::{Purpose, Why, copy};
 use super::originate::Party;
+use super::park;
 use super::pass::{self, Allowed};
 use super::refusal::Refusal;
 use super::{Asked, B2bua, Errand, Leg, LegId, Stage};
@@ -52,6 +53,7 @@ impl B2bua {
         let listed = Box::new(ListedCall::of_invite(CallState::Forwarding, &request));
         let call_id = SmolStr::new(request.call_id().unwrap_or_default());
         let request = copy(&request);
+        let code = request.uri_buf().ok().and_then(|uri| park::read(cx.settings, &uri));
         let near_party = Party::caller(&request, caller.as_ref(), trunk.is_some());
         let far_party = Party::called(&request, &decision);
         let mut allowed = Allowed::default();
@@ -65,6 +67,9 @@ impl B2bua {
             ..Leg::new(id, own, flow, call_id, tag)
         });
         self.desk.servers.insert(server, near);
+        if let Some(code) = code {
+            return self.code_called(cx, near, code, &decision);
+        }
         let loopback = loopback::over(&flow);
         let far_id = SmolStr::new(draft.call_id());
         let far = self.insert(|id| Leg {
@@ -241,6 +246,7 @@ impl Leg {
             plan: None,
             party: Party::default(),
             task: None,
+            parked: None,
             depth: 0,
             listed: None,
         }

@@ -28,6 +28,7 @@ use super::desk::Purpose;
 use super::in_dialog::Came;
 use super::join::{Goal, Task, TaskId, TaskStage};
 use super::originate::Wanted;
+use super::park;
 use super::refusal::Refusal;
 use super::{B2bua, LegId, Stage};
 use crate::context::Context;
@@ -112,10 +113,29 @@ impl B2bua {
         let event = came.request.cseq().map_or(0, |cseq| cseq.number);
         let transfer = Transfer { referrer: Some(came.leg), consult, event, subscribed, told_ringing: false };
         self.notify(cx, &transfer, Status::of(100), false);
+        if let Some(park::Code::Slot(slot)) = park::read(cx.settings, &asked.to) {
+            return self.park_for(cx, transferee, came.leg, slot, transfer);
+        }
         let task = self.next_task();
         match consult {
             Some(consult) => self.join_calls(cx, task, transferee, consult, transfer),
             None => self.call_target(cx, task, transferee, came, asked, transfer),
+        }
+    }
+
+    /// A transfer to a slot: the call waits there.
+    fn park_for(
+        &mut self,
+        cx: &mut Context<'_>,
+        transferee: LegId,
+        by: LegId,
+        slot: park::Slot,
+        transfer: Transfer,
+    ) {
+        let parker = self.legs.get(&by).map(|leg| leg.party.clone()).unwrap_or_default();
+        match self.park(cx, transferee, slot, parker) {
+            Ok(()) => self.transfer_done(cx, transfer, [Some(by), None]),
+            Err(status) => self.transfer_failed(cx, &transfer, status),
         }
     }
 
@@ -179,9 +199,7 @@ impl B2bua {
         let wanted = Wanted { to: asked.to, from: &from, by: &by, headers, local: came.flow, task };
         match self.originate(cx, wanted) {
             Some(target) => {
-                if let Some(task) = self.tasks.get_mut(&task) {
-                    task.offerer = Some(target);
-                }
+                self.task_calls(task, target);
                 for id in [target, transferee] {
                     if let Some(leg) = self.legs.get_mut(&id) {
                         leg.depth = depth;

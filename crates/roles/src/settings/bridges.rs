@@ -18,6 +18,8 @@ pub struct BridgeSettings {
     pub transfers: bool,
     /// A transferor who has been told that his transfer is done is hung up after this time, unless he did it himself.
     pub release_after: Duration,
+    /// A parked call that nobody takes within this time goes back to who has parked it.
+    pub park_time: Duration,
 }
 
 impl Default for BridgeSettings {
@@ -30,6 +32,7 @@ impl Default for BridgeSettings {
             session_s: Some(1_800),
             transfers: true,
             release_after: Duration::from_secs(5),
+            park_time: Duration::from_secs(120),
         }
     }
 }

@@ -48,6 +48,10 @@ pub enum StarAction {
     DoNotDisturb,
     /// And off.
     Disturb,
+    /// Names a slot for parked calls by the digits behind it: a call is transferred there, and fetched by calling it.
+    Park,
+    /// Takes the call that rings at the extension behind it.
+    PickUp,
 }
 
 /// Star codes: what a user dials to change his own services.
@@ -74,6 +78,8 @@ impl Default for StarCodes {
             ("*95", StarAction::Stop(NotReachable)),
             ("*78", StarAction::DoNotDisturb),
             ("*79", StarAction::Disturb),
+            ("*5", StarAction::Park),
+            ("*8", StarAction::PickUp),
         ];
         StarCodes {
             codes: codes.map(|(code, action)| (SmolStr::new_static(code), action)).to_vec(),

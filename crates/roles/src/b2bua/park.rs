@@ -1,0 +1,264 @@
+//! Calls that wait for whoever takes them (RFC 5359 §2.15), and calls that ring elsewhere and are taken here (§2.16).
+//!
+//! The RFC's flows let phones find these calls by the dialog event package. Here a number is dialled: a code with a slot or
+//! an extension behind it. Who transfers a call to `*51` parks it in slot 1, and who dials `*51` takes it; who dials `*8201`
+//! takes the call that rings at 201. The slot is chosen by who parks, since no voice could tell him which one it is.
+//!
+//! ```text
+//!   parker --REFER *51--> [ slot 1: transferee, held ] <--INVITE *51-- who takes it
+//!                                  | after a time
+//!                                  +--INVITE--> parker
+//! ```
+
+use std::collections::BTreeMap;
+
+use dialtone_wire::uri::UriBuf;
+use dialtone_wire::{HeaderName, Method, Status};
+use smol_str::SmolStr;
+
+use super::align::{black_hole, inactive};
+use super::deadlines::Wake;
+use super::desk::{Purpose, Why};
+use super::join::{Goal, Task, TaskStage};
+use super::originate::{Party, Wanted};
+use super::progress::Accepted;
+use super::{Asked, B2bua, LegId, Stage, pass};
+use crate::context::Context;
+use crate::policy::Decision;
+use crate::settings::{Destination, Settings, StarAction};
+use crate::star_codes;
+
+/// Digits of a slot at most.
+const SLOT_DIGITS: usize = 4;
+/// How often a parked call goes back to who has parked it before it is given up.
+const RETURNS_MAX: u8 = 3;
+
+/// Why the phones stop ringing whose call was taken elsewhere (RFC 3326).
+const TAKEN: &str = "SIP ;cause=200 ;text=\"Call completed elsewhere\"";
+
+/// A slot of a domain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Slot {
+    domain: SmolStr,
+    number: SmolStr,
+}
+
+/// What is known of a call in a slot.
+#[derive(Debug)]
+pub(super) struct Parked {
+    slot: Slot,
+    /// Who gets it back.
+    parker: Party,
+    returns: u8,
+}
+
+/// Which slot has which call.
+#[derive(Debug, Default)]
+pub(super) struct Lot(BTreeMap<Slot, LegId>);
+
+impl Lot {
+    pub(super) fn free(&mut self, parked: &Parked) {
+        self.0.remove(&parked.slot);
+    }
+}
+
+/// What is asked for by calling a code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    /// The call in a slot.
+    Slot(Slot),
+    /// The call that rings at an extension of a domain.
+    PickUp { domain: SmolStr, extension: SmolStr },
+}
+
+/// The code that a URI of ours names, if it is one.
+pub(super) fn read(settings: &Settings, uri: &UriBuf) -> Option<Code> {
+    let parsed = uri.uri();
+    let sip = parsed.as_sip()?;
+    let user = sip.user_unescaped()?;
+    let (action, rest) = star_codes::of_calls(&settings.star_codes, &user)?;
+    let domain = settings.domain_of(&sip.host, sip.port)?.name.clone();
+    match action {
+        StarAction::Park => {
+            let is_number =
+                (1..=SLOT_DIGITS).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| Code::Slot(Slot { domain, number: SmolStr::new(rest) }))
+        }
+        StarAction::PickUp => {
+            star_codes::is_number(rest).then(|| Code::PickUp { domain, extension: SmolStr::new(rest) })
+        }
+        _ => None,
+    }
+}
+
+impl B2bua {
+    /// Puts a call into a slot; the status says why not. Its partner has it no more.
+    pub(super) fn park(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: LegId,
+        slot: Slot,
+        parker: Party,
+    ) -> Result<(), Status> {
+        if self.lot.0.contains_key(&slot) {
+            return Err(Status::of(486));
+        }
+        if self.lot.0.len() >= cx.settings.limits.parked {
+            return Err(Status::of(480));
+        }
+        self.unpeer(id);
+        let Some(leg) = self.legs.get_mut(&id) else { return Err(Status::of(480)) };
+        self.lot.0.insert(slot.clone(), id);
+        leg.parked = Some(Box::new(Parked { slot, parker, returns: 0 }));
+        cx.core.counters.calls_parked += 1;
+        self.desk.deadlines.start(Wake::Parked(id), cx.now + cx.settings.bridges.park_time);
+        self.hold(cx, id);
+        Ok(())
+    }
+
+    /// Tells a side that nothing flows for the time being (RFC 3264 §8.4). Where an INVITE is under way the session stays as
+    /// it is: who parks has held it already, as a rule.
+    fn hold(&mut self, cx: &mut Context<'_>, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id).filter(|leg| !leg.is_busy()) else { return };
+        let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(super::setup::policy(cx.settings)));
+        let Some(strand) = leg.strands.first_mut() else { return };
+        let held = inactive(&strand.described.sent);
+        let body = strand.described.again(&held, ip);
+        let mut draft = strand.dialog.request(Method::Invite).body("application/sdp", body);
+        draft = draft.header(HeaderName::Supported, "timer");
+        super::setup::ask_for_timer(&mut draft, &ask);
+        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Refresh };
+        let leg = &*leg;
+        let sent = self.desk.send(cx, leg, draft, purpose);
+        if let Some(leg) = self.legs.get_mut(&id) {
+            leg.invite = sent;
+        }
+    }
+
+    /// Nobody has taken a parked call: it goes back.
+    pub(super) fn park_over(&mut self, cx: &mut Context<'_>, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        let (Some(parked), None) = (leg.parked.as_mut(), leg.task) else { return };
+        parked.returns += 1;
+        let (parker, from, local) = (parked.parker.clone(), leg.party.clone(), leg.local);
+        let Ok(to) = UriBuf::parse(parker.uri()) else {
+            return self.hang_up(cx, id, Status::of(480), None);
+        };
+        let task = self.next_task();
+        self.begin_task(task, Task::new(None, id, TaskStage::Calling, Goal::Return));
+        let wanted = Wanted { to, from: &from, by: &parker, headers: Vec::new(), local, task };
+        match self.originate(cx, wanted) {
+            Some(target) => self.task_calls(task, target),
+            None => self.task_failed(cx, task, Status::of(500)),
+        }
+    }
+
+    /// It could not be given back, or whoever wanted to take it could not be joined with it.
+    pub(super) fn stay_parked(&mut self, cx: &mut Context<'_>, id: LegId, status: Status) {
+        let Some(parked) = self.legs.get(&id).and_then(|leg| leg.parked.as_ref()) else { return };
+        if parked.returns >= RETURNS_MAX {
+            return self.hang_up(cx, id, status, None);
+        }
+        if !self.desk.deadlines.runs(Wake::Parked(id)) {
+            self.desk.deadlines.start(Wake::Parked(id), cx.now + cx.settings.bridges.park_time);
+        }
+    }
+
+    /// It has a partner again, or ends.
+    pub(super) fn unpark(&mut self, id: LegId) {
+        self.desk.deadlines.stop(Wake::Parked(id));
+        if let Some(parked) = self.legs.get_mut(&id).and_then(|leg| leg.parked.take()) {
+            self.lot.free(&parked);
+        }
+    }
+
+    /// Somebody has called a code.
+    pub(super) fn code_called(&mut self, cx: &mut Context<'_>, id: LegId, code: Code, decision: &Decision) {
+        let Some(leg) = self.legs.get(&id) else { return };
+        // A password is asked for wherever there is one; what needs none reaches phones only.
+        let is_known = leg.party.user.is_some() || !cx.settings.authenticate;
+        if !is_known || !matches!(decision, Decision::To { destination: Destination::User(_), .. }) {
+            return self.hang_up(cx, id, Status::of(403), None);
+        }
+        let offer = leg.asked.as_ref().and_then(|asked| pass::description(&asked.request));
+        let Some(offer) = offer.map(<[u8]>::to_vec) else {
+            // Whoever is joined by re-INVITE at once has to begin with something.
+            return self.hang_up(cx, id, Status::of(488), None);
+        };
+        match code {
+            Code::Slot(slot) => self.take_parked(cx, id, &slot, &offer),
+            Code::PickUp { domain, extension } => self.pick_up(cx, id, &domain, &extension, &offer),
+        }
+    }
+
+    fn take_parked(&mut self, cx: &mut Context<'_>, id: LegId, slot: &Slot, offer: &[u8]) {
+        let Some(&parked) = self.lot.0.get(slot) else { return self.hang_up(cx, id, Status::of(404), None) };
+        if self.legs.get(&parked).is_none_or(|leg| leg.task.is_some()) {
+            // Somebody else is taking it.
+            return self.hang_up(cx, id, Status::of(486), None);
+        }
+        if !self.accept_alone(cx, id, offer) {
+            return self.hang_up(cx, id, Status::of(500), None);
+        }
+        let task = self.next_task();
+        self.begin_task(task, Task::new(Some(id), parked, TaskStage::Asking, Goal::Retrieve));
+        self.ask_for_offer(cx, task);
+    }
+
+    fn pick_up(&mut self, cx: &mut Context<'_>, id: LegId, domain: &str, extension: &str, offer: &[u8]) {
+        let Some((far, near)) = self.ringing_at(cx.settings, domain, extension) else {
+            return self.hang_up(cx, id, Status::of(404), None);
+        };
+        let has_offer = |asked: &Asked| pass::description(&asked.request).is_some();
+        if !self.legs.get(&near).and_then(|leg| leg.asked.as_ref()).is_some_and(has_offer) {
+            return self.hang_up(cx, id, Status::of(480), None);
+        }
+        if !self.accept_alone(cx, id, offer) {
+            return self.hang_up(cx, id, Status::of(500), None);
+        }
+        cx.core.counters.calls_picked_up += 1;
+        self.unpeer(far);
+        let task = self.next_task();
+        self.begin_task(task, Task::new(Some(near), id, TaskStage::Offering, Goal::PickUp));
+        self.hang_up(cx, far, Status::of(487), Some(SmolStr::new_static(TAKEN)));
+        self.task_due(cx, task);
+    }
+
+    /// The oldest call that rings at an extension: at its user, or at a group of which he is a member.
+    fn ringing_at(&self, settings: &Settings, domain: &str, extension: &str) -> Option<(LegId, LegId)> {
+        let aor = crate::services::aor(extension, domain);
+        let is_his = |destination: &Destination| match destination {
+            Destination::User(user) => *user == aor,
+            Destination::Group(name) => settings.group(name).is_some_and(|group| {
+                (group.domain == domain && group.numbers.iter().any(|number| number == extension))
+                    || group.members.iter().any(|member| member.destination == Destination::User(aor.clone()))
+            }),
+            Destination::Trunk { .. } | Destination::Uri(_) => false,
+        };
+        let fits = |leg: &super::Leg| match leg.errand.as_ref().map(|errand| &errand.decision) {
+            Some(Decision::To { destination, domain: called, .. }) => called == domain && is_his(destination),
+            Some(Decision::FromTrunk { destination, .. }) => is_his(destination),
+            _ => false,
+        };
+        let mut ringing =
+            self.legs.values().filter(|leg| leg.outgoing && leg.stage == Stage::Setup && fits(leg));
+        ringing.find_map(|leg| Some((leg.id, leg.peer?)))
+    }
+
+    /// Answers a caller whom nobody talks with yet: his streams are accepted and held.
+    fn accept_alone(&mut self, cx: &mut Context<'_>, id: LegId, offer: &[u8]) -> bool {
+        let Some(leg) = self.legs.get(&id) else { return false };
+        let hole = black_hole(offer, leg.local.local.ip());
+        self.accept_own(cx, id, &hole)
+    }
+
+    /// Answers a caller with a description that no response of another side brings.
+    pub(super) fn accept_own(&mut self, cx: &mut Context<'_>, id: LegId, description: &[u8]) -> bool {
+        if !self.choose_own(cx, id) {
+            return false;
+        }
+        let allow = pass::METHODS.join(", ");
+        let accepted = Accepted { allow, supported: "timer".to_owned(), response: None, offers: false };
+        self.accept(cx, id, accepted, Some(description))
+    }
+}
