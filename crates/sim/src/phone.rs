@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use dialtone_roles::io::{CallHandle, Command, Event, Play};
+use dialtone_roles::io::{CallHandle, Command, DigitForm, Event, Play, TransferTo};
 use dialtone_wire::Status;
+use dialtone_wire::uri::UriBuf;
 
 use crate::random::Random;
 
@@ -22,12 +23,30 @@ pub struct Habits {
     pub patience: Option<(Duration, Duration)>,
     /// Puts the other side on hold and takes it back during a call.
     pub hold: u32,
+    /// Sends the other side of a call to one of these.
+    pub transfer: u32,
+    /// Where to.
+    pub transfer_to: Vec<UriBuf>,
+    /// Joins the other sides of two calls, where there are two.
+    pub join: u32,
+    /// Presses a key during a call.
+    pub digits: u32,
 }
 
 impl Habits {
     /// Does nothing by itself: the test gives every command.
-    pub const NONE: Habits =
-        Habits { answer_after: None, decline: 0, ignore: 0, talk: None, patience: None, hold: 0 };
+    pub const NONE: Habits = Habits {
+        answer_after: None,
+        decline: 0,
+        ignore: 0,
+        talk: None,
+        patience: None,
+        hold: 0,
+        transfer: 0,
+        transfer_to: Vec::new(),
+        join: 0,
+        digits: 0,
+    };
 }
 
 /// A person at a phone.
@@ -90,6 +109,19 @@ impl Person {
             let wait = self.random.between(Duration::ZERO, hold);
             acts.push((wait, Command::Reoffer { call, hold: true }));
             acts.push((wait + back, Command::Reoffer { call, hold: false }));
+        }
+        let wait = self.random.between(Duration::ZERO, Duration::from_secs(4));
+        if self.random.chance(self.habits.digits) {
+            let (digit, duration_ms) = ('5', 160);
+            acts.push((wait, Command::SendDigit { call, digit, duration_ms, form: DigitForm::Relay }));
+        }
+        let other = self.calls.iter().map(|(_, other)| *other).find(|other| *other != call);
+        if let Some(other) = other.filter(|_| self.random.chance(self.habits.join)) {
+            acts.push((wait, Command::Transfer { call, to: TransferTo::Call(other) }));
+        } else if self.random.chance(self.habits.transfer)
+            && let Some(to) = self.random.choose(&self.habits.transfer_to).cloned()
+        {
+            acts.push((wait, Command::Transfer { call, to: TransferTo::Address(to) }));
         }
         if let Some(span) = self.habits.talk {
             acts.push((self.pick(span), Command::Hangup { call }));

@@ -292,6 +292,7 @@ fn habits() -> Habits {
         talk: Some((seconds(5), seconds(300))),
         patience: Some((seconds(15), seconds(600))),
         hold: 20,
+        ..Habits::NONE
     }
 }
 

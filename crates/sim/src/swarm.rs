@@ -298,6 +298,9 @@ impl Plan {
                 settings.domains.iter_mut().for_each(|domain| domain.mode = Mode::B2bua);
             }
             settings.registrar.path_unasked = self.random.chance(800);
+            if self.random.chance(300) {
+                settings.domains.iter_mut().for_each(|domain| domain.mode = Mode::B2bua);
+            }
             settings.groups = self.groups(&domain);
             settings.forwarding.users = self.forwards(&domain);
             settings.forwarding.no_answer_after = seconds(2 + self.random.below(8));
@@ -385,7 +388,7 @@ impl Plan {
                 let address = self.address(home as u8, 2 + number);
                 let mut settings = server_settings(&domain, address, 1 + u16::from(self.random.chance(300)));
                 settings.robots.clear();
-                let modes = [Mode::Stateless, Mode::Transaction, Mode::Call];
+                let modes = [Mode::Stateless, Mode::Transaction, Mode::Call, Mode::B2bua];
                 let mode = self.random.choose(&modes).copied().unwrap_or_default();
                 for domain in &mut settings.domains {
                     domain.mode = mode;
@@ -428,6 +431,11 @@ impl Plan {
     }
 
     fn habits(&mut self) -> Habits {
+        let users = USERS.iter().chain(&GROUPS).chain(&["nobody", "echo"]);
+        let everybody = self.servers.iter().flat_map(|(.., domain)| {
+            users.clone().filter_map(move |user| UriBuf::parse(&format!("sip:{user}@{domain}")).ok())
+        });
+        let transfer_to: Vec<UriBuf> = everybody.collect();
         let random = &mut self.random;
         Habits {
             answer_after: Some((Duration::ZERO, seconds(random.below(8)))),
@@ -436,6 +444,10 @@ impl Plan {
             talk: random.chance(700).then(|| (Duration::ZERO, seconds(1 + random.below(30)))),
             patience: random.chance(300).then(|| (Duration::ZERO, seconds(1 + random.below(20)))),
             hold: 300,
+            transfer: 200,
+            transfer_to,
+            join: 300,
+            digits: 200,
         }
     }
 
