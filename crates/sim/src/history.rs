@@ -50,6 +50,8 @@ pub struct HostFacts {
     pub is_phone: bool,
     /// Whether it is a proxy that keeps nothing (RFC 3261 §16.11): it repeats and answers what others do.
     pub is_stateless: bool,
+    /// Whether it is both ends of the calls of its domain.
+    pub is_b2bua: bool,
     /// What its tables hold.
     pub tables: Tables,
     /// How many of its shards still wait for a time to come.

@@ -322,7 +322,8 @@ impl World {
             name: host.name.clone(),
             addresses: host.settings.listeners.iter().map(|listener| listener.address).collect(),
             is_phone: host.settings.account.is_some(),
-            is_stateless: is_stateless(&host.settings),
+            is_stateless: is_in_mode(&host.settings, Mode::Stateless),
+            is_b2bua: is_in_mode(&host.settings, Mode::B2bua),
             tables: self.tables(HostId(index)),
             deadlines: host.shards.iter().filter_map(|shard| shard.deadline).count(),
         });
@@ -621,10 +622,10 @@ impl World {
     }
 }
 
-/// Whether all that a host forwards is forwarded without state.
-fn is_stateless(settings: &Settings) -> bool {
+/// Whether all domains of a host are in this mode.
+fn is_in_mode(settings: &Settings, mode: Mode) -> bool {
     let domains = &settings.domains;
-    !domains.is_empty() && domains.iter().all(|domain| domain.mode == Mode::Stateless)
+    !domains.is_empty() && domains.iter().all(|domain| domain.mode == mode)
 }
 
 fn add_edges(sum: &mut Option<EdgeCounts>, more: &EdgeCounts) {

@@ -33,7 +33,7 @@ pub(super) fn tables_are_empty(history: &History, traffic: &Traffic, verdict: &m
 }
 
 /// How many calls that a server passed on have no end that it could have seen: both phones are gone, or their BYE never
-/// came. It follows them for a day.
+/// came, or somebody has made another answer of theirs, whose call nobody knows. It follows them for a day.
 fn ends_unseen(host: HostId, traffic: &Traffic) -> usize {
     let of_host = |sender: Option<(HostId, u32)>| sender.is_some_and(|(sender, _)| sender == host);
     let answers = traffic
@@ -41,7 +41,7 @@ fn ends_unseen(host: HostId, traffic: &Traffic) -> usize {
         .iter()
         .filter(|unit| unit.is_success() && unit.method == Method::Invite && of_host(unit.sender));
     let byes = traffic.requests(&Method::Bye);
-    let came = byes.filter(|bye| bye.receiver == Some(host) && !bye.arrivals.is_empty());
+    let came = byes.filter(|bye| bye.receiver == Some(host) && !bye.arrivals.is_empty() && !bye.tampered);
     let ended: BTreeSet<_> = came.map(dialog).collect();
     let begun: BTreeSet<_> = answers.map(dialog).collect();
     begun.difference(&ended).count()

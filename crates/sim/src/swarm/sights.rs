@@ -12,7 +12,7 @@ use crate::history::History;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sights([u64; NAMES.len()]);
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 12] = [
     "an INVITE forked by one server",
     "a branch that lost to another and was told so",
     "a call to a group, answered",
@@ -20,6 +20,11 @@ const NAMES: [&str; 7] = [
     "a call forwarded without state, answered",
     "a call with 181, being forwarded",
     "an INVITE with History-Info",
+    "a call in two halves, answered",
+    "a REFER, accepted",
+    "an INVITE with Replaces",
+    "a NOTIFY that tells of a transfer",
+    "an INFO, answered",
 ];
 
 impl Sights {
@@ -45,6 +50,7 @@ impl Sights {
                     }
                     sights.0[3] += u64::from(message.values(HeaderName::Via).count() >= 5);
                     sights.0[6] += u64::from(message.has(HeaderName::HistoryInfo));
+                    sights.0[9] += u64::from(message.has(HeaderName::Replaces));
                 }
                 (Some(Method::Cancel), _) => {
                     let reason = message.value(HeaderName::Reason).unwrap_or_default();
@@ -55,8 +61,15 @@ impl Sights {
                     sights.0[2] += u64::from(to.is_some_and(|user| groups.contains(&user.as_str())));
                     let host = history.host_at(packet.from);
                     sights.0[4] += u64::from(host.is_some_and(|host| history.hosts[host.0].is_stateless));
+                    sights.0[7] += u64::from(host.is_some_and(|host| history.hosts[host.0].is_b2bua));
                 }
                 (None, Some(181)) => sights.0[5] += 1,
+                (None, Some(200 | 202)) if cseq.method == Method::Refer => sights.0[8] += 1,
+                (None, Some(200)) if cseq.method == Method::Info => sights.0[11] += 1,
+                (Some(Method::Notify), _) => {
+                    let body = message.body();
+                    sights.0[10] += u64::from(body.starts_with(b"SIP/2.0 "));
+                }
                 _ => {}
             }
         }
