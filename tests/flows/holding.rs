@@ -6,6 +6,7 @@ use dialtone_sim::roles::io::{Command, Event};
 use dialtone_sim::roles::settings::Domain;
 use dialtone_sim::{HostId, World, server_settings};
 
+use crate::fields::Field;
 use crate::people::{answer, begin, hang_up, phone, register};
 use crate::raw::PASSWORD;
 use crate::sessions::{ATLANTA, BILOXI, CALLED, CHICAGO};
@@ -22,6 +23,12 @@ pub(crate) const HOLD: Flow = Flow {
     title: "Call Hold",
     text: "Bob holds the call by an offer that only sends (RFC 3264 §8.4), and takes it back by one that does both.",
     participants: &[("Alice", ALICE), ("Proxy 1", PROXY_2), ("Bob", BOB)],
+    shows: &[
+        ("F10", Field::Direction, "sendonly"),
+        ("F12", Field::Direction, "recvonly"),
+        ("F16", Field::Direction, "sendrecv"),
+        ("F18", Field::Direction, "sendrecv"),
+    ],
     adds: &[TRYING],
     play: || {
         let (mut world, alice, bob) = world();
@@ -41,6 +48,12 @@ pub(crate) const CONSULTATION: Flow = Flow {
     title: "Consultation Hold",
     text: "Bob holds Alice, asks Carol, and takes the call with Alice back.",
     participants: &[("Alice", ALICE), ("Proxy 1", PROXY_2), ("Bob", BOB), ("Carol", CAROL)],
+    shows: &[
+        ("F10", Field::Direction, "sendonly"),
+        ("F12", Field::Direction, "recvonly"),
+        ("F16", Field::Direction, "sendrecv"),
+        ("F29", Field::Direction, "sendrecv"),
+    ],
     adds: &[TRYING],
     play: || {
         let (mut world, alice, bob) = world();
