@@ -43,7 +43,7 @@ pub(crate) mod trunk;
 
 use best::Best;
 pub(crate) use flow_token::{FlowTokens, Named, Opens};
-pub(crate) use forward::Onward;
+pub(crate) use forward::{Onward, hop_to};
 use preferences::Disposition;
 use services::LegHistory;
 pub(crate) use session::Session;

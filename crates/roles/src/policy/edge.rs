@@ -1,16 +1,14 @@
 //! A domain whose users another server has: we are the first hop of its phones, and hand all requests on.
 
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 
 use dialtone_wire::net::{Flow, Transport};
 use dialtone_wire::uri::SipUri;
 use dialtone_wire::{HeaderName, Message, Method, Status};
-use foldhash::quality::FixedState;
 
 use super::Decision;
 use crate::context::transport_param;
-use crate::proxy::{Onward, Opens};
+use crate::proxy::{Onward, Opens, hop_to};
 use crate::route_token::RouteTokens;
 use crate::settings::Domain;
 use crate::text::push_address;
@@ -30,11 +28,7 @@ pub(super) fn decide(
     if !has_user && !is_register && uri.is_some_and(|uri| uri.host.ip().is_some()) {
         return Decision::ServerItself;
     }
-    // What belongs to one call or one registration goes to one server: it is that one which has the dialog, and
-    // which knows the nonce that it gave. The hash is the same after a restart (RFC 3261 §16.11).
-    let mut hasher = FixedState::with_seed(0).build_hasher();
-    hasher.write(request.call_id().unwrap_or_default().as_bytes());
-    let Some(next_hop) = domain.next_hops.pick(hasher.finish()) else {
+    let Some(next_hop) = hop_to(domain, request) else {
         return Decision::Refuse(Status::of(480));
     };
     let is_first_hop = request.values(HeaderName::Via).nth(1).is_none();
@@ -44,7 +38,7 @@ pub(super) fn decide(
     let keeps_flow = is_first_hop && request.has_token(HeaderName::Supported, "outbound");
     let path = (is_register && !domain.skips_path)
         .then(|| path(tokens, &way_back(request, came), &onward, keeps_flow));
-    let onward = Onward { next_hop: Some(next_hop.clone()), sender, path, ..onward };
+    let onward = Onward { next_hop: Some(next_hop), sender, path, ..onward };
     Decision::Route { onward, authenticate: false }
 }
 

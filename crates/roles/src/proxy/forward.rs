@@ -1,5 +1,6 @@
 //! What a request looks like when it goes on (RFC 3261 §16.6).
 
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use dialtone_wire::headers::{NameAddr, TypedHeader as _, Via};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::uri::{SipUri, UriBuf};
 use dialtone_wire::{Edits, HeaderName, Message, Status};
+use foldhash::quality::FixedState;
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
@@ -15,7 +17,7 @@ use super::trunk::OverTrunk;
 use crate::context::{Context, Hop, hop_of, transport_param, via_value};
 use crate::proxy::{Opens, Session, Target};
 use crate::random;
-use crate::settings::Mode;
+use crate::settings::{Domain, Mode};
 use crate::text::push_address;
 
 /// The parameter of our Record-Route that holds the route token.
@@ -62,6 +64,15 @@ pub(crate) struct Onward {
     pub(crate) nobody: Option<Status>,
 }
 
+/// The server that has a domain, of several one for all requests of a call; `None` when it is this one.
+pub(crate) fn hop_to(domain: &Domain, request: &Message) -> Option<UriBuf> {
+    // What belongs to one call or one registration goes to one server: it is that one which has the dialog, and
+    // which knows the nonce that it gave. The hash is the same after a restart (RFC 3261 §16.11).
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    hasher.write(request.call_id().unwrap_or_default().as_bytes());
+    domain.next_hops.pick(hasher.finish()).cloned()
+}
+
 impl Onward {
     /// A branch that no other request has, with the trace of this one (RFC 5393 §4.2.2).
     pub(crate) fn branch(&self, cx: &mut Context<'_>) -> SmolStr {
@@ -80,6 +91,7 @@ impl Onward {
         }
         match self.next_route(request) {
             Some(route) => UriBuf::parse(route?).ok(),
+            None if target.hop.is_some() => target.hop.clone(),
             None if target.uri.is_none() && self.next_hop.is_some() => self.next_hop.clone(),
             None => UriBuf::parse(target.uri.as_deref().unwrap_or(request.uri_text())).ok(),
         }

@@ -1,7 +1,7 @@
 //! How the legs of a response context go on: what is begun next, and when one is over.
 
 use dialtone_wire::Status;
-use dialtone_wire::uri::unescape;
+use dialtone_wire::uri::{UriBuf, unescape};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use smol_str::SmolStr;
 
 use super::best::Best;
+use super::forward::hop_to;
 use super::preferences::{Disposition, Preferences};
 use super::tree::{Cause, Leg, LegId, LegState, Outcome, Stage, Turn};
 use super::{BranchState, ContextId, Proxy, ResponseContext, Target};
@@ -17,6 +18,7 @@ use crate::context::{Context, Hop, hop_of};
 use crate::gruu::Key;
 use crate::io::{Found, Notice, Output, Query};
 use crate::queries::Waiting;
+use crate::services;
 use crate::settings::{Destination, Group, Member, Strategy};
 use crate::steer::shard_of_aor;
 
@@ -234,7 +236,13 @@ impl ResponseContext {
                 self.tree.leg_mut(at).stages.push_back(SmallVec::from_iter([target]));
             }
             Some(Destination::Uri(uri)) => {
-                let target = Target::uri(uri.as_str());
+                let host = uri.uri().as_sip().and_then(|sip| cx.settings.domain_of(&sip.host, sip.port));
+                let hop = host.and_then(|domain| hop_to(domain, &self.request));
+                let target = Target { hop, ..Target::uri(uri.as_str()) };
+                self.tree.leg_mut(at).stages.push_back(SmallVec::from_iter([target]));
+            }
+            Some(Destination::User(aor)) if let Some(hop) = self.hop_of_user(cx, aor) => {
+                let target = Target { hop: Some(hop), ..Target::uri(aor) };
                 self.tree.leg_mut(at).stages.push_back(SmallVec::from_iter([target]));
             }
             Some(Destination::User(aor)) => {
@@ -253,6 +261,14 @@ impl ResponseContext {
                 self.begin_trunk(cx, id, at, &trunk, &number);
             }
         }
+    }
+
+    /// The server that has a user, where his domain is another server's.
+    fn hop_of_user(&self, cx: &Context<'_>, key: &str) -> Option<UriBuf> {
+        let Key::User(aor) = Key::read(key) else { return None };
+        let name = services::domain_of(aor);
+        let domain = cx.settings.domains.iter().find(|domain| domain.name == name)?;
+        hop_to(domain, &self.request)
     }
 
     /// The members of a group: each is a leg of its own.

@@ -77,10 +77,6 @@ impl ResponseContext {
         }
         let Uri::Sip(sip) = &contact.uri else { return None };
         if let Some(domain) = settings.domain_of(&sip.host, sip.port) {
-            if !domain.next_hops.is_empty() {
-                // Another server has its users: the caller's next request is handed on to it.
-                return None;
-            }
             let user = sip.called_user()?;
             return Some(match settings.group_called(&user, &domain.name) {
                 Some(group) => Destination::Group(group.name.clone()),

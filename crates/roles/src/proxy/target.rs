@@ -2,6 +2,7 @@
 
 use dialtone_wire::HeaderName;
 use dialtone_wire::net::Flow;
+use dialtone_wire::uri::UriBuf;
 use smol_str::{SmolStr, format_smolstr};
 
 use super::trunk::OverTrunk;
@@ -14,6 +15,8 @@ pub(crate) struct Target {
     pub(crate) uri: Option<SmolStr>,
     /// The flow to use, where no URI leads there.
     pub(crate) flow: Option<Flow>,
+    /// The server that has the domain of the new Request-URI; a Route goes first.
+    pub(crate) hop: Option<UriBuf>,
     /// Route values, `<sip:…;lr>`, that stand before those of the request; the first one is the next hop.
     pub(crate) routes: Vec<SmolStr>,
     /// The flow as the user part of our Record-Route, where only it leads there.

@@ -365,7 +365,7 @@ fn a_302_to_a_foreign_domain_is_the_callers_to_follow_unless_the_policy_allows_i
 }
 
 #[test]
-fn a_302_to_a_domain_that_another_server_has_is_the_callers_to_follow() {
+fn a_302_to_a_domain_that_another_server_has_is_followed_to_it() {
     let domain = |(name, hop): (&str, &str)| Domain {
         name: name.into(),
         next_hops: NextHops(vec![UriBuf::parse(hop).unwrap()]),
@@ -374,7 +374,10 @@ fn a_302_to_a_domain_that_another_server_has_is_the_callers_to_follow() {
     let domains = [("sip.test", "sip:127.0.0.7:5080"), ("new.test", "sip:127.0.0.8:5080")].map(domain);
     let mut room = Room::new(Settings { domains: domains.into(), ..settings() });
     assert_eq!(room.call("bob", ""), "7:INVITE");
-    assert_eq!(room.answer_with(7, "302 Moved Temporarily", "Contact: <sip:bob@new.test>\r\n"), "a:302");
+    let contact = "Contact: <sip:bob@new.test>\r\n";
+    assert_eq!(room.answer_with(7, "302 Moved Temporarily", contact), "8:INVITE");
+    assert_eq!(room.invite_of(8).uri_text(), "sip:bob@new.test");
+    assert_eq!(room.answer(8, "200 OK"), "a:200");
     room.at_rest();
 }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dialtone_roles::io::Input;
-use dialtone_roles::settings::{Destination, Group, Member, Strategy};
+use dialtone_roles::settings::{Destination, Domain, Group, Member, NextHops, Strategy};
 use dialtone_roles::{Engine, Settings, shard_of_aor};
 use dialtone_wire::net::Flow;
 use dialtone_wire::time::Instant;
+use dialtone_wire::uri::UriBuf;
 
 use crate::forking::Room;
 use crate::guessing::shards_take;
@@ -50,6 +51,33 @@ fn every_phone_of_every_member_rings_and_an_unregistered_member_stops_nothing() 
     assert_eq!(room.answer(3, "486 Busy Here"), "");
     assert_eq!(room.answer(5, "200 OK"), "a:200 4:CANCEL");
     assert_eq!(room.hush(&[4]), "");
+    room.at_rest();
+}
+
+#[test]
+fn members_in_a_domain_that_another_server_has_ring_there() {
+    let far = |name: &str, hop| Domain {
+        name: name.into(),
+        next_hops: NextHops(vec![UriBuf::parse(hop).unwrap()]),
+        ..Domain::default()
+    };
+    let members = vec![
+        member(user("dave"), 0, None),
+        member(Destination::User("sip:bob@far.test".into()), 0, None),
+        // Its name leads here, and not to that server.
+        member(Destination::Uri(UriBuf::parse("sip:carol@other.test;x=1").unwrap()), 0, None),
+    ];
+    let mut settings = Settings { groups: vec![group("sales", Strategy::All, members)], ..settings() };
+    settings.domains.push(far("far.test", "sip:127.0.0.8:5080"));
+    settings.domains.push(far("other.test", "sip:127.0.0.9:5080"));
+    let mut room = Room::new(settings);
+    room.phone(3, "dave", "");
+    assert_eq!(room.call("sales", ""), "3:INVITE 8:INVITE 9:INVITE");
+    assert_eq!(room.invite_of(8).uri_text(), "sip:bob@far.test");
+    assert_eq!(room.invite_of(9).uri_text(), "sip:carol@other.test;x=1");
+    room.ring(&[3, 8, 9]);
+    assert_eq!(room.answer(8, "200 OK"), "a:200 3:CANCEL 9:CANCEL");
+    assert_eq!(room.hush(&[3, 9]), "");
     room.at_rest();
 }
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use dialtone_roles::Settings;
 use dialtone_roles::services::Services;
-use dialtone_roles::settings::{Destination, Foreign, ForwardingSettings, Group, Member, Strategy};
+use dialtone_roles::settings::{
+    Destination, Domain, Foreign, ForwardingSettings, Group, Member, NextHops, Strategy,
+};
+use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
 use crate::peers::{Request, Server, invite, register, settings};
@@ -488,4 +491,16 @@ fn a_group_can_be_forwarded_to_and_its_members_forward_only_calls_to_themselves(
     let (mut server, ringing) = begin();
     let sent = server.receive(BOB, &response(&ringing, "486 Busy Here", "a", ""));
     check(&sent, &["ACK -> bob", "INVITE -> bob's second"]);
+}
+
+#[test]
+fn calls_are_forwarded_into_a_domain_that_another_server_has() {
+    let services = Services { always: Some("carol@far.test".into()), ..Services::default() };
+    let mut server = server_with(&[("bob", services)], |settings| {
+        let next_hops = NextHops(vec![UriBuf::parse(&format!("sip:{CAROL}")).unwrap()]);
+        settings.domains.push(Domain { name: "far.test".into(), next_hops, ..Domain::default() });
+    });
+    let sent = calls(&mut server, "bob", "");
+    check(&sent, &["100 -> alice", "181 -> alice", "INVITE -> carol"]);
+    assert_eq!(sent[2].1.uri_text(), "sip:carol@far.test");
 }
