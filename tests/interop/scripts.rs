@@ -71,9 +71,9 @@ fn finish(mut phone: Process, code: i32) -> Vec<Value> {
     phone.out().iter().map(event).collect()
 }
 
-/// The words of the events of calls.
+/// The words of the events of calls; that a session was changed is told beside who is held by it.
 fn words(events: &[Value]) -> Vec<&str> {
-    let calls = events.iter().filter(|event| event["call"].is_u64());
+    let calls = events.iter().filter(|event| event["call"].is_u64() && event["event"] != "session-changed");
     calls.map(|event| event["event"].as_str().unwrap_or_default()).collect()
 }
 
@@ -257,6 +257,101 @@ fn a_script_sees_ringing_then_early_media_then_the_answer() {
         assert_eq!(words(&finish(alice, OK)), ["calling", "ringing", "early-media", "answered", "ended"]);
         let status = ringing.finish(PATIENCE);
         assert!(status.success(), "{status}\n{}", ringing.output());
+    });
+}
+
+/// Bob, whom alice has called, gives her to carol.
+#[test]
+fn three_phones_transfer_a_call_without_asking_first() {
+    lab(|lab| {
+        let bob = "wait for incoming\nanswer\nwait for answered\nhold\nwait for held\ntransfer carol\n\
+                   wait for transferred\nwait for ended\n";
+        let carol = "wait for incoming\nanswer\nwait for answered\nwait for ended\n";
+        let [alice, bob, carol] = transfer(lab, bob, carol);
+        assert_eq!(words(&bob)[..4], ["incoming", "answered", "held", "transfer-progress"]);
+        assert_eq!(words(&carol), ["incoming", "answered", "ended"]);
+        let asked = last_of(&alice, "transfer-asked");
+        assert!(
+            asked["replaces"] == false && asked["to"].as_str().is_some_and(|to| to.contains("carol")),
+            "{asked}"
+        );
+    });
+}
+
+/// Bob asks carol first, and gives alice his place in that call.
+#[test]
+fn three_phones_transfer_a_call_after_asking() {
+    lab(|lab| {
+        let bob = "wait for incoming\nanswer\nwait for answered\ncall carol\nwait for held\nwait for answered\n\
+                   select 1\ntransfer to 2\nwait for transferred\nwait for ended\nwait for ended\n";
+        let carol = "wait for incoming\nanswer\nwait for answered\nwait for replaced\nwait for ended\n\
+                     wait for ended\n";
+        let [alice, bob, carol] = transfer(lab, bob, carol);
+        assert_eq!(last_of(&alice, "transfer-asked")["replaces"], true);
+        assert_eq!(last_of(&carol, "replaced")["new_call"], 2);
+        assert_eq!(bob.iter().filter(|event| event["event"] == "ended").count(), 2);
+    });
+}
+
+/// Alice calls bob, does what he asks for, and hangs up two seconds after she talks to carol; each of them hears the other.
+fn transfer(lab: &Lab, bob: &str, carol: &str) -> [Vec<Value>; 3] {
+    let server = Server::start(lab);
+    let mut carol = script_of(lab, &server, &add_user(lab, "carol"), &["--tone", "1500"], carol);
+    let mut bob = script(lab, &server, "bob", &["--tone", "1000"], bob);
+    for phone in [&mut carol, &mut bob] {
+        phone.wait_for("\"registered\"", PATIENCE);
+    }
+    let alice = "wait for registered\ncall bob\nwait for answered\nwait for transfer-asked\naccept\n\
+                 wait for transfer-begun\nwait for answered\nwait 2s\nselect 2\nhangup\nwait for ended\n";
+    let alice = script(lab, &server, "alice", &["--tone", "440"], alice);
+    let all = [finish(alice, OK), finish(bob, OK), finish(carol, OK)];
+    for (events, hertz) in [(&all[0], 1500.0), (&all[2], 440.0)] {
+        let audio = &last_of(events, "ended")["audio"];
+        let heard = audio["received"]["tone_hz"].as_f64();
+        assert!(heard.is_some_and(|heard| (heard - hertz).abs() < 5.0), "{audio}");
+    }
+    all
+}
+
+#[test]
+fn a_transfer_that_nobody_takes_gives_the_call_back() {
+    lab(|lab| {
+        let server = Server::start(lab);
+        let lines = "wait for incoming\nanswer\nwait for answered\nhold\nwait for held\ntransfer nobody\n\
+                     wait for transfer-failed\nwait for resumed\nwait 1s\nhangup\nwait for ended\n";
+        let mut bob = script(lab, &server, "bob", &[], lines);
+        bob.wait_for("\"registered\"", PATIENCE);
+        let lines = "wait for registered\ncall bob\nwait for answered\nwait for ended\nwait for ended\n";
+        let alice = script(lab, &server, "alice", &["--transfers", "accept"], lines);
+        let failed = finish(bob, OK);
+        let failed = last_of(&failed, "transfer-failed");
+        assert_eq!((&failed["reason"], &failed["status"]), (&"call-failed".into(), &404.into()));
+        finish(alice, OK);
+    });
+}
+
+#[test]
+fn keys_of_a_telephone_and_early_media_arrive() {
+    lab(|lab| {
+        let server = Server::start(lab);
+        let lines = "wait for incoming\nprogress\nwait 1s\nanswer\nwait for answered\nwait for dtmf\nwait for dtmf\n\
+                     wait for dtmf\nwait for held-by-peer\nwait for resumed-by-peer\nwait for ended\n";
+        let mut bob = script(lab, &server, "bob", &["--tone", "1000"], lines);
+        bob.wait_for("\"registered\"", PATIENCE);
+        let lines = "wait for registered\ncall bob\nwait for early-media\nwait for answered\ndtmf 1#A\n\
+                     wait for info-answered\nhold by update\nwait for held\nupdate\nresume by update\n\
+                     wait for resumed\nhangup\nwait for ended\n";
+        let alice = finish(script(lab, &server, "alice", &[], lines), OK);
+        assert_eq!(last_of(&alice, "info-answered")["status"], 200);
+        assert!(!words(&alice).contains(&"refresh-failed"), "{alice:?}");
+        let bob = finish(bob, OK);
+        let digits: Vec<&str> = bob.iter().filter_map(|event| event["digit"].as_str()).collect();
+        assert_eq!(digits, ["1", "#", "A"]);
+        // A second of bob's tone before he answered.
+        let audio = &last_of(&alice, "ended")["audio"];
+        let hertz = audio["received"]["tone_hz"].as_f64();
+        assert!(hertz.is_some_and(|hertz| (hertz - 1000.0).abs() < 5.0), "{audio}");
+        assert!(audio["received"]["packets"].as_u64() > Some(45), "{audio}");
     });
 }
 

@@ -139,7 +139,7 @@ impl Desk {
         while let Some(news) = self.phone.poll_news() {
             is_new = true;
             // What the screen shows anyway is no event.
-            if !matches!(news, News::Ready(_)) {
+            if !matches!(news, News::Ready(_) | News::SessionChanged { .. }) {
                 told::text(&news).lines().for_each(|line| self.note(line));
             }
         }

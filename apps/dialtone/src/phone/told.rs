@@ -37,7 +37,9 @@ pub(super) fn json(news: &News) -> Value {
         News::Info { package, content_type, body, .. } => {
             json!({"package": package.as_str(), "content_type": content_type.as_str(), "body": body})
         }
-        News::InfoAnswered { status, .. } => json!({"status": status.map(|status| status.code())}),
+        News::InfoAnswered { status, .. }
+        | News::ChangeRefused { status, .. }
+        | News::RefreshFailed { status, .. } => json!({"status": status.map(|status| status.code())}),
         News::Options { to, status } => {
             json!({"to": to.as_str(), "status": status.map(|status| status.code())})
         }
@@ -97,6 +99,8 @@ fn words(news: &News) -> String {
         News::HeldByPeer { .. } => "the far end holds it".to_owned(),
         News::ResumedByPeer { .. } => "the far end does not hold it any more".to_owned(),
         News::SessionChanged { .. } => "its session was changed".to_owned(),
+        News::ChangeRefused { status, .. } => format!("stays as it is: {}", refused(*status)),
+        News::RefreshFailed { status, .. } => format!("not refreshed: {}", refused(*status)),
         News::TransferAsked { to, replaces, referred_by, .. } => {
             let who = referred_by.as_ref().map_or("the far end", |uri| uri.as_str());
             let what = if *replaces { "take a place in a call of" } else { "call" };
@@ -141,6 +145,14 @@ fn words(news: &News) -> String {
         }
         // News may grow.
         news => news.word().to_owned(),
+    }
+}
+
+/// Why a request of ours in a call came to nothing.
+fn refused(status: Option<Status>) -> String {
+    match status {
+        Some(status) => format!("the far end says {} {}", status.code(), status.reason()),
+        None => "nothing could be sent".to_owned(),
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use dialtone_roles::io::ChangeBy;
 use dialtone_wire::Status;
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
@@ -41,10 +42,14 @@ pub enum Action {
     Decline(Status),
     /// End the call, whatever its state.
     Hangup,
+    /// Send what there is to hear before the call that rings here is answered (183): early media.
+    Progress,
     /// Put the call on hold.
-    Hold,
+    Hold(ChangeBy),
     /// Go on with a call on hold.
-    Resume,
+    Resume(ChangeBy),
+    /// See whether the far end is still there, and start the session timer anew: UPDATE without a description.
+    Update,
     /// Have the far end call somebody else in our place: blind transfer.
     Transfer(UriBuf),
     /// Have the far end take our place in another call of ours: attended transfer.
@@ -132,11 +137,13 @@ pub enum ActionError {
 /// The first words of all lines.
 const VERBS: &[&str] = &[
     "call",
+    "progress",
     "answer",
     "decline",
     "hangup",
     "hold",
     "resume",
+    "update",
     "transfer",
     "accept",
     "refuse",
@@ -173,10 +180,16 @@ impl Step {
             ("decline", _) => Err(form("decline [CODE]")),
             ("hangup", []) => act(Action::Hangup),
             ("hangup", _) => Err(form("hangup")),
-            ("hold", []) => act(Action::Hold),
-            ("hold", _) => Err(form("hold")),
-            ("resume", []) => act(Action::Resume),
-            ("resume", _) => Err(form("resume")),
+            ("progress", []) => act(Action::Progress),
+            ("progress", _) => Err(form("progress")),
+            ("hold", []) => act(Action::Hold(ChangeBy::Invite)),
+            ("hold", ["by", "update"]) => act(Action::Hold(ChangeBy::Update)),
+            ("hold", _) => Err(form("hold [by update]")),
+            ("resume", []) => act(Action::Resume(ChangeBy::Invite)),
+            ("resume", ["by", "update"]) => act(Action::Resume(ChangeBy::Update)),
+            ("resume", _) => Err(form("resume [by update]")),
+            ("update", []) => act(Action::Update),
+            ("update", _) => Err(form("update")),
             ("transfer", ["to", call]) => act(Action::TransferTo(number(call)?)),
             ("transfer", [to]) => act(Action::Transfer(target(to, domain)?)),
             ("transfer", _) => Err(form("transfer URI, or transfer to CALL")),
@@ -288,8 +301,12 @@ mod tests {
             ("decline", Action::Decline(Status::of(486))),
             ("decline 603", Action::Decline(Status::of(603))),
             ("\thangup  ", Action::Hangup),
-            ("hold", Action::Hold),
-            ("resume", Action::Resume),
+            ("progress", Action::Progress),
+            ("hold", Action::Hold(ChangeBy::Invite)),
+            ("resume", Action::Resume(ChangeBy::Invite)),
+            ("hold by update", Action::Hold(ChangeBy::Update)),
+            ("resume by update", Action::Resume(ChangeBy::Update)),
+            ("update", Action::Update),
             ("transfer carol", Action::Transfer(uri("sip:carol@office.test"))),
             ("transfer to 2", Action::TransferTo(2)),
             ("accept", Action::Accept),
@@ -349,7 +366,7 @@ mod tests {
     #[test]
     fn a_bad_line_says_what_was_expected() {
         for (line, words) in [
-            ("hodl", "\"hodl\" is no action: expected one of call, answer, decline"),
+            ("hodl", "\"hodl\" is no action: expected one of call, progress, answer"),
             ("call", "expected \"call URI\", found \"call\""),
             ("call bob carol", "expected \"call URI\", found \"call bob carol\""),
             ("call sip:", "\"sip:\" is no SIP URI"),

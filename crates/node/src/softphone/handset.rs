@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialtone_media::Ringback;
 use dialtone_roles::io::{
-    CallHandle, Command, DigitForm, EndReason, Event, Play, TransferOutcome, TransferTo,
+    CallHandle, ChangeBy, Command, DigitForm, EndReason, Event, HoldForm, Play, Side, TransferOutcome,
+    TransferTo,
 };
 use dialtone_wire::Status;
 use dialtone_wire::time::Instant;
@@ -181,9 +182,17 @@ impl Handset {
                 let number = self.selected().ok_or(CannotDo::NoCall)?.number;
                 self.hang_up(now, number);
             }
-            Action::Hold => self.hold(true)?,
-            Action::Resume => {
-                self.hold(false)?;
+            Action::Progress => {
+                let (call, _) = self.ringing_here()?;
+                self.commands.push_back(Command::Progress { call, play: self.play.clone() });
+            }
+            Action::Update => {
+                let (call, by) = (self.talking_handle()?, ChangeBy::Update);
+                self.commands.push_back(Command::Refresh { call, by });
+            }
+            Action::Hold(by) => self.hold(true, *by)?,
+            Action::Resume(by) => {
+                self.hold(false, *by)?;
                 self.hold_others();
             }
             Action::Transfer(to) => {
@@ -337,13 +346,13 @@ impl Handset {
         self.commands.extend(line.infos.front().map(|info| info.command.clone()));
     }
 
-    fn hold(&mut self, hold: bool) -> Result<(), CannotDo> {
+    fn hold(&mut self, hold: bool, by: ChangeBy) -> Result<(), CannotDo> {
         let number = self.talking()?;
-        self.ask_hold(number, hold);
+        self.ask_hold(number, hold, by);
         Ok(())
     }
 
-    fn ask_hold(&mut self, number: u64, hold: bool) {
+    fn ask_hold(&mut self, number: u64, hold: bool, by: ChangeBy) {
         let Some(line) = self.lines.get_mut(&number) else { return };
         let Some(call) = line.handle else { return };
         if line.asked_hold == Some(hold) {
@@ -355,7 +364,11 @@ impl Handset {
             return;
         }
         line.asked_hold = Some(hold);
-        self.commands.push_back(Command::Reoffer { call, hold });
+        let form = HoldForm::Direction;
+        self.commands.push_back(match hold {
+            true => Command::Hold { call, form, by },
+            false => Command::Resume { call, by },
+        });
     }
 
     /// Puts all calls that talk on hold, but the selected one.
@@ -366,7 +379,7 @@ impl Handset {
                 && !line.asked_hold.unwrap_or(line.held)
         });
         let others: Vec<u64> = others.map(|line| line.number).collect();
-        others.into_iter().for_each(|number| self.ask_hold(number, true));
+        others.into_iter().for_each(|number| self.ask_hold(number, true, ChangeBy::Invite));
     }
 
     fn hang_up(&mut self, now: Instant, number: u64) {
@@ -401,7 +414,7 @@ impl Handset {
         self.selected = talking.or_else(|| alive().next()).map(|line| line.number);
     }
 
-    /// Takes in what the signalling tells. Where a session was changed, [`Handset::take_meters`] goes before.
+    /// Takes in what the signalling tells.
     pub fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Registered { expires_s } => {
@@ -455,6 +468,10 @@ impl Handset {
             | Event::Answered { call }
             | Event::Redirected { call, .. }
             | Event::SessionChanged { call }
+            | Event::Held { call, .. }
+            | Event::Resumed { call, .. }
+            | Event::ChangeRefused { call, .. }
+            | Event::RefreshFailed { call, .. }
             | Event::Ended { call, .. } => {
                 if let Some(number) = self.by_handle.get(&call).copied() {
                     self.handle_of_call(now, number, &event);
@@ -582,7 +599,16 @@ impl Handset {
                 self.news.push_back(News::Info { number, package, content_type, body });
             }
             Event::InfoAnswered { status, .. } => self.info_answered(number, *status),
-            Event::SessionChanged { .. } if !is_over => self.session_changed(number),
+            Event::SessionChanged { .. } if !is_over => self.news.push_back(News::SessionChanged { number }),
+            Event::Held { by, .. } if !is_over => self.hold_changed(number, *by, true),
+            Event::Resumed { by, .. } if !is_over => self.hold_changed(number, *by, false),
+            Event::ChangeRefused { status, .. } if !is_over => {
+                line.asked_hold = None;
+                self.news.push_back(News::ChangeRefused { number, status: *status });
+            }
+            Event::RefreshFailed { status, .. } if !is_over => {
+                self.news.push_back(News::RefreshFailed { number, status: *status });
+            }
             Event::Ended { reason, .. } => {
                 line.ended = Some((*reason, now));
                 self.close_line(now, number);
@@ -592,21 +618,19 @@ impl Handset {
         }
     }
 
-    fn session_changed(&mut self, number: u64) {
+    /// One side has put the other on hold, or taken it off.
+    fn hold_changed(&mut self, number: u64, by: Side, is: bool) {
         let Some(line) = self.lines.get_mut(&number) else { return };
-        let change = line.change();
-        let held = change.held.map(|held| match held {
-            true => News::Held { number },
-            false => News::Resumed { number },
-        });
-        let held_by_peer = change.held_by_peer.map(|held| match held {
-            true => News::HeldByPeer { number },
-            false => News::ResumedByPeer { number },
-        });
-        if held.is_none() && held_by_peer.is_none() {
-            self.news.push_back(News::SessionChanged { number });
+        match by {
+            Side::Local => (line.held, line.asked_hold) = (is, line.asked_hold.filter(|asked| *asked != is)),
+            Side::Remote => line.held_by_peer = is,
         }
-        self.news.extend(held.into_iter().chain(held_by_peer));
+        self.news.push_back(match (by, is) {
+            (Side::Local, true) => News::Held { number },
+            (Side::Local, false) => News::Resumed { number },
+            (Side::Remote, true) => News::HeldByPeer { number },
+            (Side::Remote, false) => News::ResumedByPeer { number },
+        });
     }
 
     /// Takes in what the audio of the calls is like now.

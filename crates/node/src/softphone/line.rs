@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use dialtone_media::{Direction, Ringback};
+use dialtone_media::Ringback;
 use dialtone_roles::io::{CallHandle, Command, EndReason, Event};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
@@ -49,7 +49,7 @@ pub struct Line {
     /// What its audio is like, once there is some.
     pub meter: Option<Meter>,
     pub(super) handle: Option<CallHandle>,
-    /// What the re-INVITE asks for that is on its way: held or not.
+    /// What was asked for, and not granted yet: held or not.
     pub(super) asked_hold: Option<bool>,
     /// Whether the far end was asked to call somebody else.
     pub(super) transfers: bool,
@@ -73,15 +73,6 @@ pub(super) struct Info {
     pub(super) command: Command,
     /// Whether it is the last one of its line, whose answer is told.
     pub(super) is_last: bool,
-}
-
-/// What a change of the session means to its owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    /// Held, or not any more.
-    pub(super) held: Option<bool>,
-    /// The same by the far end.
-    pub(super) held_by_peer: Option<bool>,
 }
 
 impl Line {
@@ -127,42 +118,5 @@ impl Line {
 
     pub(super) fn listen(&mut self, now: Instant, event: &Event) {
         self.ear.handle(now, event);
-    }
-
-    /// Takes in that the session was changed. Who holds is read from the way that the audio goes (RFC 3264 §8.4): who
-    /// holds sends, or not even that, and does not listen.
-    pub(super) fn change(&mut self) -> Change {
-        let before = (self.held, self.held_by_peer);
-        let asked = self.asked_hold;
-        let Some(direction) = self.meter.as_ref().map(|meter| meter.direction) else {
-            // Nothing is known of the audio: what was asked for was granted.
-            self.held = self.asked_hold.take().unwrap_or(self.held);
-            return self.changed_since(before, asked.is_some());
-        };
-        let held = match direction {
-            Direction::SendOnly => true,
-            Direction::Inactive => asked.unwrap_or(self.held),
-            Direction::SendRecv | Direction::RecvOnly => false,
-        };
-        let is_ours = asked == Some(held);
-        self.held_by_peer = match direction {
-            Direction::RecvOnly => true,
-            // RFC 3264 §6.1: "inactive" is the other answer to our "sendonly", and says nothing of the far end.
-            Direction::Inactive => self.held_by_peer || !is_ours || !held,
-            Direction::SendRecv | Direction::SendOnly => false,
-        };
-        self.held = held;
-        if is_ours {
-            self.asked_hold = None;
-        }
-        self.changed_since(before, is_ours)
-    }
-
-    /// What is asked for again is told again: who waits for it may go on.
-    fn changed_since(&self, (held, held_by_peer): (bool, bool), is_ours: bool) -> Change {
-        Change {
-            held: (self.held != held || is_ours).then_some(self.held),
-            held_by_peer: (self.held_by_peer != held_by_peer).then_some(self.held_by_peer),
-        }
     }
 }

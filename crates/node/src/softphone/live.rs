@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dialtone_media::Ringback;
-use dialtone_roles::io::{Command, Event};
+use dialtone_roles::io::Command;
 use dialtone_roles::settings::{AudioCodec, ReferPolicy, TransferSettings};
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
@@ -148,13 +148,7 @@ impl Softphone {
         let next = self.phone.next(patience.min(due));
         let is_something = next.is_some();
         match next {
-            Some(PhoneEvent::Signalling(event)) => {
-                // Who holds whom is read from the audio.
-                if matches!(event, Event::SessionChanged { .. } | Event::Answered { .. }) {
-                    self.look();
-                }
-                self.handset.handle(clock::now(), event);
-            }
+            Some(PhoneEvent::Signalling(event)) => self.handset.handle(clock::now(), event),
             Some(PhoneEvent::Audio(report)) => self.handset.take_audio(clock::now(), report),
             None => {}
         }

@@ -27,6 +27,8 @@ pub const AWAITABLE: &[&str] = &[
     "held-by-peer",
     "resumed-by-peer",
     "session-changed",
+    "change-refused",
+    "refresh-failed",
     "transfer-asked",
     "transfer-begun",
     "transfer-progress",
@@ -117,10 +119,24 @@ pub enum News {
         /// The call.
         number: u64,
     },
-    /// The session was changed, and nobody is held who was not before.
+    /// The session was changed; who is held by that is told next.
     SessionChanged {
         /// The call.
         number: u64,
+    },
+    /// The far end has refused a change of the session: it stays as it was.
+    ChangeRefused {
+        /// The call.
+        number: u64,
+        /// The status; `None` when nothing could be sent.
+        status: Option<Status>,
+    },
+    /// The far end did not take an `update`.
+    RefreshFailed {
+        /// The call.
+        number: u64,
+        /// The status; `None` when nothing could be sent.
+        status: Option<Status>,
     },
     /// A far end asks us to call somebody: `accept` or `refuse` answers it.
     TransferAsked {
@@ -237,6 +253,8 @@ impl News {
             News::HeldByPeer { .. } => "held-by-peer",
             News::ResumedByPeer { .. } => "resumed-by-peer",
             News::SessionChanged { .. } => "session-changed",
+            News::ChangeRefused { .. } => "change-refused",
+            News::RefreshFailed { .. } => "refresh-failed",
             News::TransferAsked { .. } => "transfer-asked",
             News::TransferBegun { .. } => "transfer-begun",
             News::TransferProgress { .. } => "transfer-progress",
@@ -265,6 +283,8 @@ impl News {
             | News::HeldByPeer { number }
             | News::ResumedByPeer { number }
             | News::SessionChanged { number }
+            | News::ChangeRefused { number, .. }
+            | News::RefreshFailed { number, .. }
             | News::TransferProgress { number, .. }
             | News::Transferred { number }
             | News::TransferFailed { number, .. }

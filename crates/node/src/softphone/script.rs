@@ -229,7 +229,7 @@ impl Script {
 
 #[cfg(test)]
 mod tests {
-    use dialtone_roles::io::EndReason;
+    use dialtone_roles::io::{ChangeBy, EndReason};
     use dialtone_wire::Status;
 
     use super::*;
@@ -265,13 +265,13 @@ mod tests {
     #[test]
     fn what_came_before_its_wait_counts_if_it_came_after_the_last_action() {
         let mut script = script("hold\nwait 1s\nwait for held\nselect 1\nresume\nwait for held within 1s\n");
-        assert_eq!(script.next(at(0)), Ok(Next::Act(1, Action::Hold)));
+        assert_eq!(script.next(at(0)), Ok(Next::Act(1, Action::Hold(ChangeBy::Invite))));
         assert_eq!(script.next(at(0)), Ok(Next::Wait(Some(at(1_000)))));
         script.hear(&HELD);
         script.hear(&ANSWERED);
         assert_eq!(script.next(at(1_000)), Ok(Next::Act(4, Action::Select(1))));
         script.hear(&HELD);
-        assert_eq!(script.next(at(1_000)), Ok(Next::Act(5, Action::Resume)));
+        assert_eq!(script.next(at(1_000)), Ok(Next::Act(5, Action::Resume(ChangeBy::Invite))));
         // Held before the action: it is no answer to it.
         assert_eq!(script.next(at(1_000)), Ok(Next::Wait(Some(at(2_000)))));
         let fault = script.next(at(2_000)).expect_err("nothing came");

@@ -1,7 +1,5 @@
 //! Actions and events go in, lines of text come out: `> command`, `event`.
 
-use dialtone_media::{AudioSession, AudioSettings, Codec, Direction};
-
 use super::super::action::Step;
 use super::*;
 
@@ -26,7 +24,10 @@ fn command_words(command: &Command) -> String {
         Command::Answer { call, .. } => format!("> answer {}", call.slot),
         Command::Decline { call, status } => format!("> decline {} {}", call.slot, status.code()),
         Command::Hangup { call } => format!("> hangup {}", call.slot),
-        Command::Reoffer { call, hold } => format!("> reoffer {} {hold}", call.slot),
+        Command::Hold { call, by, .. } => format!("> hold {} {by:?}", call.slot),
+        Command::Resume { call, by } => format!("> resume {} {by:?}", call.slot),
+        Command::Refresh { call, by } => format!("> refresh {} {by:?}", call.slot),
+        Command::Progress { call, .. } => format!("> progress {}", call.slot),
         Command::SendDigit { call, digit, .. } => format!("> digit {} {digit}", call.slot),
         Command::Transfer { call, to } => match to {
             TransferTo::Call(other) => format!("> transfer {} to {}", call.slot, other.slot),
@@ -87,13 +88,10 @@ impl Rig {
         self.event(Event::Ended { call: handle(slot), reason });
     }
 
-    /// The session of a call is changed: the audio goes these ways now.
-    fn changed(&mut self, slot: u32, direction: Direction) {
-        let audio = AudioSession::new(self.now, AudioSettings::new(1, "test", Codec::Pcmu));
-        let (sent_dbfs, heard_dbfs) = (-96.0, -96.0);
-        let (call, report) = (handle(slot), audio.report());
-        self.handset.take_meters(vec![Meter { shard: 0, call, direction, sent_dbfs, heard_dbfs, report }]);
-        self.event(Event::SessionChanged { call });
+    /// One side has put the other on hold, or taken it off.
+    fn held(&mut self, slot: u32, by: Side, is: bool) {
+        let call = handle(slot);
+        self.event(if is { Event::Held { call, by } } else { Event::Resumed { call, by } });
     }
 
     /// What came out since the last time.
@@ -173,8 +171,8 @@ fn a_second_call_waits_and_its_answer_puts_the_first_on_hold() {
     rig.check(&["incoming 2"]);
     assert_eq!(rig.selected(), Some(1), "the talk goes on");
     rig.act("answer");
-    rig.check(&["> reoffer 7 true", "> answer 8"]);
-    rig.changed(7, Direction::SendOnly);
+    rig.check(&["> hold 7 Invite", "> answer 8"]);
+    rig.held(7, Side::Local, true);
     rig.answered(8);
     rig.check(&["held 1", "answered 2"]);
     rig.act("answer");
@@ -182,9 +180,9 @@ fn a_second_call_waits_and_its_answer_puts_the_first_on_hold() {
     // Back to the first: the second is held.
     rig.act("select 1");
     rig.act("resume");
-    rig.check(&["> reoffer 7 false", "> reoffer 8 true"]);
-    rig.changed(7, Direction::SendRecv);
-    rig.changed(8, Direction::Inactive);
+    rig.check(&["> resume 7 Invite", "> hold 8 Invite"]);
+    rig.held(7, Side::Local, false);
+    rig.held(8, Side::Local, true);
     rig.check(&["resumed 1", "held 2"]);
     rig.ended(7, EndReason::RemoteHangup);
     assert_eq!(rig.selected(), Some(2), "what is left is selected");
@@ -194,23 +192,39 @@ fn a_second_call_waits_and_its_answer_puts_the_first_on_hold() {
 }
 
 #[test]
-fn holds_of_both_ends_are_told_apart() {
+fn holds_of_both_ends_are_told_apart_and_asked_for_once() {
     let mut rig = Rig::new(None);
     rig.talking(1, 7);
-    rig.changed(7, Direction::RecvOnly);
-    rig.check(&["held-by-peer 1"]);
+    rig.held(7, Side::Remote, true);
+    rig.act("hold by update");
     rig.act("hold");
-    rig.changed(7, Direction::Inactive);
-    rig.check(&["> reoffer 7 true", "held 1"]);
-    rig.changed(7, Direction::SendOnly);
-    rig.check(&["resumed-by-peer 1"]);
+    rig.held(7, Side::Local, true);
+    rig.check(&["held-by-peer 1", "> hold 7 Update", "held 1"]);
+    assert!(rig.handset.selected().is_some_and(|line| line.held && line.held_by_peer));
+    rig.held(7, Side::Remote, false);
+    // It is held already: who waits for that may go on.
     rig.act("hold");
-    rig.check(&["held 1"]);
+    rig.check(&["resumed-by-peer 1", "held 1"]);
+    rig.act("resume by update");
+    rig.event(Event::ChangeRefused { call: handle(7), status: Some(Status::of(488)) });
+    rig.check(&["> resume 7 Update", "change-refused 1"]);
     rig.act("resume");
-    rig.changed(7, Direction::SendRecv);
-    rig.check(&["> reoffer 7 false", "resumed 1"]);
-    rig.changed(7, Direction::SendRecv);
-    rig.check(&["session-changed 1"]);
+    rig.held(7, Side::Local, false);
+    rig.check(&["> resume 7 Invite", "resumed 1"]);
+    rig.event(Event::SessionChanged { call: handle(7) });
+    rig.act("update");
+    rig.event(Event::RefreshFailed { call: handle(7), status: None });
+    rig.check(&["session-changed 1", "> refresh 7 Update", "refresh-failed 1"]);
+}
+
+#[test]
+fn what_there_is_to_hear_before_the_answer_is_sent_while_it_rings_here() {
+    let mut rig = Rig::new(None);
+    rig.act("progress");
+    rig.incoming(7);
+    rig.act("progress");
+    rig.act("answer");
+    rig.check(&["! no call rings here", "incoming 1", "> progress 7", "> answer 7"]);
 }
 
 #[test]
