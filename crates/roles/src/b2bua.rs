@@ -147,6 +147,8 @@ struct Leg {
     /// What the INVITE that began it offered, for the dialogs that come of it.
     described: Described,
     errand: Option<Box<Errand>>,
+    /// Challenges of the other side pass, since the credentials for them do.
+    challenged: bool,
     /// What is to be decided about it, where we have begun it ourselves.
     plan: Option<Box<Plan>>,
     /// Who is at its other end.

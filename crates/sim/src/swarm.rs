@@ -298,9 +298,6 @@ impl Plan {
                 settings.domains.iter_mut().for_each(|domain| domain.mode = Mode::B2bua);
             }
             settings.registrar.path_unasked = self.random.chance(800);
-            if self.random.chance(300) {
-                settings.domains.iter_mut().for_each(|domain| domain.mode = Mode::B2bua);
-            }
             settings.groups = self.groups(&domain);
             settings.forwarding.users = self.forwards(&domain);
             settings.forwarding.no_answer_after = seconds(2 + self.random.below(8));

@@ -233,6 +233,28 @@ fn passing<'a>(list: &[HeaderName], name: HeaderName, text: &[u8]) -> Option<&'a
     list.contains(&name).then(|| name.as_str())
 }
 
+/// Adds the credentials of a request to the one that continues it, but for these lines, which are for us.
+pub(super) fn credentials(mut draft: Draft, from: &Message, own: &[usize]) -> Draft {
+    let lines = from.header_lines().enumerate().filter(|(line, _)| !own.contains(line));
+    for (_, header) in lines {
+        if let HeaderName::Authorization | HeaderName::ProxyAuthorization = header.name
+            && let Some(value) = text(header.value)
+        {
+            draft = draft.header(header.name, value);
+        }
+    }
+    draft
+}
+
+/// Adds the challenges of a response.
+pub(super) fn challenges(writer: &mut Writer, from: &Message) {
+    for header in from.header_lines() {
+        if let HeaderName::WwwAuthenticate | HeaderName::ProxyAuthenticate = header.name {
+            writer.raw(header.name, header.value);
+        }
+    }
+}
+
 /// The status that one side gets for that of the other. A challenge of a foreign server asks for a password that its
 /// caller can't give us: what he would send is for another Request-URI and another Call-ID than those he knows.
 pub(super) fn status(status: Status) -> Status {

@@ -265,6 +265,9 @@ impl B2bua {
             return;
         }
         let why = why.clone();
+        if !matches!(why, Why::Begin) {
+            self.desk.deadlines.stop(Wake::Unanswered(id));
+        }
         let is_first = self.legs.get(&id).is_some_and(|leg| leg.invite == Some(request));
         self.desk.limit_invite(cx, request);
         match why {
@@ -502,6 +505,7 @@ impl B2bua {
         let id = sent.leg;
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.invite == Some(request)) else { return };
         leg.invite = None;
+        self.desk.deadlines.stop(Wake::Unanswered(id));
         let Purpose::Invite { why, .. } = &sent.purpose else { return };
         if status.code() == 422
             && leg.stage != Stage::Over
@@ -559,7 +563,9 @@ impl B2bua {
         let Some(leg) = self.legs.get_mut(&near) else { return };
         let Some(Asked { server, request, .. }) = leg.asked.take() else { return };
         self.desk.servers.remove(&server);
+        let passes = leg.challenged && status.is_challenge();
         let status = match status.code() {
+            _ if passes => status,
             // Of intervals each side has its own, and ours was refused twice.
             422 => Status::of(500),
             _ => pass::status(status),
@@ -568,6 +574,9 @@ impl B2bua {
         let extra = |writer: &mut Writer| {
             if let Some(response) = response {
                 pass::response(writer, response);
+                if passes {
+                    pass::challenges(writer, response);
+                }
             }
             writer.header(HeaderName::Server, product);
         };

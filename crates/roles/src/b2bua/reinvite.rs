@@ -136,6 +136,7 @@ impl B2bua {
         if let Some(leg) = self.legs.get_mut(&far) {
             leg.invite = Some(request);
         }
+        self.wait_for_answer(cx, far);
         cx.respond(came.server, came.request, Status::of(100), None, |_| (), None);
         self.desk.servers.insert(came.server, came.leg);
         if let Some(leg) = self.legs.get_mut(&came.leg) {
@@ -225,6 +226,7 @@ impl B2bua {
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.invite = sent;
         }
+        self.wait_for_answer(cx, id);
     }
 
     /// The other side has refused a re-INVITE that was carried to it: the session is as before on both (RFC 3261 §14.1).
@@ -400,7 +402,9 @@ impl B2bua {
             || leg.invite.is_some()
             || leg.unacked.is_some()
             || leg.owes_ack.is_some();
-        if !is_busy {
+        let knows =
+            leg.strands.first().is_some_and(|strand| description::is_same(&strand.described.sent, news));
+        if !is_busy && !knows {
             self.offer(cx, far, news, Why::Tell);
         }
     }

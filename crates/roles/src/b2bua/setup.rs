@@ -50,6 +50,7 @@ impl B2bua {
         };
         cx.respond(server, &request, Status::of(100), None, |_| (), None);
         let Checked { users: [own, callers], draft, tag: far_tag, described } = checked;
+        let challenged = passes_challenges(&decision);
         let listed = Box::new(ListedCall::of_invite(CallState::Forwarding, &request));
         let call_id = SmolStr::new(request.call_id().unwrap_or_default());
         let request = copy(&request);
@@ -62,6 +63,7 @@ impl B2bua {
             flow: own_flow(&request, flow),
             asked: Some(Asked { server, request, flow }),
             allowed,
+            challenged,
             listed: Some(listed),
             party: near_party,
             ..Leg::new(id, own, flow, call_id, tag)
@@ -166,6 +168,9 @@ impl B2bua {
             draft = draft.header(HeaderName::Route, std::str::from_utf8(route).unwrap_or_default());
         }
         draft = pass::options_of(pass::request(draft, request), request, true);
+        if passes_challenges(decision) {
+            draft = pass::credentials(draft, request, own_credentials(decision));
+        }
         let mut allowed = Allowed::default();
         allowed.learn(request);
         draft = draft.header(HeaderName::Allow, &allowed.value());
@@ -206,6 +211,9 @@ impl B2bua {
         if is_over {
             return self.sweep(id);
         }
+        if leg.stage == Stage::Talking {
+            return self.reinvite_refused(cx, id, None, Status::of(408));
+        }
         let (peer, task) = (leg.peer, leg.task);
         self.remove(id);
         if let Some(task) = task {
@@ -243,6 +251,7 @@ impl Leg {
             timer: SessionTimer::default(),
             described: Described::default(),
             errand: None,
+            challenged: false,
             plan: None,
             party: Party::default(),
             task: None,
@@ -314,6 +323,20 @@ fn own_routes(decision: &Decision) -> usize {
             onward.own_routes
         }
         _ => 0,
+    }
+}
+
+/// Whether the caller can answer the challenge of the server that his call goes to: it has the domain that he calls, and his
+/// INVITE comes there with the Request-URI that he gave it.
+fn passes_challenges(decision: &Decision) -> bool {
+    matches!(decision, Decision::Route { onward, .. } if onward.next_hop.is_some())
+}
+
+/// The lines with credentials for us.
+fn own_credentials(decision: &Decision) -> &[usize] {
+    match decision {
+        Decision::Route { onward, .. } => &onward.credentials,
+        _ => &[],
     }
 }
 

@@ -335,3 +335,52 @@ fn a_call_of_two_phones_that_are_gone_is_ended_within_its_session_interval() {
     assert_eq!(call.server.engine.tables().bridges, 0);
     at_rest(&mut call.server);
 }
+
+/// The CANCEL of a request.
+fn cancel_of(request: &str) -> String {
+    let (head, _) = request.split_once("Contact:").expect("a Contact");
+    format!(
+        "{}Content-Length: 0\r\n\r\n",
+        head.replace("INVITE", "CANCEL")
+            .replace("branch=z9hG4bK127.0.0.2:50702CANCEL", "branch=z9hG4bK127.0.0.2:50702INVITE")
+    )
+}
+
+#[test]
+fn a_reinvite_that_is_cancelled_too_late_is_taken_back_at_the_other_side() {
+    let mut call = talking();
+    let reinvite = call.alice.request("INVITE", "", &held(OFFER));
+    let sent = call.server.receive(ALICE, &reinvite);
+    let at_bob = only(&sent, BOB).clone();
+    call.server.receive(BOB, &response(&at_bob, "100 Trying", "", BOB, "", ""));
+    let sent = call.server.receive(ALICE, &cancel_of(&reinvite));
+    let codes: Vec<u16> = to(&sent, ALICE).into_iter().map(code).collect();
+    assert_eq!(codes, [200, 487]);
+    let sent = call
+        .server
+        .receive(BOB, &response(&at_bob, "200 OK", "", BOB, "", &format!("{ANSWER}a=recvonly\r\n")));
+    let methods: Vec<&str> = to(&sent, BOB).into_iter().map(method).collect();
+    assert_eq!(methods, ["ACK", "INVITE"]);
+    let back = to(&sent, BOB)[1].clone();
+    assert!(!body(&back).contains("a=sendonly"), "what held before is offered again: {}", body(&back));
+    let sent = call.server.receive(BOB, &response(&back, "200 OK", "", BOB, "", ANSWER));
+    assert_eq!((sent.len(), method(only(&sent, BOB))), (1, "ACK"));
+    call.end();
+}
+
+#[test]
+fn a_reinvite_that_nobody_ever_answers_ends_the_call_after_timer_c() {
+    let mut call = talking();
+    let reinvite = call.bob.request("INVITE", "", &held(ANSWER));
+    let sent = call.server.receive(BOB, &reinvite);
+    let at_alice = only(&sent, ALICE).clone();
+    call.server.receive(ALICE, &response(&at_alice, "100 Trying", "", ALICE, "", ""));
+    let sent = call.server.pass(181 + 33);
+    assert!(to(&sent, BOB).into_iter().any(|message| code(message) == 408), "{sent:?}");
+    for address in [ALICE, BOB] {
+        let bye =
+            to(&sent, address).into_iter().find(|message| method(message) == "BYE").expect("a BYE").clone();
+        call.server.receive(address, &response(&bye, "200 OK", "", address, "", ""));
+    }
+    at_rest(&mut call.server);
+}

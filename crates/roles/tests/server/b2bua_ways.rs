@@ -286,3 +286,29 @@ fn an_offer_in_a_reliable_response_is_answered_in_the_prack() {
     let bob = Phone::callee(BOB, &at_bob, "t");
     Call { server, alice, bob, bobs_invite: at_bob, alices_answer: ok }.end();
 }
+
+#[test]
+fn in_front_of_the_server_that_has_the_domain_its_challenge_and_the_credentials_for_it_pass() {
+    const REGISTRAR: &str = "127.0.0.7:5060";
+    let next_hops = dialtone_roles::settings::NextHops(vec![uri("sip:127.0.0.7")]);
+    let mut server =
+        Server::new(Settings { domains: vec![Domain { next_hops, ..b2bua_domain() }], ..settings() });
+    let sent = server.receive(ALICE, &alices_invite("", OFFER));
+    let first = only(&sent, REGISTRAR).clone();
+    assert_ne!(value(&first, HeaderName::CallId), "call");
+    assert_eq!(first.uri_text(), "sip:bob@sip.test");
+    let challenge =
+        "Proxy-Authenticate: Digest realm=\"sip.test\", nonce=\"n1\", algorithm=MD5, qop=\"auth\"\r\n";
+    let refused = response(&first, "407 Proxy Authentication Required", "x", REGISTRAR, challenge, "");
+    let sent = server.receive(REGISTRAR, &refused);
+    let challenged = only(&sent, ALICE).clone();
+    assert_eq!(code(&challenged), 407);
+    let mut request = invite("sip:bob@sip.test");
+    request.with_credentials("alice", "alice-pw", &challenged);
+    let sent = server.receive(ALICE, &text_of(&request, OFFER));
+    let again = only(&sent, REGISTRAR).clone();
+    assert!(value(&again, HeaderName::ProxyAuthorization).contains("uri=\"sip:bob@sip.test\""), "{again:?}");
+    talk_and_end(&mut server, REGISTRAR, &again, 2);
+    server.pass(120);
+    assert!(server.engine.tables().iter().all(|(_, size)| size == 0), "{:?}", server.engine.tables());
+}
