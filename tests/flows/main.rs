@@ -124,6 +124,7 @@ const FLOWS: &[Flow] = &[
     races::RE_INVITE_AND_BYE,
     races::ACK_AND_BYE,
     races::TWO_RE_INVITES,
+    crossings::UPDATE,
     crossings::REFER,
     races::BYE_OVERLAPS,
     races::FORK,
@@ -442,6 +443,11 @@ fn rfc_5407_3_2_4_ack_and_bye() {
 #[test]
 fn rfc_5407_3_3_1_two_re_invites() {
     check_race("3.3.1");
+}
+
+#[test]
+fn rfc_5407_3_3_2_update_and_re_invite() {
+    check_race("3.3.2");
 }
 
 #[test]

@@ -15,13 +15,13 @@ use crate::sessions::{ATLANTA, BILOXI};
 use crate::{ALICE, BOB, Flow};
 
 pub(crate) const BOTH: &[(&str, std::net::SocketAddr)] = &[("Alice", ALICE), ("Bob", BOB)];
-const MISPRINT: &str = "the RFC has a misprint, `sip:sip:bob@…`";
-const HAS_CONTACT: &str =
+pub(crate) const MISPRINT: &str = "the RFC has a misprint, `sip:sip:bob@…`";
+pub(crate) const HAS_CONTACT: &str =
     "RFC 3261 §12.2.1.1, §12.2.2: a re-INVITE and its 2xx name the place anew; the RFC shortened them";
 const COUNTS: &str =
     "RFC 3261 §14.1: each of our re-INVITEs has an offer; the RFC's refreshes the session timer only";
 const OWN_CSEQ: &str = "the RFC's ACK does not have the number of its INVITE";
-const HANGS_UP: &str = "Afterwards Alice hangs up: BYE and its 200.";
+pub(crate) const HANGS_UP: &str = "Afterwards Alice hangs up: BYE and its 200.";
 
 pub(crate) const INVITE_AGAIN: Flow = Flow {
     section: "3.1.1",
