@@ -43,5 +43,6 @@ mod sipsak;
 mod softphone;
 mod terminal;
 mod torment;
+mod transfers;
 mod trunks;
 mod wav;

@@ -142,6 +142,11 @@ impl Phone {
         assert!(event.is_none(), "the call ended early: {event:?}\n{}", self.process.output());
     }
 
+    /// Sends the other side to somebody else.
+    pub(crate) fn transfer(&mut self, uri: &str) {
+        self.command("transfer", uri);
+    }
+
     /// Hangs up.
     pub(crate) fn hang_up(&mut self) {
         self.command("hangup", "");

@@ -24,7 +24,7 @@ const WRONG_PASSWORD: i32 = 13;
 const NOBODY_THERE: i32 = 14;
 
 /// One user more than the two of the start.
-fn add_user(lab: &Lab, name: &str) -> User {
+pub(crate) fn add_user(lab: &Lab, name: &str) -> User {
     let user = User { name: name.to_owned(), password: format!("secret-of-{name}") };
     let mut command = Command::new(dialtone());
     command.args(["user", "add", name, "--password", &user.password, "--data"]).arg(lab.path("data"));
@@ -41,11 +41,11 @@ fn arguments(server: &Server, user: &User) -> Vec<String> {
 }
 
 /// A phone that does what these lines say, its events as JSON.
-fn script(lab: &Lab, server: &Server, name: &str, more: &[&str], lines: &str) -> Process {
+pub(crate) fn script(lab: &Lab, server: &Server, name: &str, more: &[&str], lines: &str) -> Process {
     script_of(lab, server, &server.user(name), more, lines)
 }
 
-fn script_of(lab: &Lab, server: &Server, user: &User, more: &[&str], lines: &str) -> Process {
+pub(crate) fn script_of(lab: &Lab, server: &Server, user: &User, more: &[&str], lines: &str) -> Process {
     let path = lab.path(&format!("{}.script", user.name));
     std::fs::write(&path, lines).expect("a file of the lab");
     let mut command = Command::new(dialtone());
@@ -64,7 +64,7 @@ fn answering(server: &Server, name: &str, more: &[&str]) -> Process {
 
 /// Waits for the end of a script, and gives its events.
 #[track_caller]
-fn finish(mut phone: Process, code: i32) -> Vec<Value> {
+pub(crate) fn finish(mut phone: Process, code: i32) -> Vec<Value> {
     let status = phone.finish(PATIENCE);
     assert_eq!(status.code(), Some(code), "{}", phone.output());
     let event = |line: &String| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
@@ -72,12 +72,12 @@ fn finish(mut phone: Process, code: i32) -> Vec<Value> {
 }
 
 /// The words of the events of calls; that a session was changed is told beside who is held by it.
-fn words(events: &[Value]) -> Vec<&str> {
+pub(crate) fn words(events: &[Value]) -> Vec<&str> {
     let calls = events.iter().filter(|event| event["call"].is_u64() && event["event"] != "session-changed");
     calls.map(|event| event["event"].as_str().unwrap_or_default()).collect()
 }
 
-fn last_of<'a>(events: &'a [Value], word: &str) -> &'a Value {
+pub(crate) fn last_of<'a>(events: &'a [Value], word: &str) -> &'a Value {
     let found = events.iter().rev().find(|event| event["event"] == word);
     found.unwrap_or_else(|| panic!("no event {word} in {events:?}"))
 }

@@ -141,7 +141,8 @@ impl Ua {
         {
             return Err(Refusal::new(422).with(HeaderName::MinSe, min_s));
         }
-        if self.calls.len() >= cx.settings.limits.calls {
+        // One that takes the place of another, which was found before, is none more.
+        if self.calls.len() >= cx.settings.limits.calls && !request.has(HeaderName::Replaces) {
             // RFC 3261 §21.4.24: "not willing or able to take additional calls at this end system". Not 503, which
             // would turn clients away from the whole server, and not 480, which says nothing of a next try.
             return Err(Refusal::new(486));

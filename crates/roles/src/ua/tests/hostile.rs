@@ -471,6 +471,21 @@ fn a_call_that_rings_here_is_not_replaced() {
 }
 
 #[test]
+fn a_phone_that_takes_one_call_at_a_time_lets_it_be_replaced() {
+    let mut peer = Peer::with(|settings| settings.limits.calls = 1);
+    let (call_id, tag) =
+        (peer.invite.call_id().unwrap().to_owned(), peer.invite.from_tag().unwrap().unwrap().to_owned());
+    peer.bench.receive(&invite("Subject: one more"));
+    assert_eq!(peer.bench.take_all(), "486/INVITE");
+    let named = format!("Replaces: {call_id};to-tag={tag};from-tag=b");
+    peer.bench.receive(&invite(&named));
+    assert_eq!(peer.bench.take_all(), "200/INVITE BYE");
+    // While the BYE of the first one is under way, it is not replaced again.
+    peer.bench.receive(&invite(&format!("Subject: again\r\n{named}")));
+    assert_eq!(peer.bench.take_all(), "603/INVITE");
+}
+
+#[test]
 fn who_may_replace_a_call_is_a_choice() {
     let check = |policy: ReplacesPolicy, more: &str, expected: &str| {
         let mut peer = Peer::with(|settings| settings.transfer.replaces = policy);
