@@ -73,6 +73,88 @@ pub(crate) const BASIC_CALL: Flow = Flow {
     ..Flow::DECK
 };
 
+pub(crate) const SESSION_UPDATE: Flow = Flow {
+    section: "session-update",
+    title: "Session update",
+    text: "Tin adds video to the call by UPDATE: the same dialog, the same lines with one more behind them, the next \
+           version of the description. Rob's phone has no picture: it answers the new line with port 0, and the sound \
+           goes on.",
+    participants: &[("Tin", TIN), ("Rob", ROB)],
+    shows: &[
+        ("F5", Field::RequestUri, "rob@10.0.0.4"),
+        ("F5", Field::Parties, "tin@francetelecom.com rob@orange.com"),
+        ("F5", Field::CSeq, "3 UPDATE"),
+        ("F5", Field::ToTag, "true"),
+        ("F5", Field::Body, "true"),
+        ("F6", Field::Body, "true"),
+    ],
+    figure: "F1 INVITE: Tin -> Rob\n\
+             F2 180 INVITE: Rob -> Tin\n\
+             F3 200 INVITE: Rob -> Tin\n\
+             F4 ACK: Tin -> Rob\n\
+             F5 UPDATE: Tin -> Rob\n\
+             F6 200 UPDATE: Rob -> Tin",
+    play: || {
+        let mut world = World::new(1);
+        world.store.add_name(ORANGE, ROB.ip());
+        world.add_agent("Tin", TIN, Box::new(Mute));
+        let rob = phone(&mut world, "rob", ORANGE, ROB, None);
+        let from = world.packets().len();
+        request_of_tin(&mut world, "INVITE", 1, &description(562_413, ""));
+        let call = world.calls(rob)[0];
+        world.command(rob, Command::Answer { call, play: Play::Silence });
+        world.run_for(Duration::from_millis(100));
+        request_of_tin(&mut world, "ACK", 1, "");
+        request_of_tin(&mut world, "UPDATE", 3, &description(562_414, VIDEO));
+        let answer = world.packets().last().expect("an answer").bytes.clone();
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let lines: Vec<&str> = answer.lines().filter(|line| line.starts_with("m=")).collect();
+        let [audio, video] = lines[..] else { panic!("{lines:?}") };
+        assert!(audio.starts_with("m=audio ") && !audio.starts_with("m=audio 0 "), "{audio}");
+        assert_eq!(video, "m=video 0 RTP/AVP 31");
+        assert_eq!(world.calls(rob).len(), 1);
+        (world, from)
+    },
+    ..Flow::DECK
+};
+
+/// What the deck adds.
+const VIDEO: &str = "m=video 5643 RTP/AVP 31\r\na=rtpmap:31 H261/90000\r\n";
+
+/// The description of the deck, with a codec that Rob's phone has.
+fn description(version: u32, more: &str) -> String {
+    format!(
+        "v=0\r\no=Tin 562413 {version} IN IP4 10.0.0.2\r\ns=phone call\r\nc=IN IP4 10.0.0.2\r\nt=0 0\r\n\
+         m=audio 4710 RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n{more}"
+    )
+}
+
+/// A request of the call that Tin makes by hand.
+fn request_of_tin(world: &mut World, method: &str, cseq: u32, body: &str) {
+    let of_rob = |bytes: &[u8]| {
+        let message = Message::parse(bytes.to_vec().into(), &Limits::default()).ok()?;
+        Some(message.to().ok()?.tag()?.to_owned())
+    };
+    let tag = world.packets().iter().find_map(|packet| of_rob(&packet.bytes));
+    let to_tag = tag.map(|tag| format!(";tag={tag}")).unwrap_or_default();
+    let uri = if to_tag.is_empty() { CALLED } else { "sip:rob@10.0.0.4" };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let request = format!(
+        "{method} {uri} SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK{method}{cseq}\r\n\
+         Max-Forwards: 70\r\n\
+         From: Tin <sip:tin@francetelecom.com>;tag=1\r\n\
+         To: Rob <sip:rob@orange.com>{to_tag}\r\n\
+         Call-ID: 124325617@host1.francetelecom.com\r\n\
+         CSeq: {cseq} {method}\r\n\
+         Contact: <sip:tin@10.0.0.2>\r\n\
+         {kind}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    world.send(TIN, ROB, request.into_bytes());
+    world.run_for(Duration::from_secs(1));
+}
+
 pub(crate) const REGISTRATION: Flow = Flow {
     section: "registration",
     title: "Registration",

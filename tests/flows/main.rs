@@ -153,6 +153,7 @@ const FLOWS: &[Flow] = &[
     transfers::ATTENDED,
     transfers::SEMI_ATTENDED,
     deck::BASIC_CALL,
+    deck::SESSION_UPDATE,
     deck::REGISTRATION,
     deck::REMOVAL,
     deck::PROXIES,
@@ -473,6 +474,11 @@ fn rfc_5407_appendix_e_two_answers_unannounced() {
 #[test]
 fn deck_basic_call() {
     compare::check(find(Source::Deck, "basic-call"));
+}
+
+#[test]
+fn deck_session_update() {
+    compare::check(find(Source::Deck, "session-update"));
 }
 
 #[test]

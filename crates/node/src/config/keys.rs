@@ -9,7 +9,7 @@ use dialtone_roles::settings::dial_plan::{
 };
 use dialtone_roles::settings::{
     BridgeSettings, CallSettings, DigestSettings, Foreign, GuessSettings, Integrity, KeepAliveContacts,
-    KeepAliveSettings, Mode, ProxySettings, RegistrarSettings, Strategy, TrunkFrom,
+    KeepAliveSettings, Mode, ProxySettings, RegistrarSettings, SessionSettings, Strategy, TrunkFrom,
 };
 
 use crate::listen::ListenAddress;
@@ -256,6 +256,18 @@ tables! {
         session_expires: Duration = Duration::ZERO, ms(0, DAY), Reload;
         /// Shorter session intervals are refused with 422 and this one.
         session_expires_min: Duration = seconds(CallSettings::default().session_min_s), ms(90 * SECOND, DAY), Reload;
+    }
+    /// The server's own calls, those of its robots: how long a session may go on without a sign of life of the other side
+    /// (RFC 4028), and provisional responses. `dialtone phone` and `dialtone call` have the defaults.
+    "session", session: Session {
+        /// The session interval that is asked for, and to which longer ones are cut; half of it later the session is
+        /// refreshed. `"0s"` asks for none, and takes part where the other side asks.
+        expires: Duration = seconds(SessionSettings::default().timer_s.unwrap_or_default()), ms(0, DAY), Reload;
+        /// Shorter intervals are refused with 422 and this one.
+        expires_min: Duration = seconds(SessionSettings::default().timer_min_s), ms(90 * SECOND, DAY), Reload;
+        /// Whether callers who know reliable provisional responses get them (RFC 3262); those who require them always
+        /// do.
+        reliable_ringing: bool = SessionSettings::default().reliable_ringing, (), Reload;
     }
     /// The back-to-back user agent: calls of domains and rules with `mode = "b2bua"`.
     "b2bua", b2bua: B2bua {

@@ -10,7 +10,7 @@ use dialtone_roles::settings::dial_plan::DialPlan;
 use dialtone_roles::settings::{
     BridgeSettings, CallSettings, DigestSettings, Domain, Foreign, ForwardingSettings, Group, GuessSettings,
     KeepAliveSettings, Limits, Listener, NextHops, ProxySettings, RegistrarSettings, Robot, RobotKind,
-    Secret, StarCodes, Timers, Trunk,
+    Secret, SessionSettings, StarCodes, Timers, Trunk,
 };
 use smol_str::SmolStr;
 
@@ -79,6 +79,8 @@ pub struct Resolved {
     pub proxy: ProxySettings,
     /// Calls that are followed.
     pub calls: CallSettings,
+    /// Sessions of the server's own calls.
+    pub session: SessionSettings,
     /// Calls of which the server is both ends.
     pub bridges: BridgeSettings,
     /// The registrar.
@@ -148,6 +150,7 @@ impl Resolved {
             lenient: self.lenient,
             proxy: self.proxy,
             calls: self.calls,
+            session: self.session,
             bridges: self.bridges.clone(),
             registrar: self.registrar,
             keep_alive: self.keep_alive,
@@ -272,6 +275,7 @@ impl Config {
                 keep_records: self.store.keep_records.value,
             },
             calls: self.call_settings(),
+            session: self.session_settings(),
             bridges: BridgeSettings {
                 session_s: u32::try_from(self.b2bua.session_expires.value.as_secs())
                     .ok()
@@ -293,6 +297,15 @@ impl Config {
         CallSettings {
             session_s: Some(seconds(&self.calls.session_expires)).filter(|seconds| *seconds > 0),
             session_min_s: seconds(&self.calls.session_expires_min),
+        }
+    }
+
+    fn session_settings(&self) -> SessionSettings {
+        let seconds = |time: &Setting<Duration>| u32::try_from(time.value.as_secs()).unwrap_or(u32::MAX);
+        SessionSettings {
+            timer_s: Some(seconds(&self.session.expires)).filter(|seconds| *seconds > 0),
+            timer_min_s: seconds(&self.session.expires_min),
+            reliable_ringing: self.session.reliable_ringing.value,
         }
     }
 
@@ -488,6 +501,7 @@ impl Check<'_> {
     /// The Expires header counts whole seconds (RFC 3261 §20.19).
     fn whole_seconds(&mut self) {
         let (registrar, calls) = (&self.config.registrar, &self.config.calls);
+        let session = &self.config.session;
         let times = [
             ("registrar.expires_min", &registrar.expires_min),
             ("registrar.expires_default", &registrar.expires_default),
@@ -495,6 +509,8 @@ impl Check<'_> {
             ("registrar.flow_timer", &registrar.flow_timer),
             ("calls.session_expires", &calls.session_expires),
             ("calls.session_expires_min", &calls.session_expires_min),
+            ("session.expires", &session.expires),
+            ("session.expires_min", &session.expires_min),
         ];
         for (key, time) in times.into_iter().filter(|(_, time)| time.value.subsec_nanos() > 0) {
             let came = Scalar::write(&time.value).trim_matches('"').into();

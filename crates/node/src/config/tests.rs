@@ -174,6 +174,10 @@ fn each_value_arrives_where_it_belongs() {
         [calls]
         session_expires = "30m"
         session_expires_min = "2m"
+        [session]
+        expires = "20m"
+        expires_min = "3m"
+        reliable_ringing = true
         [b2bua]
         media = ["audio", "x-smell"]
         session_expires = "10m"
@@ -250,6 +254,8 @@ fn rest_of_the_values(resolved: &Resolved) {
     );
     assert_eq!((first.mode.word(), first.next_hops.is_empty()), ("call", true));
     assert_eq!((settings.calls.session_s, settings.calls.session_min_s), (Some(1800), 120));
+    let session = settings.session;
+    assert_eq!((session.timer_s, session.timer_min_s, session.reliable_ringing), (Some(1200), 180, true));
     assert_eq!(settings.register_requires, ["gruu", "path"]);
     let limits = settings.limits;
     let numbers = [

@@ -8,6 +8,7 @@ mod flows;
 mod hostile;
 mod info;
 mod net;
+mod patterns;
 mod random;
 mod redirects;
 mod refusals;

@@ -7,10 +7,13 @@ use dialtone_wire::{Limits as MessageLimits, Message, Status};
 
 use super::bench::{Bench, brief, settings, uri};
 use crate::io::{CallHandle, Command, Input, Play};
+use crate::settings::{SessionSettings, Settings};
 
 pub(super) struct Pair {
     pub(super) phones: [Bench; 2],
     ladder: Vec<String>,
+    /// The number of the message that is lost, if one is.
+    pub(super) loses: Option<usize>,
 }
 
 pub(super) const ALICE: usize = 0;
@@ -18,9 +21,16 @@ pub(super) const BOB: usize = 1;
 
 impl Pair {
     pub(super) fn new() -> Pair {
-        let alice = Bench::new(settings("alice", "192.0.2.1:5060"));
-        let bob = Bench::new(settings("bob", "192.0.2.2:5060"));
-        Pair { phones: [alice, bob], ladder: Vec::new() }
+        Pair::of(SessionSettings::default())
+    }
+
+    pub(super) fn of(session: SessionSettings) -> Pair {
+        let phone = |name, address| Bench::new(Settings { session, ..settings(name, address) });
+        Pair {
+            phones: [phone("alice", "192.0.2.1:5060"), phone("bob", "192.0.2.2:5060")],
+            ladder: Vec::new(),
+            loses: None,
+        }
     }
 
     /// Carries messages to and fro until none is left.
@@ -29,8 +39,12 @@ impl Pair {
             let mut moved = false;
             for from in [ALICE, BOB] {
                 while let Some(transmit) = self.phones[from].transmits.pop_front() {
-                    self.deliver(from, transmit);
                     moved = true;
+                    if self.loses == Some(self.ladder.len()) {
+                        self.loses = None;
+                        continue;
+                    }
+                    self.deliver(from, transmit);
                 }
             }
             if !moved {
@@ -49,7 +63,7 @@ impl Pair {
         to.input(Input::Packet { flow, bytes: transmit.bytes });
     }
 
-    fn ladder(&mut self) -> String {
+    pub(super) fn ladder(&mut self) -> String {
         std::mem::take(&mut self.ladder).join(" ")
     }
 

@@ -9,7 +9,8 @@ use dialtone_wire::net::Transmit;
 
 use super::bench::{Bench, uri};
 use super::calls::{ALICE, BOB, Pair};
-use crate::io::{CallHandle, Command, Event, Play};
+use crate::io::{CallHandle, ChangeBy, Command, Event, HoldForm, Play};
+use crate::settings::SessionSettings;
 
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
@@ -78,12 +79,18 @@ impl Run {
         let calls: Vec<CallHandle> = self.ends[side].keys().rev().take(2).copied().collect();
         let call = (!calls.is_empty()).then(|| calls[self.random.below(calls.len())]);
         let to = uri(if side == ALICE { "sip:bob@192.0.2.2" } else { "sip:alice@192.0.2.1" });
-        let command = match (self.random.below(12), call) {
+        let by = if self.random.below(2) == 0 { ChangeBy::Invite } else { ChangeBy::Update };
+        let form = if self.random.below(2) == 0 { HoldForm::Direction } else { HoldForm::Address };
+        let command = match (self.random.below(18), call) {
             (0 | 1, _) => Command::Call { token: 1, to, play: Play::Silence },
             (2..=6, Some(call)) => Command::Answer { call, play: Play::Echo },
             (7, Some(call)) => Command::Decline { call, status: Status::of(486) },
             (8, Some(call)) => Command::Hangup { call },
             (9, _) => Command::Options { token: 2, to },
+            (10, Some(call)) => Command::Refresh { call, by },
+            (11..=13, Some(call)) => Command::Progress { call, play: Play::Silence },
+            (14 | 15, Some(call)) => Command::Hold { call, form, by },
+            (16, Some(call)) => Command::Resume { call, by },
             (_, Some(call)) => Command::Reoffer { call, hold: self.random.below(2) == 0 },
             (_, None) => return,
         };
@@ -127,9 +134,10 @@ impl Run {
 #[test]
 fn each_call_ends_once_and_nothing_is_left_whatever_happens() {
     let mut answered = 0;
-    for seed in 0..60 {
+    for seed in 0..120 {
         let mut run = Run {
-            pair: Pair::new(),
+            // Half of the phones acknowledge each other's provisional responses.
+            pair: Pair::of(SessionSettings { reliable_ringing: seed % 2 == 1, ..SessionSettings::default() }),
             random: Random(seed),
             network: Vec::new(),
             ends: Default::default(),
