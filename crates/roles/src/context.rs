@@ -225,9 +225,12 @@ impl Core {
     }
 }
 
+/// However few bridges there may be, a call that forks widely has room on the loopback.
+const LOOPBACK_MIN: usize = 1_000;
+
 /// How many messages may be on the loopback at once: what each bridge can have to say in one turn.
 pub(crate) fn loopback_limit(settings: &Settings) -> usize {
-    settings.limits.bridges.saturating_mul(8)
+    settings.limits.bridges.saturating_mul(8).max(LOOPBACK_MIN)
 }
 
 pub(crate) fn transaction_limits(settings: &Settings) -> TransactionLimits {
