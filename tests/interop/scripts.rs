@@ -377,6 +377,49 @@ fn a_script_calls_and_holds_a_real_phone() {
     });
 }
 
+/// The real phone has called bob, who gives it to carol, both ours; the other way round the real phone gives bob away.
+fn with_a_real_phone(lab: &Lab, bob_does: &str, real_phone_does: Option<(&str, &str)>) {
+    let server = Server::start(lab);
+    let (home, alice) = (Network::home(), server.user("alice"));
+    let carol = "wait for incoming\nanswer\nwait for answered\nwait for ended\n";
+    let mut carol = script_of(lab, &server, &add_user(lab, "carol"), &["--tone", "1500"], carol);
+    let mut bob = script(lab, &server, "bob", &["--tone", "1000"], bob_does);
+    for phone in [&mut carol, &mut bob] {
+        phone.wait_for("\"registered\"", PATIENCE);
+    }
+    let mut theirs = Phone::register(lab, &setup(&alice, &home, false));
+    theirs.call(&format!("sip:bob@{DOMAIN}"));
+    if let Some((action, to)) = real_phone_does {
+        theirs.act(action, to);
+    }
+    // The first call ends once the second one stands.
+    theirs.wait_for_the_end();
+    if real_phone_does.is_none() {
+        theirs.talk(Duration::from_secs(2));
+        theirs.hang_up();
+    }
+    let hertz = if real_phone_does.is_none() { 440.0 } else { 1000.0 };
+    let carol = finish(carol, OK);
+    let audio = &last_of(&carol, "ended")["audio"];
+    let heard = audio["received"]["tone_hz"].as_f64();
+    assert!(heard.is_some_and(|heard| (heard - hertz).abs() < 5.0), "{audio}");
+    finish(bob, OK);
+}
+
+#[test]
+fn a_script_transfers_a_real_phone() {
+    let bob = "wait for incoming\nanswer\nwait for answered\ntransfer carol\nwait for transferred\nwait for ended\n";
+    lab(|lab| with_a_real_phone(lab, bob, None));
+}
+
+#[test]
+fn a_real_phone_transfers_a_script() {
+    let carol = format!("sip:carol@{DOMAIN}");
+    let bob = "wait for incoming\nanswer\nwait for answered\nwait for transfer-asked\naccept\n\
+               wait for transfer-begun\nwait for answered\nwait 2s\nselect 2\nhangup\nwait for ended\n";
+    lab(|lab| with_a_real_phone(lab, bob, Some(("transfer", &carol))));
+}
+
 #[test]
 fn a_script_answers_a_real_phone() {
     lab(|lab| {
