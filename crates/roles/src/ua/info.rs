@@ -24,25 +24,33 @@ const PACKAGES_MAX: usize = 32;
 /// The digit's bodies, for Accept.
 const DIGITS: &str = "application/dtmf-relay, application/dtmf";
 
-/// The Info Packages that the other side takes; none as long as it has not named any.
+/// What the other side has said of itself: the Info Packages that it takes, none as long as it has not named any, and
+/// whether it knows Target-Dialog.
 #[derive(Debug, Default)]
-pub(super) struct Packages(Vec<SmolStr>);
+pub(super) struct Packages {
+    names: Vec<SmolStr>,
+    pub(super) knows_target_dialog: bool,
+}
 
 impl Packages {
     /// Takes them from an INVITE that we accept, or from the 2xx to one of ours (RFC 6086 §5.2.2): "the set is valid
     /// until the UA sends a new Recv-Info header field".
     pub(super) fn learn(&mut self, message: &Message) {
+        if message.has(HeaderName::Supported) {
+            // RFC 4538 §3.1.
+            self.knows_target_dialog = message.has_token(HeaderName::Supported, "tdialog");
+        }
         if message.value_by_text(RECV_INFO).is_none() {
             return;
         }
         let lines =
             message.header_lines().filter(|line| line.name_text.eq_ignore_ascii_case(RECV_INFO.as_bytes()));
         let names = lines.flat_map(|line| line.value.split(|byte| *byte == b',')).filter_map(package_name);
-        self.0 = names.take(PACKAGES_MAX).collect();
+        self.names = names.take(PACKAGES_MAX).collect();
     }
 
     fn has(&self, package: &str) -> bool {
-        self.0.iter().any(|own| own.eq_ignore_ascii_case(package))
+        self.names.iter().any(|own| own.eq_ignore_ascii_case(package))
     }
 }
 

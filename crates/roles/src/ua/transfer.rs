@@ -18,7 +18,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use dialtone_dialog::{Dialog, DialogId, Draft};
+use dialtone_dialog::{Dialog, DialogId, Draft, State};
 use dialtone_transaction::ServerId;
 use dialtone_wire::headers::Event as EventHeader;
 use dialtone_wire::net::Flow;
@@ -256,11 +256,18 @@ impl Ua {
         id: Option<DialogId>,
     ) {
         let request = incoming.request;
+        let is_unknown = id.as_ref().is_some_and(|id| !self.desk.transfers.owns_dialog(id));
+        let may_begin = is_unknown && request.method() == Some(&Method::Notify);
+        let made = may_begin.then(|| Dialog::uas(request, "", State::Confirmed).ok()).flatten();
+        let is_first = made.is_some_and(|dialog| self.settle_outside(dialog));
         let own = id.as_ref().and_then(|id| self.desk.transfers.dialogs.get_mut(id));
         let (Some(own), Some(id)) = (own, id.clone()) else {
             return incoming.refuse(cx, &Refusal::new(481));
         };
-        if let Err(error) = own.dialog.check_request(request) {
+        // The request that has made the dialog is in order.
+        if let Err(error) = own.dialog.check_request(request)
+            && !is_first
+        {
             return incoming.refuse(cx, &Refusal::new(error.status().code()));
         }
         let checked = request.method().map_or(Ok(()), check_method).and_then(|()| check_require(request));

@@ -343,6 +343,68 @@ fn an_attended_transfer_goes_to_the_address_first_and_to_the_contact_where_that_
 }
 
 #[test]
+fn a_refer_to_a_contact_that_is_a_gruu_goes_in_a_dialog_of_its_own() {
+    // RFC 7647 §4, RFC 5589 §6.1. The first news may come before the answer to the REFER, or after it.
+    for news_first in [true, false] {
+        let mut settings = settings("alice", "192.0.2.1:5060");
+        settings.transfer.referred = ReferPolicy::Accept;
+        let mut bench = Bench::new(settings);
+        let (call, invite) = bench.call_bob();
+        let contact = "Contact: <sip:bob@192.0.2.9;gr=urn:x>\nSupported: replaces, tdialog";
+        bench.respond(&invite, 200, "b", contact, &sdp(4000, "sendrecv"));
+        assert_eq!(bench.take_all(), "ACK");
+        let to = TransferTo::Address(uri("sip:carol@192.0.2.9"));
+        bench.command(Command::Transfer { call, to });
+        let refused = bench.take();
+        // A challenge is answered in the same new dialog.
+        let challenge = "Proxy-Authenticate: Digest realm=\"example.com\", nonce=\"n1\", qop=\"auth\"";
+        bench.respond(&refused, 407, "p", challenge, "");
+        let refer = bench.take();
+        assert_eq!(refer.call_id().unwrap(), refused.call_id().unwrap());
+        assert_ne!(refer.call_id().unwrap(), invite.call_id().unwrap());
+        assert_eq!(refer.uri_text(), "sip:bob@192.0.2.9;gr=urn:x");
+        assert_eq!(refer.to_tag().unwrap(), None);
+        assert_eq!(header(&refer, HeaderName::Require), "tdialog");
+        let (call_id, tag) = (invite.call_id().unwrap(), invite.from_tag().unwrap().unwrap());
+        let named = format!("{call_id};local-tag=b;remote-tag={tag}");
+        assert_eq!(refer.value_by_text("Target-Dialog"), Some(named.as_bytes()));
+        let notify = |cseq: u32, call_id: &str, state: &str, body: &str| {
+            format!(
+                "NOTIFY sip:alice@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKg{cseq}{}\r\n\
+                 Max-Forwards: 70\r\nFrom: <sip:bob@192.0.2.9>;tag=g\r\nTo: <sip:alice@192.0.2.9>;tag={}\r\n\
+                 Call-ID: {call_id}\r\nCSeq: {cseq} NOTIFY\r\n{CONTACT}\r\nEvent: refer\r\n\
+                 Subscription-State: {state}\r\n{TAKES}\r\nContent-Length: {}\r\n\r\n{body}",
+                call_id.len(),
+                refer.from_tag().unwrap().unwrap(),
+                body.len(),
+            )
+        };
+        let own = refer.call_id().unwrap();
+        bench.receive(&notify(1, "elsewhere", "active", "SIP/2.0 100 Trying"));
+        assert_eq!(bench.take_all(), "481/NOTIFY");
+        let first = notify(1, own, "active;expires=60", "SIP/2.0 100 Trying");
+        if news_first {
+            bench.receive(&first);
+            assert_eq!(bench.take_all(), "200/NOTIFY");
+            bench.respond(&refer, 200, "g", CONTACT, "");
+        } else {
+            bench.respond(&refer, 200, "g", CONTACT, "");
+            bench.receive(&first);
+            assert_eq!(bench.take_all(), "200/NOTIFY");
+        }
+        bench.receive(&notify(2, own, "terminated;reason=noresource", "SIP/2.0 200 OK"));
+        assert_eq!(bench.take_all(), "200/NOTIFY BYE");
+        let events = bench.events().join(" ");
+        assert!(events.contains("TransferProgress") && events.contains("outcome: Done"), "{events}");
+        bench.receive(&notify(3, own, "active", "SIP/2.0 200 OK"));
+        assert_eq!(bench.take_all(), "481/NOTIFY");
+        bench.wait(Duration::from_secs(400));
+        bench.transmits.clear();
+        bench.assert_at_rest();
+    }
+}
+
+#[test]
 fn a_subscription_is_made_longer_and_ended_by_subscribe() {
     let mut peer = Peer::new();
     assert_eq!(peer.asked("REFER", TO_CAROL, ""), 200);

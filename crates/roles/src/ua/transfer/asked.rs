@@ -1,19 +1,21 @@
 //! Transfers that we ask for: the transferor (RFC 3515 §2.4.1, RFC 5589 §6, §7).
 
-use dialtone_dialog::Dialog;
+use dialtone_dialog::{Dialog, DialogId, Draft};
 use dialtone_wire::bodies::{SIPFRAG, sipfrag_status};
-use dialtone_wire::headers::{ContentType, Event as EventHeader, NameAddr, SubscriptionState};
+use dialtone_wire::headers::{ContentType, Event as EventHeader, NameAddr, SubscriptionState, TargetDialog};
+use dialtone_wire::net::Flow;
 use dialtone_wire::uri::{SipUri, Uri, escape_header};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{Incoming, PACKAGE, Way};
+use super::{Incoming, OwnDialog, PACKAGE, Way};
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, ChangeBy, EndReason, Event, TransferOutcome, TransferTo};
 use crate::ua::Ua;
 use crate::ua::call::{Call, Step};
 use crate::ua::deadlines::Wake;
 use crate::ua::desk::{Desk, Purpose};
+use crate::ua::outgoing::out_of_dialog;
 use crate::ua::refusal::{ALLOW, Refusal, SUPPORTED};
 
 /// A transfer that we asked for.
@@ -82,8 +84,12 @@ impl Ua {
             return false;
         }
         let place = places.remove(0);
-        let way = Way::Call(call);
-        let Some((draft, flow, contact_user)) = self.request_in(&way, Method::Refer) else { return false };
+        let begun = self.begin_outside(cx, call).or_else(|| {
+            let way = Way::Call(call);
+            let (draft, flow, contact_user) = self.request_in(&way, Method::Refer)?;
+            Some((way, draft, flow, contact_user))
+        });
+        let Some((way, draft, flow, contact_user)) = begun else { return false };
         let mut draft = draft.header(HeaderName::ReferTo, &place);
         if let Some(account) = &cx.settings.account {
             draft = draft.header(HeaderName::ReferredBy, &format_smolstr!("<{}>", account.aor));
@@ -104,6 +110,44 @@ impl Ua {
         true
     }
 
+    /// Begins a REFER in a dialog of its own. RFC 7647 §4: where the other side's Contact is a GRUU it MUST be one; the
+    /// call is then named by Target-Dialog, which the other side has to know (RFC 5589 §5). Its remote tag is not known
+    /// until the other side has answered, or told the first news.
+    fn begin_outside(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: CallHandle,
+    ) -> Option<(Way, Draft, Option<Flow>, SmolStr)> {
+        let call = self.calls.get_mut(call).filter(|call| call.packages.knows_target_dialog)?;
+        let contact_user = call.contact_user.clone();
+        let dialog = &call.talk_mut()?.dialog;
+        let target = dialog.remote_target().clone();
+        target.uri().as_sip().filter(|uri| uri.params.has("gr"))?;
+        // RFC 4538 §3.2: as the one sees it who gets the request.
+        let id = dialog.id();
+        let named = format_smolstr!("{};local-tag={};remote-tag={}", id.call_id, id.remote_tag, id.local_tag);
+        let draft = out_of_dialog(cx, Method::Refer, target.clone(), &format_smolstr!("<{target}>"))
+            .line(TargetDialog::NAME, &named)
+            .header(HeaderName::Require, "tdialog");
+        let local_tag = SmolStr::new(NameAddr::parse(draft.from().as_bytes()).ok()?.tag()?);
+        let id = DialogId { call_id: draft.call_id().into(), local_tag, remote_tag: SmolStr::default() };
+        Some((Way::Own(id), draft, None, contact_user))
+    }
+
+    /// The other side of a REFER in a dialog of its own has a tag now (RFC 6665 §4.4.1: from its NOTIFY or from its
+    /// response, whichever comes first). Says whether the dialog belongs to one.
+    pub(super) fn settle_outside(&mut self, dialog: Dialog) -> bool {
+        let id = dialog.id().clone();
+        let begun = Way::Own(DialogId { remote_tag: SmolStr::default(), ..id.clone() });
+        let Some(asked) = self.desk.transfers.asked.values_mut().find(|asked| asked.way == begun) else {
+            return false;
+        };
+        asked.way = Way::Own(id.clone());
+        let own = OwnDialog { dialog, flow: None, contact_user: SmolStr::default() };
+        self.desk.transfers.dialogs.insert(id, own);
+        true
+    }
+
     /// A response to a REFER of ours.
     pub(in crate::ua) fn handle_refer_response(
         &mut self,
@@ -119,8 +163,14 @@ impl Ua {
         let Some(sent) = self.desk.requests.remove(&request) else { return };
         let Some(asked) = self.desk.transfers.asked.get(&transfer) else { return };
         let (call, way) = (asked.call, asked.way.clone());
+        let is_outside = way != Way::Call(call);
+        let made = sent.message().filter(|_| is_outside && status.is_success());
+        if let Some(dialog) = made.and_then(|refer| Dialog::uac(&refer, response).ok()) {
+            self.settle_outside(dialog);
+        }
+        let outside = is_outside.then(|| sent.draft.cseq().saturating_add(1));
         if status.is_challenge()
-            && let Some(cseq) = self.next_cseq_in(&way)
+            && let Some(cseq) = outside.or_else(|| self.next_cseq_in(&way))
             && self.desk.retry(cx, sent, response, cseq).is_ok()
         {
             if let Some(asked) = self.desk.transfers.asked.get_mut(&transfer) {
@@ -139,7 +189,7 @@ impl Ua {
             return;
         }
         self.finish(cx, transfer, TransferOutcome::Refused(status));
-        if status.code() == 481 {
+        if status.code() == 481 && !is_outside {
             // RFC 5057 §5.1: the peer does not know the dialog any more.
             self.with_call(cx, call, |call, desk, cx| call.say_bye_now(desk, cx, EndReason::DialogLost));
         }
