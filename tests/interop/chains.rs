@@ -25,7 +25,7 @@ const CALLEE: u16 = 5160;
 const CALLER: u16 = 5150;
 
 /// A node of ours that is no registrar.
-struct Node {
+pub(crate) struct Node {
     process: Process,
     data: std::path::PathBuf,
     address: SocketAddr,
@@ -38,7 +38,7 @@ impl Node {
     }
 
     /// The same with these listeners.
-    fn start_on(lab: &Lab, listen: &[&str], port: u16, mode: &str, next: SocketAddr) -> Node {
+    pub(crate) fn start_on(lab: &Lab, listen: &[&str], port: u16, mode: &str, next: SocketAddr) -> Node {
         let settings = lab.path(&format!("node-{port}.toml"));
         let text =
             format!("[[domain]]\nname = \"{DOMAIN}\"\nmode = \"{mode}\"\nnext_hop = [\"sip:{next}\"]\n");
@@ -59,7 +59,7 @@ impl Node {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in: {text}"))
     }
 
-    fn number(&self, group: &str, name: &str) -> u64 {
+    pub(crate) fn number(&self, group: &str, name: &str) -> u64 {
         let status = self.ask("status");
         let number =
             if group == "tables" { &status["tables"][name] } else { &status["counters"][group][name] };
