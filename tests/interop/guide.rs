@@ -86,6 +86,15 @@ fn the_trunk_leads_both_ways_as_its_page_says() {
 }
 
 #[test]
+fn phones_do_what_the_scripts_of_their_page_say() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["alice", "bob", "carol"]);
+        reader.carry_out("scripted-phones.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn blocks_are_found_with_their_kind_and_host() {
     let found = blocks("a\n```sh laptop\nb c\n\nd # exit code 3\n```\n    e\n```keys server\nCtrl-C\n```\n");
     let found: Vec<_> =
@@ -213,7 +222,7 @@ impl<'a> Reader<'a> {
             _ if line.starts_with("dialtone serve") && !line.contains("--print-defaults") => {
                 self.serve(host, line)
             }
-            _ if line.starts_with("dialtone phone") => {
+            _ if line.starts_with("dialtone phone") && !line.contains("--script") => {
                 let mut phone = Process::start(&mut self.command(host, line));
                 phone.wait_for("registered for", PATIENCE);
                 assert!(
