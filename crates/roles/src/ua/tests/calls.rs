@@ -25,7 +25,15 @@ impl Pair {
     }
 
     pub(super) fn of(session: SessionSettings) -> Pair {
-        let phone = |name, address| Bench::new(Settings { session, ..settings(name, address) });
+        Pair::with(|settings| settings.session = session)
+    }
+
+    pub(super) fn with(change: impl Fn(&mut Settings)) -> Pair {
+        let phone = |name, address| {
+            let mut settings = settings(name, address);
+            change(&mut settings);
+            Bench::new(settings)
+        };
         Pair {
             phones: [phone("alice", "192.0.2.1:5060"), phone("bob", "192.0.2.2:5060")],
             ladder: Vec::new(),
@@ -57,7 +65,9 @@ impl Pair {
         let message = Message::parse(transmit.bytes.clone(), &MessageLimits::default()).unwrap();
         let arrow = if from == ALICE { ">" } else { "<" };
         self.ladder.push(format!("{arrow}{}", brief(&message)));
-        let to = &mut self.phones[1 - from];
+        // Whoever is sent to himself calls himself.
+        let is_own = transmit.flow.remote == self.phones[from].address;
+        let to = &mut self.phones[if is_own { from } else { 1 - from }];
         assert_eq!(transmit.flow.remote, to.address);
         let flow = Flow::udp(transmit.flow.remote, transmit.flow.local);
         to.input(Input::Packet { flow, bytes: transmit.bytes });

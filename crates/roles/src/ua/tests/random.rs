@@ -9,8 +9,10 @@ use dialtone_wire::net::Transmit;
 
 use super::bench::{Bench, uri};
 use super::calls::{ALICE, BOB, Pair};
-use crate::io::{CallHandle, ChangeBy, Command, Event, HoldForm, Play};
-use crate::settings::SessionSettings;
+use crate::io::{
+    CallHandle, ChangeBy, Command, DigitForm, Event, HoldForm, Play, TransferOutcome, TransferTo,
+};
+use crate::settings::{ReferPolicy, SessionSettings};
 
 /// SplitMix64: small, and the same everywhere.
 struct Random(u64);
@@ -32,11 +34,17 @@ impl Random {
 struct Run {
     pair: Pair,
     random: Random,
+    /// How many there are to be pressed: the last ones transfer calls.
+    buttons: usize,
     /// On the way, with the phone that sent it.
     network: Vec<(usize, Transmit)>,
     /// For each call of each phone, how often it has ended.
     ends: [BTreeMap<CallHandle, usize>; 2],
     answered: usize,
+    /// Transfers that each phone is asked for.
+    asked: [Vec<u64>; 2],
+    transferred: usize,
+    replaced: usize,
 }
 
 impl Run {
@@ -46,11 +54,16 @@ impl Run {
             self.network.extend(phone.transmits.drain(..).map(|transmit| (side, transmit)));
             for event in phone.events.drain(..) {
                 match event {
-                    Event::CallStarted { call, .. } | Event::Incoming { call, .. } => {
+                    Event::CallStarted { call, .. }
+                    | Event::Incoming { call, .. }
+                    | Event::TransferBegun { new_call: call, .. } => {
                         assert_eq!(self.ends[side].insert(call, 0), None, "a handle names one call");
                     }
                     Event::Ended { call, .. } => *self.ends[side].get_mut(&call).expect("a call began") += 1,
                     Event::Answered { .. } => self.answered += 1,
+                    Event::TransferAsked { referral, .. } => self.asked[side].push(referral),
+                    Event::TransferEnded { outcome: TransferOutcome::Done, .. } => self.transferred += 1,
+                    Event::Replaced { .. } => self.replaced += 1,
                     _ => {}
                 }
             }
@@ -81,7 +94,25 @@ impl Run {
         let to = uri(if side == ALICE { "sip:bob@192.0.2.2" } else { "sip:alice@192.0.2.1" });
         let by = if self.random.below(2) == 0 { ChangeBy::Invite } else { ChangeBy::Update };
         let form = if self.random.below(2) == 0 { HoldForm::Direction } else { HoldForm::Address };
-        let command = match (self.random.below(18), call) {
+        let command = match (self.random.below(self.buttons), call) {
+            (18..=21, Some(call)) => {
+                // To the other one, to oneself, or to whom another call leads.
+                let own = uri(if side == ALICE { "sip:alice@192.0.2.1" } else { "sip:bob@192.0.2.2" });
+                let to = match self.random.below(4) {
+                    0 => TransferTo::Address(to),
+                    1 => TransferTo::Address(own),
+                    _ => TransferTo::Call(calls[self.random.below(calls.len())]),
+                };
+                Command::Transfer { call, to }
+            }
+            (22, _) => {
+                let accept = self.random.below(3) > 0;
+                let Some(referral) = self.asked[side].pop() else { return };
+                Command::AnswerTransfer { referral, accept }
+            }
+            (23, Some(call)) => {
+                Command::SendDigit { call, digit: '5', duration_ms: 100, form: DigitForm::Relay }
+            }
             (0 | 1, _) => Command::Call { token: 1, to, play: Play::Silence },
             (2..=6, Some(call)) => Command::Answer { call, play: Play::Echo },
             (7, Some(call)) => Command::Decline { call, status: Status::of(486) },
@@ -104,7 +135,7 @@ impl Run {
     }
 
     /// Everybody hangs up, and the network is good until all is over.
-    fn finish(mut self) -> usize {
+    fn finish(mut self) -> [usize; 3] {
         self.collect();
         for side in [ALICE, BOB] {
             let calls: Vec<CallHandle> = self.ends[side].keys().copied().collect();
@@ -127,7 +158,7 @@ impl Run {
         self.collect();
         assert!(self.ends.iter().flat_map(BTreeMap::values).all(|ends| *ends == 1), "{:?}", self.ends);
         self.pair.phones.iter_mut().for_each(Bench::assert_at_rest);
-        self.answered
+        [self.answered, self.transferred, self.replaced]
     }
 }
 
@@ -139,9 +170,13 @@ fn each_call_ends_once_and_nothing_is_left_whatever_happens() {
             // Half of the phones acknowledge each other's provisional responses.
             pair: Pair::of(SessionSettings { reliable_ringing: seed % 2 == 1, ..SessionSettings::default() }),
             random: Random(seed),
+            buttons: 18,
             network: Vec::new(),
             ends: Default::default(),
             answered: 0,
+            asked: Default::default(),
+            transferred: 0,
+            replaced: 0,
         };
         for _ in 0..150 {
             match run.random.below(10) {
@@ -151,7 +186,38 @@ fn each_call_ends_once_and_nothing_is_left_whatever_happens() {
             }
             run.collect();
         }
-        answered += run.finish();
+        answered += run.finish()[0];
     }
     assert!(answered > 100, "calls are answered too: {answered}");
+}
+
+#[test]
+fn transfers_at_random_leave_nothing_either() {
+    let mut seen = [0; 3];
+    for seed in 0..80 {
+        let referred = if seed % 3 == 0 { ReferPolicy::Ask } else { ReferPolicy::Accept };
+        let mut run = Run {
+            pair: Pair::with(|settings| settings.transfer.referred = referred),
+            random: Random(1_000 + seed),
+            buttons: 24,
+            network: Vec::new(),
+            ends: Default::default(),
+            answered: 0,
+            asked: Default::default(),
+            transferred: 0,
+            replaced: 0,
+        };
+        for _ in 0..500 {
+            match run.random.below(10) {
+                0 | 1 => run.press(),
+                2 if run.random.below(3) == 0 => run.wait(),
+                _ => run.carry_one(),
+            }
+            run.collect();
+        }
+        for (all, more) in seen.iter_mut().zip(run.finish()) {
+            *all += more;
+        }
+    }
+    assert!(seen[0] > 100 && seen[1] > 5 && seen[2] > 0, "calls are transferred and replaced too: {seen:?}");
 }
