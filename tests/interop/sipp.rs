@@ -55,6 +55,18 @@ fn sipp_calls_the_echo_robot() {
     });
 }
 
+/// RFC 4028 §10: 30 seconds before its session of 90 ends.
+#[test]
+fn the_robot_takes_updates_and_hangs_up_on_a_refresher_that_has_died() {
+    lab(|lab| {
+        let mut server = Server::start_with(lab, &["--open"]);
+        let alice = server.user("alice");
+        let mut call = sipp(lab, &server, "update_and_die", &alice, 5150);
+        system(call.args(["-s", "echo", "-m", "1", "-timeout", "80s"]));
+        server.stop();
+    });
+}
+
 #[test]
 fn fifty_challenged_calls_pass_over_tcp() {
     lab(|lab| over(lab, ["t1", "t1"]));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dialtone_sim::roles::io::{Command, EndReason, Event};
+use dialtone_sim::roles::io::{ChangeBy, Command, EndReason, Event, HoldForm, Play};
 use dialtone_sim::scene::{CallOutcome, Scene, findings};
 use dialtone_sim::{History, Planned, What};
 
@@ -101,6 +101,56 @@ fn a_refused_180_does_not_end_the_call() {
     let (history, outcome) = call(1, &[(ringing, Planned::Refuse)]);
     assert_eq!(outcome, CallOutcome::good());
     assert_eq!(findings(&history), Vec::<String>::new());
+}
+
+/// A call with early media in a reliable 183, that is held by UPDATE before it is answered and resumed after.
+fn updated_call(faults: &[(usize, Planned)]) -> (History, CallOutcome) {
+    let mut scene = Scene::new(3, 1);
+    scene.world.network.plan.extend(faults.iter().copied());
+    let (alice, bob, now) = (scene.alice, scene.bob, scene.world.now());
+    scene.world.reload_at(now, bob, |settings| settings.session.reliable_ringing = true);
+    scene.register(alice);
+    scene.register(bob);
+    let (at_alice, at_bob) = scene.ring();
+    let by = ChangeBy::Update;
+    let steps = [
+        (bob, Command::Progress { call: at_bob, play: Play::Silence }),
+        (alice, Command::Hold { call: at_alice, form: HoldForm::Direction, by }),
+        (bob, Command::Answer { call: at_bob, play: Play::Silence }),
+        (alice, Command::Resume { call: at_alice, by }),
+        (bob, Command::Refresh { call: at_bob, by }),
+    ];
+    for (host, command) in steps {
+        scene.world.run_for(Duration::from_secs(6));
+        scene.world.command(host, command);
+    }
+    scene.world.run_for(Duration::from_secs(6));
+    for host in [alice, bob] {
+        let held = scene.world.events(host).filter(|event| matches!(event, Event::Held { .. })).count();
+        let resumed = scene.world.events(host).filter(|event| matches!(event, Event::Resumed { .. })).count();
+        assert_eq!((held, resumed), (1, 1), "{faults:?}");
+    }
+    scene.world.command(bob, Command::Hangup { call: at_bob });
+    scene.ended(bob);
+    scene.ended(alice);
+    scene.finish()
+}
+
+#[test]
+fn a_call_with_prack_and_update_is_the_same_whichever_packet_is_lost_or_comes_twice() {
+    let (clean, outcome) = updated_call(&[]);
+    assert_eq!(outcome, CallOutcome::good());
+    let of = |method: &str| clean.packets.iter().filter(|packet| packet.title().starts_with(method)).count();
+    // Each passes the proxy, and is sent twice.
+    assert_eq!((of("PRACK"), of("UPDATE")), (4, 6));
+    for number in 0..clean.packets.len() {
+        for fault in [Planned::Lose, Planned::Double(Duration::ZERO), Planned::Double(Duration::from_secs(2))]
+        {
+            let (history, outcome) = updated_call(&[(number, fault)]);
+            assert_eq!(outcome, CallOutcome::good(), "{number} {fault:?}");
+            assert_eq!(findings(&history), Vec::<String>::new(), "{number} {fault:?}");
+        }
+    }
 }
 
 /// Registers, refreshes once and unregisters.
