@@ -55,6 +55,7 @@ mod originate;
 mod park;
 mod pass;
 mod progress;
+mod queue;
 mod refusal;
 mod reinvite;
 mod setup;
@@ -68,6 +69,7 @@ use join::{Task, TaskId};
 use originate::{Party, Plan};
 use park::{Lot, Parked};
 use pass::Allowed;
+use queue::Queues;
 
 /// Early dialogs of one INVITE at most: as many as a proxy may fork.
 const STRANDS_MAX: usize = 64;
@@ -93,6 +95,7 @@ pub(crate) struct B2bua {
     tasks: BTreeMap<TaskId, Task>,
     dials: Dials,
     lot: Lot,
+    queues: Queues,
 }
 
 /// How far a leg is.
@@ -332,6 +335,7 @@ impl B2bua {
                 Wake::Session(id) => self.session_due(cx, id),
                 Wake::Refresh(id) => self.refresh(cx, id),
                 Wake::Release(id) => self.release(cx, id),
+                Wake::Queued(id) => self.queue_due(cx, id),
                 Wake::Parked(id) => self.park_over(cx, id),
                 Wake::Task(id) => self.task_due(cx, id),
             }
@@ -376,6 +380,7 @@ impl B2bua {
         if let Some(parked) = &leg.parked {
             self.lot.free(parked);
         }
+        self.queues.leave(id);
         if let Some(peer) = leg.peer.and_then(|peer| self.legs.get_mut(&peer)) {
             peer.peer = None;
         }

@@ -426,6 +426,23 @@ impl Context<'_> {
         Some(Transmit { flow, bytes })
     }
 
+    /// Responds with a reason phrase of its own (RFC 3261 §7.2).
+    pub(crate) fn respond_saying(
+        &mut self,
+        server: ServerId,
+        request: &Message,
+        status: Status,
+        reason: &str,
+        to_tag: &str,
+        contact: &str,
+    ) {
+        let Some(record) = self.core.servers.get(&server) else { return };
+        let mut writer = Writer::response_saying(request, status, reason, record.flow.remote, Some(to_tag));
+        writer.copy(request, HeaderName::RecordRoute).text(HeaderName::Contact, contact);
+        // A transaction that is gone needs no answer any more.
+        let _ = self.core.transactions.respond(self.now, server, status, writer.finish());
+    }
+
     /// A response to an INVITE went back: what the records make of it.
     pub(crate) fn record_answer(
         &mut self,

@@ -124,6 +124,10 @@ numbers! {
         dialled,
         /// Calls that were parked.
         calls_parked,
+        /// Callers who had to wait for a member of a group.
+        calls_queued,
+        /// Of them, those who have waited in vain.
+        calls_queued_in_vain,
         /// Calls that were taken by another one than was called.
         calls_picked_up,
         /// Calls through this server that were recorded.

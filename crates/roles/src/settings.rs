@@ -20,7 +20,7 @@ mod session;
 mod transfer;
 mod trunk;
 
-pub use bridges::BridgeSettings;
+pub use bridges::{BridgeSettings, Queue};
 pub use calls::CallSettings;
 pub use destination::{Destination, Group, Member, Strategy};
 pub use digest::{DigestSettings, GuessSettings, Integrity, Methods};
@@ -340,6 +340,8 @@ pub struct Limits {
     pub transfers: u16,
     /// Calls that are parked.
     pub parked: usize,
+    /// Callers who wait for a member of a group.
+    pub queued: usize,
     /// Calls at a time that were asked for from outside of SIP.
     pub dials: usize,
     /// Leased ports kept ready for each local address.
@@ -378,6 +380,7 @@ impl Default for Limits {
             bridge_requests: 16,
             transfers: 32,
             parked: 1_000,
+            queued: 1_000,
             dials: 64,
             leases_ready: 8,
             referrals: 1_000,

@@ -51,7 +51,18 @@ impl Writer {
         source: SocketAddr,
         to_tag: Option<&str>,
     ) -> Writer {
-        let mut writer = Writer::response(status, status.reason());
+        Writer::response_saying(request, status, status.reason(), source, to_tag)
+    }
+
+    /// The same with a reason phrase of the sender's own (RFC 3261 §7.2).
+    pub fn response_saying(
+        request: &Message,
+        status: Status,
+        reason: &str,
+        source: SocketAddr,
+        to_tag: Option<&str>,
+    ) -> Writer {
+        let mut writer = Writer::response(status, reason);
         writer.copy_for_response(request, Some(source), to_tag);
         if status.code() == 100 {
             writer.copy(request, HeaderName::Timestamp);

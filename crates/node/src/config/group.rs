@@ -1,8 +1,9 @@
 //! `[[group]]`: who rings when a group is called.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dialtone_roles::settings::{Destination, Domain, Group, Member, Strategy};
+use dialtone_roles::settings::{Destination, Domain, Group, Member, Mode, Queue, Strategy};
 use dialtone_wire::uri::{UriBuf, escape_user};
 use smol_str::{SmolStr, format_smolstr};
 use toml::de::{DeTable, DeValue};
@@ -237,6 +238,21 @@ pub(super) fn groups(config: &Config, domains: &[Domain]) -> (Vec<Group>, Vec<Gr
         problems.push((place, key, what, Remedy::Header("group")));
     }
     (groups, problems)
+}
+
+/// Takes the queues out of groups whose callers wait: where the call goes when nobody has answered counts after it.
+pub(super) fn queues(config: &Config, domains: &[Domain], groups: &mut [Group]) -> BTreeMap<SmolStr, Queue> {
+    let mut queues = BTreeMap::new();
+    for entry in &config.group {
+        let (Some(time), Some(name)) = (entry.queue.value, &entry.name.value.0) else { continue };
+        let Some(group) = groups.iter_mut().find(|group| group.name == name.as_str()) else { continue };
+        let is_bridged =
+            domains.iter().any(|domain| domain.name == group.domain && domain.mode == Mode::B2bua);
+        if is_bridged {
+            queues.insert(group.name.clone(), Queue { time, otherwise: group.otherwise.take() });
+        }
+    }
+    queues
 }
 
 #[cfg(test)]

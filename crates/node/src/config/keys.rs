@@ -333,6 +333,8 @@ tables! {
         bridge_requests: u64 = count(roles().bridge_requests), 1..=1_000, Reload;
         /// How often one call may be transferred by the server: one more gets 483.
         transfers: u64 = u64::from(roles().transfers), 0..=1_000, Reload;
+        /// Callers who wait in queues: one more gets the refusal.
+        queued: u64 = count(roles().queued), 0..=1_000_000, Reload;
         /// Calls that are parked: one more is not, and goes back.
         parked: u64 = count(roles().parked), 0..=1_000_000, Reload;
         /// Calls at a time that `dialtone dial` has asked for, and those whose end is remembered.
@@ -529,6 +531,9 @@ tables! {
         ring: Duration = Duration::from_secs(30), ms(SECOND, DAY), Reload;
         /// Where the call goes when nobody has answered. Without it the caller is told.
         otherwise: Option<Callee> = None, (), Reload;
+        /// Callers wait so long for a member while all are busy, and are told their position (182 Queued); `otherwise`
+        /// counts when it is over. In domains whose mode is `b2bua`. Without it nobody waits.
+        queue: Option<Duration> = None, ms(SECOND, DAY), Reload;
     }
     /// What is done with the calls of one user, until he chooses something else by star code or somebody does so with
     /// `dialtone forward`. A target is what the user could dial himself: a number, a user, or a URI that a rule allows.

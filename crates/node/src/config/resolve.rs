@@ -214,7 +214,7 @@ impl Config {
         let mut check = Check { config: self, facts, problems: Vec::new() };
         let listen = check.listen();
         let domains = check.domains();
-        let groups = check.groups(&domains);
+        let mut groups = check.groups(&domains);
         let trunks = check.trunks(&domains);
         check.orders();
         check.whole_seconds();
@@ -230,6 +230,7 @@ impl Config {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let queues = super::group::queues(self, &domains, &mut groups);
         let robot = |user: &super::UserName| Robot { user: user.as_str().into(), kind: RobotKind::Echo };
         Ok(Resolved {
             listen,
@@ -284,6 +285,7 @@ impl Config {
                 transfers: self.b2bua.transfers.value,
                 release_after: self.b2bua.transferor_time.value,
                 park_time: self.b2bua.park_time.value,
+                queues,
             },
             control,
             http: self.http.listen.value.0,
@@ -359,6 +361,7 @@ impl Config {
             transfers: u16::try_from(own.transfers.value).unwrap_or(u16::MAX),
             dials: count(&own.dials),
             parked: count(&own.parked),
+            queued: count(&own.queued),
             bindings: count(&own.bindings),
             services: count(&own.services),
             subscriptions: count(&own.subscriptions),

@@ -163,6 +163,7 @@ fn each_value_arrives_where_it_belongs() {
         transfers = 10
         dials = 11
         parked = 12
+        queued = 13
         bindings = 0x100
         leases_ready = 7
         [robots]
@@ -276,12 +277,13 @@ fn rest_of_the_values(resolved: &Resolved) {
         limits.transfers.into(),
         limits.dials,
         limits.parked,
+        limits.queued,
         limits.bindings,
         limits.leases_ready.into(),
     ];
     assert_eq!(
         numbers,
-        [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 12, 256, 7]
+        [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 12, 13, 256, 7]
     );
     assert_eq!(settings.bridges.media, ["audio", "x-smell"]);
     assert_eq!(settings.bridges.session_s, Some(600));

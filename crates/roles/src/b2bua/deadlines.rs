@@ -29,6 +29,8 @@ pub(super) enum Wake {
     Refresh(LegId),
     /// A parked call was not taken.
     Parked(LegId),
+    /// One who waits for a member of a group is looked after.
+    Queued(LegId),
     /// A transferor has not hung up.
     Release(LegId),
     /// A task tries again what met another request.
@@ -48,13 +50,14 @@ impl Wake {
             Wake::Session(_) => "bridge session",
             Wake::Refresh(_) => "bridge refresh again",
             Wake::Parked(_) => "bridge parked",
+            Wake::Queued(_) => "bridge queue",
             Wake::Release(_) => "bridge transferor",
             Wake::Task(_) => "bridge task again",
         }
     }
 
     /// All timers that a leg can have.
-    const fn of_leg(leg: LegId) -> [Wake; 9] {
+    const fn of_leg(leg: LegId) -> [Wake; 10] {
         [
             Wake::RepeatAnswer(leg),
             Wake::NoAck(leg),
@@ -65,6 +68,7 @@ impl Wake {
             Wake::Refresh(leg),
             Wake::Release(leg),
             Wake::Parked(leg),
+            Wake::Queued(leg),
         ]
     }
 }

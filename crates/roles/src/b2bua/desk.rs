@@ -67,6 +67,12 @@ pub(super) struct Desk {
 }
 
 impl Sent {
+    /// The INVITE that begins a leg, before it is sent.
+    pub(super) fn unsent(leg: &Leg, draft: Draft) -> Sent {
+        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Begin };
+        Sent { leg: leg.id, draft, purpose, flow: leg.flow, user: leg.user.clone() }
+    }
+
     /// The request as a message, for what has to be read from it.
     pub(super) fn message(&self) -> Option<Message> {
         // Its true Via is the transport's, and says no more than whether it went over TLS.

@@ -306,6 +306,7 @@ impl B2bua {
         leg.invite = None;
         leg.errand = None;
         leg.plan = None;
+        self.queues.leave(id);
         let Some(mut strand) = confirmed else {
             // Without a Contact there is nowhere to send an ACK or a BYE to.
             let (peer, task) = (leg.peer, leg.task);
@@ -517,6 +518,9 @@ impl B2bua {
         match why {
             Why::Begin => {
                 let (peer, is_over, task) = (leg.peer, leg.stage == Stage::Over, leg.task);
+                if !is_over && task.is_none() && self.enqueue(cx, sent, status).is_ok() {
+                    return;
+                }
                 self.remove(id);
                 if let Some(task) = task.filter(|_| !is_over) {
                     return self.task_refused(cx, task, pass::status(status));
@@ -536,7 +540,7 @@ impl B2bua {
     }
 
     /// RFC 4028 §7.4: the same INVITE with the interval that the other side wants.
-    fn ask_again(&mut self, cx: &mut Context<'_>, id: LegId, mut sent: Sent) {
+    pub(super) fn ask_again(&mut self, cx: &mut Context<'_>, id: LegId, mut sent: Sent) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let cseq = match leg.strands.first_mut() {
             Some(strand) if leg.stage == Stage::Talking => strand.dialog.next_cseq(),

@@ -87,6 +87,15 @@ impl B2bua {
         if let Some(leg) = self.legs.get_mut(&near) {
             leg.peer = Some(far);
         }
+        if self.has_to_wait(cx.settings, far)
+            && let Some(leg) = self.legs.get(&far)
+        {
+            let sent = super::desk::Sent::unsent(leg, draft);
+            return match self.enqueue(cx, sent, Status::of(486)) {
+                Ok(()) => {}
+                Err(_) => self.give_up(cx, near, Status::of(486), None),
+            };
+        }
         self.invite(cx, far, draft);
     }
 

@@ -1,8 +1,11 @@
 //! What is done about calls of which we are both ends.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use smol_str::SmolStr;
+
+use super::Destination;
 
 /// What the back-to-back user agent does ([`Mode::B2bua`](super::Mode::B2bua)).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,17 @@ pub struct BridgeSettings {
     pub release_after: Duration,
     /// A parked call that nobody takes within this time goes back to who has parked it.
     pub park_time: Duration,
+    /// Groups whose callers wait while all members are busy, by name.
+    pub queues: BTreeMap<SmolStr, Queue>,
+}
+
+/// How callers of a group wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// For how long.
+    pub time: Duration,
+    /// Where the call goes then; without it, it is refused with 480.
+    pub otherwise: Option<Destination>,
 }
 
 impl Default for BridgeSettings {
@@ -33,6 +47,7 @@ impl Default for BridgeSettings {
             transfers: true,
             release_after: Duration::from_secs(5),
             park_time: Duration::from_secs(120),
+            queues: BTreeMap::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ mod b2bua;
 mod b2bua_dial;
 mod b2bua_dialog;
 mod b2bua_park;
+mod b2bua_queue;
 mod b2bua_setup;
 mod b2bua_transfer;
 mod b2bua_ways;

@@ -49,6 +49,24 @@ fn a_group_is_read_with_all_that_it_can_say() {
 }
 
 #[test]
+fn a_group_with_a_queue_keeps_its_callers_before_it_gives_them_away() {
+    let group = |mode: &str| {
+        resolved(&format!(
+            "[[domain]]\nname = \"one.test\"\nmode = \"{mode}\"\n\
+             [[group]]\nname = \"sales\"\nmembers = [\"bob\"]\nqueue = \"2m\"\notherwise = \"carol\"\n"
+        ))
+    };
+    let queued = group("b2bua");
+    let queue = queued.bridges.queues.get("sales").expect("a queue");
+    assert_eq!((queue.time, &queue.otherwise), (Duration::from_secs(120), &Some(user("sip:carol@one.test"))));
+    assert_eq!(queued.groups[0].otherwise, None);
+    // The proxy lets nobody wait.
+    let forwarded = group("call");
+    assert!(forwarded.bridges.queues.is_empty());
+    assert_eq!(forwarded.groups[0].otherwise, Some(user("sip:carol@one.test")));
+}
+
+#[test]
 fn what_is_wrong_with_a_group_is_said_with_its_place() {
     check(
         "[[group]]\nmembers = [\"bob\"]\n",
