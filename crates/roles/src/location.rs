@@ -77,21 +77,19 @@ impl Location {
     }
 
     /// The bindings that a call is sent to, as [`Location::found`]; one that does not answer has the lowest preference.
-    pub(crate) fn callable<'a>(
-        &'a self,
-        now: Instant,
-        key: &'a str,
-    ) -> impl DoubleEndedIterator<Item = Binding> + use<'a> {
-        let aor = self.aor_of(key).map(SmolStr::new);
-        let found: Vec<Binding> = self.found(now, key).cloned().collect();
-        found.into_iter().map(move |mut binding| {
-            let is_last =
-                |aor: &SmolStr| self.last.contains(&(aor.clone(), SmolStr::new(binding.contact.as_str())));
-            if !self.last.is_empty() && aor.as_ref().is_some_and(is_last) {
-                binding.q_milli = 0;
+    pub(crate) fn callable(&self, now: Instant, key: &str) -> Vec<Binding> {
+        let mut found: Vec<Binding> = self.found(now, key).cloned().collect();
+        if !self.last.is_empty()
+            && let Some(aor) = self.aor_of(key).map(SmolStr::new)
+        {
+            for binding in &mut found {
+                let contact = SmolStr::new(binding.contact.as_str());
+                if self.last.contains(&(aor.clone(), contact)) {
+                    binding.q_milli = 0;
+                }
             }
-            binding
-        })
+        }
+        found
     }
 
     fn aor_of<'a>(&'a self, key: &'a str) -> Option<&'a str> {

@@ -28,6 +28,8 @@ pub(crate) const UNLIMITED: Limits =
 #[derive(Debug, Default)]
 pub(crate) struct Loopback {
     queue: VecDeque<Transmit>,
+    /// Something has gone this way.
+    was_used: bool,
 }
 
 impl Loopback {
@@ -37,7 +39,14 @@ impl Loopback {
             return false;
         }
         self.queue.push_back(transmit);
+        self.was_used = true;
         true
+    }
+
+    /// Whether a message of the network has the mark of this way: it could be taken for the answer to one of ours, once
+    /// there are any.
+    pub(crate) fn is_feigned_by(&self, message: &Message) -> bool {
+        self.was_used && is_marked(message)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Transmit> {
@@ -56,6 +65,6 @@ pub(crate) fn is_loopback(flow: &Flow) -> bool {
 }
 
 /// Whether the topmost Via of a message is that of a request on the loopback.
-pub(crate) fn is_marked(message: &Message) -> bool {
+fn is_marked(message: &Message) -> bool {
     message.via().ok().and_then(|via| via.branch()).is_some_and(|branch| branch.ends_with(MARK))
 }

@@ -191,7 +191,8 @@ pub(crate) fn take_back(
 
 /// The bindings of an address-of-record or a GRUU, the preferred first; of equals the newest first.
 pub(crate) fn targets(location: &Location, now: Instant, key: &str) -> Vec<Binding> {
-    let mut bindings: Vec<Binding> = location.callable(now, key).rev().collect();
+    let mut bindings = location.callable(now, key);
+    bindings.reverse();
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q_milli));
     bindings
 }

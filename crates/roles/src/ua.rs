@@ -239,8 +239,10 @@ impl Ua {
 
     /// Whether a request belongs to a dialog of ours.
     pub(crate) fn owns_dialog(&self, request: &Message) -> bool {
-        DialogId::of_request(request)
-            .is_ok_and(|id| self.desk.dialogs.contains_key(&id) || self.desk.transfers.owns_dialog(&id))
+        let is_none = self.desk.dialogs.is_empty() && self.desk.transfers.has_no_dialogs();
+        !is_none
+            && DialogId::of_request(request)
+                .is_ok_and(|id| self.desk.dialogs.contains_key(&id) || self.desk.transfers.owns_dialog(&id))
     }
 
     /// Our tag in the dialog that the caller with this From tag began.

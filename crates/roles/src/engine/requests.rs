@@ -59,7 +59,7 @@ impl Engine {
             self.core.counters.blocked += 1;
             return;
         }
-        if loopback::is_marked(&message) {
+        if self.core.loopback.is_feigned_by(&message) {
             // Who has seen our Vias could name one that is not topmost on any wire.
             let counters = &mut self.core.counters;
             let stray =

@@ -156,6 +156,11 @@ impl Transfers {
         self.asked.len() + self.referrals.len() >= settings.limits.referrals
     }
 
+    /// Whether there is no dialog without call.
+    pub(super) fn has_no_dialogs(&self) -> bool {
+        self.dialogs.is_empty()
+    }
+
     /// Whether a request belongs to a dialog without call.
     pub(super) fn owns_dialog(&self, id: &DialogId) -> bool {
         self.dialogs.contains_key(id)
