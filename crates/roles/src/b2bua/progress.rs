@@ -518,7 +518,7 @@ impl B2bua {
         match why {
             Why::Begin => {
                 let (peer, is_over, task) = (leg.peer, leg.stage == Stage::Over, leg.task);
-                if !is_over && task.is_none() && self.enqueue(cx, sent, status).is_ok() {
+                if !is_over && task.is_none() && self.enqueue(cx, sent, status) {
                     return;
                 }
                 self.remove(id);

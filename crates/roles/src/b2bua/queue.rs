@@ -75,9 +75,9 @@ impl B2bua {
         self.queue_of(settings, far).is_some_and(|group| self.queues.0.contains_key(&group))
     }
 
-    /// Lets a caller wait whose INVITE was refused, or is not sent since others wait. Gives it back where nobody waits for
-    /// this, or as many do as may.
-    pub(super) fn enqueue(&mut self, cx: &mut Context<'_>, invite: Sent, status: Status) -> Result<(), Sent> {
+    /// Lets a caller wait whose INVITE was refused, or is not sent since others wait; `false` where nobody waits
+    /// for this, or as many do as may.
+    pub(super) fn enqueue(&mut self, cx: &mut Context<'_>, invite: Sent, status: Status) -> bool {
         let far = invite.leg;
         let is_busy = matches!(status.code(), 480 | 486 | 600);
         let group = self.queue_of(cx.settings, far).filter(|_| is_busy);
@@ -86,7 +86,7 @@ impl B2bua {
             Some((group, settings))
         }) else {
             self.queues.leave(far);
-            return Err(invite);
+            return false;
         };
         let waiting = self.queues.0.values().map(VecDeque::len).sum::<usize>();
         match self.queues.place(&group, far) {
@@ -95,7 +95,7 @@ impl B2bua {
                     waiting.invite = Some(invite);
                 }
             }
-            None if waiting >= cx.settings.limits.queued => return Err(invite),
+            None if waiting >= cx.settings.limits.queued => return false,
             None => {
                 cx.core.counters.calls_queued += 1;
                 let until = cx.now + queue.time;
@@ -106,7 +106,7 @@ impl B2bua {
         self.forget_forks(far);
         self.time_queue(cx, far);
         self.tell_places(cx, &group);
-        Ok(())
+        true
     }
 
     /// The early dialogs of a try that came to nothing.

@@ -91,10 +91,10 @@ impl B2bua {
             && let Some(leg) = self.legs.get(&far)
         {
             let sent = super::desk::Sent::unsent(leg, draft);
-            return match self.enqueue(cx, sent, Status::of(486)) {
-                Ok(()) => {}
-                Err(_) => self.give_up(cx, near, Status::of(486), None),
-            };
+            if !self.enqueue(cx, sent, Status::of(486)) {
+                self.give_up(cx, near, Status::of(486), None);
+            }
+            return;
         }
         self.invite(cx, far, draft);
     }
