@@ -69,9 +69,13 @@ impl Traffic {
         if !mutilated.is_empty() {
             let mut known: BTreeMap<SmolStr, bool> = BTreeMap::new();
             for unit in &mut units {
-                let is_in = |packet: &&Packet| contains(&packet.bytes, unit.call_id.as_bytes());
-                let tampered = || mutilated.iter().any(is_in);
-                unit.tampered = *known.entry(unit.call_id.clone()).or_insert_with(tampered);
+                // Who repeats the branch of a request with another Call-ID begins its transaction in its place
+                // (RFC 3261 §17.2.3).
+                unit.tampered = [&unit.call_id, &unit.branch].into_iter().any(|id| {
+                    let is_in = |packet: &&Packet| contains(&packet.bytes, id.as_bytes());
+                    let tampered = || !id.is_empty() && mutilated.iter().any(is_in);
+                    *known.entry(id.clone()).or_insert_with(tampered)
+                });
             }
         }
         Traffic { units }

@@ -313,6 +313,24 @@ fn a_challenged_refer_goes_again_and_its_notifies_name_the_number_that_was_accep
 }
 
 #[test]
+fn a_refer_that_is_challenged_after_the_bye_takes_the_number_after_that() {
+    let mut peer = Peer::new();
+    let to = TransferTo::Address(uri("sip:carol@192.0.2.9"));
+    peer.bench.command(Command::Transfer { call: peer.call, to });
+    let first = peer.bench.take();
+    peer.bench.command(Command::Hangup { call: peer.call });
+    let bye = peer.bench.take();
+    let challenge = "Proxy-Authenticate: Digest realm=\"example.com\", nonce=\"n1\", qop=\"auth\"";
+    peer.bench.respond(&first, 407, "b", challenge, "");
+    let second = peer.bench.take();
+    let numbers = [&first, &bye, &second].map(|request| request.cseq().unwrap().number);
+    assert_eq!(numbers, [numbers[0], numbers[0] + 1, numbers[0] + 2]);
+    peer.bench.respond(&bye, 200, "b", "", "");
+    peer.bench.respond(&second, 481, "b", "", "");
+    assert_eq!(format!("{:?}", peer.outcomes()), "[Refused(481 Call/Transaction Does Not Exist)]");
+}
+
+#[test]
 fn an_attended_transfer_goes_to_the_address_first_and_to_the_contact_where_that_fails() {
     // RFC 5589 §7.5: whether a Contact leads anywhere from outside of its dialog is not known.
     let mut peer = Peer::with(|settings| {

@@ -163,7 +163,8 @@ impl Ua {
         let Some(sent) = self.desk.requests.remove(&request) else { return };
         let Some(asked) = self.desk.transfers.asked.get(&transfer) else { return };
         let (call, way) = (asked.call, asked.way.clone());
-        let is_outside = way != Way::Call(call);
+        // The dialog of a call that has ended meanwhile goes on, and so do its CSeq numbers.
+        let is_outside = matches!(&way, Way::Own(id) if id.remote_tag.is_empty());
         let made = sent.message().filter(|_| is_outside && status.is_success());
         if let Some(dialog) = made.and_then(|refer| Dialog::uac(&refer, response).ok()) {
             self.settle_outside(dialog);
