@@ -44,6 +44,12 @@ impl Engine {
             }
             Decision::Robot { robot, .. } => self.give_to_ua(now, &arrived, Some(robot)),
             Decision::StarCode { .. } => self.star_code(now, arrived),
+            Decision::To { .. } | Decision::Route { .. } | Decision::FromTrunk { .. }
+                if !self.trunk_has_room(now, &arrived) =>
+            {
+                self.core.counters.trunk_full += 1;
+                self.respond(now, arrived.server, &arrived.request, Status::of(480), |_| ());
+            }
             Decision::To { onward, .. } | Decision::Route { onward, .. } if onward.mode == Mode::B2bua => {
                 self.bridge(now, arrived);
             }
@@ -62,10 +68,6 @@ impl Engine {
             }
             Decision::FromTrunk { destination, onward } => {
                 let (destination, onward) = (destination.clone(), onward.clone());
-                if !self.trunk_has_room(now, &arrived) {
-                    self.core.counters.trunk_full += 1;
-                    return self.respond(now, arrived.server, &arrived.request, Status::of(480), |_| ());
-                }
                 self.core.counters.trunk_incoming += 1;
                 if onward.mode == Mode::B2bua {
                     return self.bridge(now, arrived);
@@ -87,14 +89,18 @@ impl Engine {
         }
     }
 
-    /// Counts a call that comes in over a trunk; false if there are as many as there may be. (It counts with another
-    /// trunk as soon as it goes out over that one.)
+    /// Counts a call that comes in over a trunk, known by its address or by the user that it has shown the password of;
+    /// false if there are as many as there may be. (It counts with another trunk as soon as it goes out over that one.)
     fn trunk_has_room(&mut self, now: Instant, arrived: &Arrived) -> bool {
-        let trunk = arrived.trunk.as_ref().and_then(|name| self.settings.trunk(name));
-        let invites = arrived.request.method() == Some(&Method::Invite);
-        let (Some(trunk), true, Ok(call_id)) = (trunk, invites, arrived.request.call_id()) else {
+        if self.settings.trunks.is_empty() || arrived.request.method() != Some(&Method::Invite) {
             return true;
+        }
+        let of_caller = || {
+            let aor = arrived.caller.as_ref()?.aor();
+            self.settings.trunks.iter().find(|trunk| trunk.is_user(&aor))
         };
+        let trunk = arrived.trunk.as_ref().and_then(|name| self.settings.trunk(name)).or_else(of_caller);
+        let (Some(trunk), Ok(call_id)) = (trunk, arrived.request.call_id()) else { return true };
         self.core.trunks.begin_call(now, trunk, call_id)
     }
 

@@ -481,6 +481,29 @@ fn a_telephone_system_that_is_trusted_calls_with_the_numbers_of_its_users() {
     }
 }
 
+#[test]
+fn calls_of_a_telephone_system_that_registers_with_us_take_the_places_of_its_trunk() {
+    let access = TrunkAccess::User { aor: "sip:carol@sip.test".into() };
+    let mut server = server(Trunk { access, trust: true, numbers: Vec::new(), calls_max: 1, ..carrier() });
+    register_bob(&mut server);
+    let call = |server: &mut Server, call_id| {
+        let from = "sip:+49307@sip.test";
+        let mut request = Request { from, call_id, ..invite("sip:bob@sip.test") };
+        request.extra.push_str("P-Asserted-Identity: <sip:+49307@sip.test>\r\n");
+        let challenge = server.receive(ALICE, &request.text()).remove(0).1;
+        request.with_credentials("carol", "carol-pw", &challenge);
+        server.receive(ALICE, &request.text())
+    };
+    let sent = call(&mut server, "one");
+    let first = request_to(&sent, "127.0.0.3:5080").clone();
+    assert_eq!(server.engine.trunks()[0].calls, 1);
+    let sent = call(&mut server, "two");
+    assert_eq!((codes(&sent, ALICE).last(), server.engine.counters().trunk_full), (Some(&480), 1));
+    server.receive("127.0.0.3:5080", &answer(&first, "486 Busy Here", ""));
+    assert_eq!(server.engine.trunks()[0].calls, 0);
+    request_to(&call(&mut server, "three"), "127.0.0.3:5080");
+}
+
 /// The first request of this method that the server sends by itself.
 fn own_request(server: &mut Server, method: &str, place: &str) -> Message {
     for _ in 0..8 {
