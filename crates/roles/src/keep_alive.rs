@@ -4,7 +4,7 @@
 //! ```text
 //!   binding made -> due within an interval -> OPTIONS -+-> any answer:  reachable, due again after an interval
 //!                                                      +-> none (Timer F), or it can't be sent: unreachable if it
-//!                                                          ever answered; asked less often until it does
+//!                                                          ever answered; due again after an interval
 //! ```
 //!
 //! The first OPTIONS to a contact comes at a time within the interval that chance chooses, so that the phones that came
@@ -24,8 +24,6 @@ use crate::context::{Context, UaRequest};
 use crate::io::Event;
 use crate::settings::KeepAliveContacts;
 
-/// How many intervals lie between two OPTIONS to a contact that does not answer.
-const BACK_OFF: u32 = 4;
 /// Where more is due than may go out, it goes on after this time.
 const TICK: Duration = Duration::from_millis(10);
 const TICKS_PER_SECOND: u32 = 100;
@@ -110,7 +108,7 @@ impl KeepAlive {
             return;
         }
         self.not_before = None;
-        let mut left = (cx.settings.keep_alive.per_second / TICKS_PER_SECOND).max(1);
+        let mut left = cx.settings.keep_alive.per_second.div_ceil(TICKS_PER_SECOND).max(1);
         while let Some((_, key)) = self.due.first().filter(|(at, _)| *at <= cx.now).cloned() {
             if left == 0 {
                 self.not_before = Some(cx.now + TICK);
@@ -145,7 +143,8 @@ impl KeepAlive {
 
     fn unanswered(&mut self, cx: &mut Context<'_>, key: &Key) {
         cx.core.counters.keep_alives_unanswered += 1;
-        self.set_due(key, cx.now + cx.settings.keep_alive.interval * BACK_OFF);
+        // As soon as if it had answered: between its last packet and the next one the NAT must not forget it.
+        self.set_due(key, cx.now + cx.settings.keep_alive.interval);
         let Some(kept) = self.contacts.get_mut(key) else { return };
         // Some phones never answer an OPTIONS: their silence says nothing.
         if matches!(kept.reach, Some(Reach::Reachable { .. })) {
@@ -194,14 +193,16 @@ impl KeepAlive {
         let Some(kept) = self.contacts.get_mut(key) else { return };
         kept.registered = registered;
         let was_lost = kept.reach == Some(Reach::Unreachable);
-        let is_asked = kept.sent.is_some();
         if was_lost {
             kept.reach = None;
             found(cx, key);
         }
-        if !is_asked {
-            self.set_due(key, cx.now + cx.settings.keep_alive.interval);
+        // It may have another port by now: what was asked at the old one says nothing of it.
+        if let Some((request, _)) = kept.sent.take() {
+            self.requests.remove(&request);
+            cx.abandon(request);
         }
+        self.set_due(key, cx.now + cx.settings.keep_alive.interval);
     }
 
     fn forget(&mut self, cx: &mut Context<'_>, key: &Key) {

@@ -210,8 +210,7 @@ tables! {
         /// Who is asked: phones behind a NAT over UDP that keep no flow open themselves (RFC 5626), all that the server
         /// reaches without an edge, or nobody.
         contacts: KeepAliveContacts = KeepAliveSettings::default().contacts, (), Reload;
-        /// How often. Many NATs forget a UDP binding after 30 seconds. A phone that does not answer is asked every
-        /// fourth time.
+        /// How often. Many NATs forget a UDP binding after 30 seconds.
         interval: Duration = KeepAliveSettings::default().interval, ms(SECOND, DAY), Reload;
         /// How many phones each shard asks in one second at most.
         per_second: u64 = u64::from(KeepAliveSettings::default().per_second), 100..=100_000, Reload;

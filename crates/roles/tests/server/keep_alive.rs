@@ -128,9 +128,8 @@ fn a_phone_that_falls_silent_is_called_last_until_it_answers_or_registers() {
     assert_eq!(reach(&server), Some(Reach::Unreachable));
     assert_eq!(server.engine.counters().keep_alives_unanswered, 1);
     assert_eq!(rung(&mut server, "one"), ["127.0.0.3:5060"]);
-    // It is asked less often, and its answer counts at once.
-    let sent = server.pass(4 * INTERVAL_S);
-    let (_, again) = options(&sent).first().copied().expect("it is asked again").clone();
+    // It is asked on, and its answer counts at once.
+    let again = asked(&mut server);
     answer(&mut server, &again, "200 OK");
     assert!(matches!(reach(&server), Some(Reach::Reachable { .. })));
     assert_eq!(rung(&mut server, "again").len(), 2);
@@ -139,6 +138,44 @@ fn a_phone_that_falls_silent_is_called_last_until_it_answers_or_registers() {
     register_behind_nat(&mut server, 2);
     assert_eq!(reach(&server), None);
     assert_eq!(rung(&mut server, "registered").len(), 2);
+}
+
+#[test]
+fn a_phone_that_comes_back_at_another_port_while_it_is_asked_is_there() {
+    let mut server = server_with(KeepAliveContacts::Nat);
+    register_behind_nat(&mut server, 1);
+    let first = asked(&mut server);
+    answer(&mut server, &first, "200 OK");
+    asked(&mut server);
+    // Its router has started anew.
+    let request = Request { cseq: 2, ..register("sip:bob@sip.test", INSIDE, "reg-bob") };
+    server.receive("127.0.0.9:7001", &request.text());
+    let sent = server.pass(INTERVAL_S + 1);
+    let places: Vec<&str> = options(&sent).iter().map(|(to, _)| to.as_str()).collect();
+    assert_eq!(places.first(), Some(&"127.0.0.9:7001"));
+    assert!(!places.contains(&NAT), "{places:?}");
+    let (_, again) = options(&sent)[0].clone();
+    server.receive("127.0.0.9:7001", &response(&again, "200 OK", "phone", ""));
+    assert!(matches!(reach(&server), Some(Reach::Reachable { .. })));
+    assert_eq!(server.engine.counters().keep_alives_unanswered, 0);
+}
+
+#[test]
+fn the_way_to_a_phone_that_never_answers_options_is_kept_open_too() {
+    let mut server = server_with(KeepAliveContacts::Nat);
+    register_behind_nat(&mut server, 1);
+    asked(&mut server);
+    let (mut last, end) = (server.now, server.now + Duration::from_secs(600));
+    while let Some((at, _)) = server.next.filter(|(at, _)| *at <= end) {
+        server.now = at;
+        server.sent.clear();
+        server.input(Input::Timeout);
+        if !options(&server.sent).is_empty() {
+            assert!(at.since(last) < Duration::from_secs(30), "{:?}", at.since(last));
+            last = at;
+        }
+    }
+    assert!(end.since(last) < Duration::from_secs(30));
 }
 
 #[test]
