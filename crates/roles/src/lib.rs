@@ -8,6 +8,7 @@ mod binding;
 mod context;
 mod counters;
 mod date;
+mod deadlines;
 pub mod dial_plan;
 mod engine;
 mod events;

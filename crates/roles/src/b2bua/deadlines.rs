@@ -1,12 +1,9 @@
 //! The deadlines of all legs: each timer runs at most once at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use dialtone_wire::time::Instant;
-
 use super::LegId;
 use super::join::TaskId;
 use crate::context::UaRequest;
+use crate::deadlines::{Deadlines, Timer};
 
 /// A timer and whose it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +34,8 @@ pub(super) enum Wake {
     Task(TaskId),
 }
 
-impl Wake {
-    /// What the timer is called in traces.
-    const fn name(self) -> &'static str {
+impl Timer for Wake {
+    fn name(self) -> &'static str {
         match self {
             Wake::InviteOver(_) => "bridge INVITE over",
             Wake::RepeatAnswer(_) => "bridge 2xx again",
@@ -55,7 +51,9 @@ impl Wake {
             Wake::Task(_) => "bridge task again",
         }
     }
+}
 
+impl Wake {
     /// All timers that a leg can have.
     const fn of_leg(leg: LegId) -> [Wake; 10] {
         [
@@ -73,55 +71,9 @@ impl Wake {
     }
 }
 
-/// The timers that run, by time and by owner.
-#[derive(Debug, Default)]
-pub(super) struct Deadlines {
-    order: BTreeSet<(Instant, Wake)>,
-    running: BTreeMap<Wake, Instant>,
-}
-
-impl Deadlines {
-    /// Starts a timer, or starts it anew.
-    pub(super) fn start(&mut self, wake: Wake, at: Instant) {
-        self.stop(wake);
-        self.running.insert(wake, at);
-        self.order.insert((at, wake));
-    }
-
-    /// Starts a timer, or stops it where it is not to run.
-    pub(super) fn set(&mut self, wake: Wake, at: Option<Instant>) {
-        match at {
-            Some(at) => self.start(wake, at),
-            None => self.stop(wake),
-        }
-    }
-
-    /// Stops a timer if it runs.
-    pub(super) fn stop(&mut self, wake: Wake) {
-        if let Some(at) = self.running.remove(&wake) {
-            self.order.remove(&(at, wake));
-        }
-    }
-
+impl Deadlines<Wake> {
     /// Stops all timers of a leg.
     pub(super) fn stop_leg(&mut self, leg: LegId) {
         Wake::of_leg(leg).into_iter().for_each(|wake| self.stop(wake));
-    }
-
-    /// Whether a timer runs.
-    pub(super) fn runs(&self, wake: Wake) -> bool {
-        self.running.contains_key(&wake)
-    }
-
-    /// Takes the next timer that is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Wake> {
-        let (_, wake) = *self.order.first().filter(|(at, _)| *at <= now)?;
-        self.stop(wake);
-        Some(wake)
-    }
-
-    /// The timer that is due next.
-    pub(super) fn next(&self) -> Option<(Instant, &'static str)> {
-        self.order.first().map(|(at, wake)| (*at, wake.name()))
     }
 }

@@ -9,9 +9,10 @@ use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::{HeaderName, Limits, Message};
 use smol_str::SmolStr;
 
-use super::deadlines::{Deadlines, Wake};
+use super::deadlines::Wake;
 use super::{Leg, LegId};
 use crate::context::{Context, Failure, UaRequest};
+use crate::deadlines::Deadlines;
 use crate::loopback::{self, UNLIMITED};
 
 /// What the answer to a request of ours is for.
@@ -63,7 +64,7 @@ pub(super) struct Desk {
     pub(super) dialogs: BTreeMap<(SmolStr, SmolStr), LegId>,
     /// INVITEs of peers that have no final response.
     pub(super) servers: BTreeMap<ServerId, LegId>,
-    pub(super) deadlines: Deadlines,
+    pub(super) deadlines: Deadlines<Wake>,
 }
 
 impl Sent {

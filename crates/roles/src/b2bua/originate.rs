@@ -11,7 +11,6 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::description::Described;
 use super::join::TaskId;
-use super::setup::mint;
 use super::{B2bua, Leg, LegId, pass};
 use crate::context::Context;
 use crate::engine::Caller;
@@ -113,7 +112,7 @@ impl B2bua {
             cx.core.counters.bridges_full += 1;
             return None;
         }
-        let (call_id, tag) = (mint(cx)?, cx.token());
+        let (call_id, tag) = (cx.home_call_id(), cx.token());
         let Wanted { to, from, by, headers, local, task } = wanted;
         let address = format_smolstr!("<{}>", to.as_str());
         let write = |from: &Party| {

@@ -22,11 +22,7 @@ use crate::listing::{CallState, ListedCall};
 use crate::loopback;
 use crate::policy::Decision;
 use crate::settings::Settings;
-use crate::steer::shard_of;
 use crate::ua::own_flow;
-
-/// Call-IDs that are tried until one is of this shard. Of 256 shards one in some ten thousand calls would find none.
-const MINTED_MAX: usize = 4_096;
 
 /// What an INVITE that begins a call has been found to be.
 struct Checked {
@@ -160,7 +156,7 @@ impl B2bua {
             // Calls that are only forwarded still have room: not the whole server is full.
             return Err(Refusal::of(480).with(HeaderName::RetryAfter, 10));
         }
-        let call_id = mint(cx).ok_or(Refusal::of(500))?;
+        let call_id = cx.home_call_id();
         let (Some(from), Some(to)) =
             (pass::address(request, HeaderName::From), pass::address(request, HeaderName::To))
         else {
@@ -315,15 +311,6 @@ pub(super) fn timer_value(seconds: u32, refresher: Option<dialtone_wire::headers
         Some(refresher) => format_smolstr!("{seconds};refresher={}", refresher.as_str()),
         None => format_smolstr!("{seconds}"),
     }
-}
-
-/// A Call-ID that steers to this shard, whichever shard takes the packets in.
-pub(super) fn mint(cx: &mut Context<'_>) -> Option<SmolStr> {
-    let shard = cx.core.shard;
-    (0..MINTED_MAX).find_map(|_| {
-        let call_id = cx.token();
-        (shard_of(cx.settings, call_id.as_bytes()) == shard).then_some(call_id)
-    })
 }
 
 fn own_routes(decision: &Decision) -> usize {

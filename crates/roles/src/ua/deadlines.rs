@@ -1,10 +1,7 @@
 //! The deadlines of the user agent: each of its timers runs at most once at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use dialtone_wire::time::Instant;
-
 use crate::context::UaRequest;
+use crate::deadlines::{Deadlines, Timer};
 use crate::io::CallHandle;
 
 /// A timer and whose it is.
@@ -39,9 +36,8 @@ pub(super) enum Wake {
     Session(CallHandle),
 }
 
-impl Wake {
-    /// What the timer is called in traces.
-    pub(super) const fn name(self) -> &'static str {
+impl Timer for Wake {
+    fn name(self) -> &'static str {
         match self {
             Wake::Registration => "registration",
             Wake::InviteOver(_) => "INVITE over",
@@ -58,7 +54,9 @@ impl Wake {
             Wake::Session(_) => "session timer",
         }
     }
+}
 
+impl Wake {
     /// All timers that a call can have.
     const fn of_call(call: CallHandle) -> [Wake; 9] {
         [
@@ -75,53 +73,9 @@ impl Wake {
     }
 }
 
-/// The timers that run, by time and by owner.
-#[derive(Debug, Default)]
-pub(super) struct Deadlines {
-    order: BTreeSet<(Instant, Wake)>,
-    running: BTreeMap<Wake, Instant>,
-}
-
-impl Deadlines {
-    /// Starts a timer, or starts it anew.
-    pub(super) fn start(&mut self, wake: Wake, at: Instant) {
-        if let Some(before) = self.running.insert(wake, at) {
-            self.order.remove(&(before, wake));
-        }
-        self.order.insert((at, wake));
-    }
-
-    /// Stops a timer if it runs.
-    pub(super) fn stop(&mut self, wake: Wake) {
-        if let Some(at) = self.running.remove(&wake) {
-            self.order.remove(&(at, wake));
-        }
-    }
-
+impl Deadlines<Wake> {
     /// Stops all timers of a call.
     pub(super) fn stop_call(&mut self, call: CallHandle) {
         Wake::of_call(call).into_iter().for_each(|wake| self.stop(wake));
-    }
-
-    /// Whether a timer runs.
-    pub(super) fn runs(&self, wake: Wake) -> bool {
-        self.running.contains_key(&wake)
-    }
-
-    /// When a timer is due, if it runs.
-    pub(super) fn at(&self, wake: Wake) -> Option<Instant> {
-        self.running.get(&wake).copied()
-    }
-
-    /// Takes the next timer that is due.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Wake> {
-        let (_, wake) = *self.order.first().filter(|(at, _)| *at <= now)?;
-        self.stop(wake);
-        Some(wake)
-    }
-
-    /// The timer that is due next.
-    pub(super) fn next(&self) -> Option<(Instant, &'static str)> {
-        self.order.first().map(|(at, wake)| (*at, wake.name()))
     }
 }

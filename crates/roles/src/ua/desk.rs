@@ -11,10 +11,11 @@ use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::{HeaderName, Limits, Message, Status};
 use smol_str::{SmolStr, ToSmolStr};
 
-use super::deadlines::{Deadlines, Wake};
+use super::deadlines::Wake;
 use super::leftover::Leftover;
 use super::transfer::Transfers;
 use crate::context::{Context, Failure, SendError, UaRequest};
+use crate::deadlines::Deadlines;
 use crate::io::{CallHandle, EndReason};
 use crate::settings::Settings;
 
@@ -25,7 +26,7 @@ pub(super) struct Desk {
     pub(super) dialogs: BTreeMap<DialogId, CallHandle>,
     /// INVITEs that have no final response of ours.
     pub(super) servers: BTreeMap<ServerId, CallHandle>,
-    pub(super) deadlines: Deadlines,
+    pub(super) deadlines: Deadlines<Wake>,
     /// Answers whose call is over, by number.
     pub(super) leftovers: BTreeMap<u64, Leftover>,
     pub(super) next_leftover: u64,
