@@ -62,7 +62,8 @@ fn foreign_phones_hold_update_and_send_digits_through_two_dialogs() {
         alice.act("resume 0");
         assert_eq!(bob.wait_for_request("INVITE").direction(), "sendrecv", "{}", bob.told());
         bob.wait_for_media(0, "active");
-        bob.wait_for_request("ACK");
+        // Until alice's ACK is there, her side may have no other offer (RFC 3261 §14.1), and his would get 491.
+        alice.wait_until_acknowledged();
         bob.act("hold-update 0");
         assert_eq!(alice.wait_for_request("UPDATE").direction(), "sendonly", "{}", alice.told());
         assert_eq!(bob.wait_for_response(200, "UPDATE").direction(), "recvonly", "{}", bob.told());

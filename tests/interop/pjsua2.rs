@@ -145,6 +145,21 @@ impl Foreign {
         Wire::of(&event)
     }
 
+    /// Waits until its last INVITE has its ACK.
+    pub(crate) fn wait_until_acknowledged(&mut self) {
+        let number = |one: &Wire| one.header("CSeq").split(' ').next().map(str::to_owned);
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let sent = self.wire("sent");
+            let last = sent.iter().rev().find(|one| one.asks("INVITE")).and_then(number);
+            if last.is_some() && sent.iter().any(|one| one.asks("ACK") && number(one) == last) {
+                return;
+            }
+            assert!(Instant::now() < end, "no ACK for the last INVITE\n{}", self.told());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until a response came in to a request of this method.
     pub(crate) fn wait_for_response(&mut self, status: u16, method: &str) -> Wire {
         let (start, method_line) = (format!("SIP/2.0 {status} "), format!(" {method}\n"));
