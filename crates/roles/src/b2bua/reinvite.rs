@@ -47,6 +47,7 @@ impl B2bua {
 
     /// RFC 3261 §14.2, RFC 3311 §5.2: whether a peer may offer now. Nothing else may be under way on either side.
     fn may_change(&mut self, cx: &mut Context<'_>, came: &Came<'_>) -> Result<(), Refusal> {
+        self.take_as_acknowledged(came.leg);
         let Some(leg) = self.legs.get(&came.leg) else { return Err(Refusal::of(481)) };
         let is_busy = |leg: &Leg| leg.asked.is_some() || leg.updates;
         let is_invite = came.request.method() == Some(&Method::Invite);
@@ -68,6 +69,16 @@ impl B2bua {
         match leg.timer.answer(policy(cx.settings), came.request) {
             Answer::TooSmall { min_s } => Err(Refusal::of(422).with(HeaderName::MinSe, min_s)),
             Answer::NoTimer | Answer::Timer(_) => Ok(()),
+        }
+    }
+
+    /// RFC 5407 §3.1.4: who changes the session has the answer in our 2xx, whatever became of his ACK. One that has to
+    /// bring an answer itself is waited for, and so is one before our BYE (RFC 3261 §15).
+    fn take_as_acknowledged(&mut self, id: LegId) {
+        let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.owes_bye.is_none()) else { return };
+        if leg.unacked.take_if(|unacked| !unacked.offers).is_some() {
+            self.desk.deadlines.stop(Wake::RepeatAnswer(id));
+            self.desk.deadlines.stop(Wake::NoAck(id));
         }
     }
 

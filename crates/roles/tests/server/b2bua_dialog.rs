@@ -160,6 +160,31 @@ fn two_who_offer_at_once_get_491_each() {
 }
 
 #[test]
+fn a_re_invite_that_overtakes_the_ack_of_its_sender_passes() {
+    // RFC 5407 §3.1.4: alice's hold comes before her ACK, or the ACK was lost.
+    let mut call = talking();
+    let first = call.alice.request("INVITE", "", &held(OFFER));
+    let sent = call.server.receive(ALICE, &first);
+    let at_bob = only(&sent, BOB).clone();
+    let answer = format!("{ANSWER}a=recvonly\r\n");
+    let sent = call.server.receive(BOB, &response(&at_bob, "200 OK", "", BOB, "", &answer));
+    assert_eq!(code(only(&sent, ALICE)), 200);
+    let late = call.alice.clone().request("ACK", "", "");
+    let second = call.alice.request("INVITE", "", OFFER);
+    let sent = call.server.receive(ALICE, &second);
+    let at_bob = only(&sent, BOB).clone();
+    assert_eq!(method(&at_bob), "INVITE");
+    // The first 2xx is not sent again, and the ACK for it changes nothing.
+    assert!(call.server.receive(ALICE, &late).is_empty());
+    let sent = call.server.receive(BOB, &response(&at_bob, "200 OK", "", BOB, "", ANSWER));
+    assert_eq!(code(only(&sent, ALICE)), 200);
+    let ack = call.alice.request("ACK", "", "");
+    assert!(call.server.receive(ALICE, &ack).is_empty());
+    assert!(call.server.pass(60).is_empty());
+    call.end();
+}
+
+#[test]
 fn an_update_with_an_offer_passes_and_one_without_is_answered_by_the_server() {
     let mut call = talking_on(server(), ALLOW, ALLOW);
     let update = call.alice.request("UPDATE", "", &held(OFFER));
