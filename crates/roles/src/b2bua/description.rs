@@ -16,7 +16,9 @@ use crate::text::push_number;
 pub(super) struct Described {
     session: u64,
     version: u64,
-    /// What we sent last, as we sent it.
+    /// The version that counts last was refused: what is sent next is another one, whatever it says.
+    was_refused: bool,
+    /// What we sent last, as we sent it, but for what was refused.
     pub(super) sent: Bytes,
     /// What came last, as it came.
     pub(super) received: Bytes,
@@ -26,7 +28,13 @@ impl Described {
     /// `random` names the session.
     pub(super) const fn new(random: u64) -> Described {
         // Digits that fit into a signed number of 64 bits everywhere.
-        Described { session: random >> 2, version: 0, sent: Bytes::new(), received: Bytes::new() }
+        Described {
+            session: random >> 2,
+            version: 0,
+            was_refused: false,
+            sent: Bytes::new(),
+            received: Bytes::new(),
+        }
     }
 
     /// The description that the peer gets for one that came from the other side.
@@ -44,6 +52,12 @@ impl Described {
         self.write(body, ours, |_| true)
     }
 
+    /// What was offered last was refused: what was sent before holds (RFC 3261 §14.1 "as if no re-INVITE had been issued").
+    pub(super) fn was_refused(&mut self, before: Bytes) {
+        self.was_refused = self.sent != before;
+        self.sent = before;
+    }
+
     fn write(&mut self, body: &[u8], ours: IpAddr, takes: impl Fn(&[u8]) -> bool) -> Bytes {
         let mut rest = Vec::with_capacity(body.len() + 64);
         let mut at = None;
@@ -59,7 +73,7 @@ impl Described {
             self.sent = rest.into();
             return self.sent.clone();
         };
-        if self.version == 0 || self.rest() != rest {
+        if self.version == 0 || std::mem::take(&mut self.was_refused) || self.rest() != rest {
             self.version += 1;
         }
         let mut origin = String::with_capacity(64);
@@ -141,6 +155,22 @@ mod tests {
         assert_eq!(version(&OFFER.replace("alice 1 1", "alice 1 7")), Some(1));
         assert_eq!(version(&OFFER.replace("sendrecv", "sendonly")), Some(2));
         assert_eq!(version(OFFER), Some(3));
+    }
+
+    #[test]
+    fn a_refused_offer_leaves_what_was_sent_before_and_its_version_is_not_used_again() {
+        let mut described = Described::new(40);
+        let settings = BridgeSettings::default();
+        let before = described.pass(&settings, OFFER.as_bytes(), ours());
+        described.pass(&settings, OFFER.replace("sendrecv", "sendonly").as_bytes(), ours());
+        described.was_refused(before.clone());
+        assert_eq!(described.sent, before);
+        let again = described.again(&before, ours());
+        assert!(again.windows(7).any(|part| part == b"o=- 10 "), "{again:?}");
+        assert!(again.windows(9).any(|part| part == b"o=- 10 3 "), "{again:?}");
+        // One that is offered and refused unchanged uses up nothing.
+        described.was_refused(again.clone());
+        assert_eq!(described.again(&again, ours()), again);
     }
 
     #[test]

@@ -21,8 +21,9 @@ pub(super) enum Purpose {
     /// An INVITE. The ACKs of its 2xx by their To tag: `None` where it waits for the answer of the other side, or for an
     /// address.
     Invite { acks: Vec<(SmolStr, Option<Transmit>)>, why: Why },
-    /// A request of the other leg that waits for this answer.
-    Carried { from: LegId, server: ServerId, request: Box<Message> },
+    /// A request of the other leg that waits for this answer. If it has a description, the tag of the peer's dialog and
+    /// what was described there before.
+    Carried { from: LegId, server: ServerId, request: Box<Message>, before: Option<(SmolStr, Bytes)> },
     /// An UPDATE that refreshes the session.
     Refresh,
     /// BYE.
@@ -36,12 +37,12 @@ pub(super) enum Purpose {
 pub(super) enum Why {
     /// It begins the leg.
     Begin,
-    /// It carries the INVITE of the other leg. The description before it, for when that one is cancelled too late.
+    /// It carries the INVITE of the other leg. The description before it, for when it is refused, or cancelled too late.
     Carry { before: Bytes },
     /// It refreshes the session, or offers once more what was agreed on.
     Refresh,
-    /// It tells a change that a refresh of the other leg has brought about.
-    Tell,
+    /// It tells a change that a refresh of the other leg has brought about. What was described to the peer before it.
+    Tell { before: Bytes },
     /// It joins this leg with another one. What was described to the peer before it.
     Join { before: Bytes },
 }

@@ -163,7 +163,9 @@ impl B2bua {
         let ask = (method == Method::Update).then(|| leg.timer.ask(policy(cx.settings)));
         let Some(strand) = leg.twin_of(&tag) else { return came.refuse(cx, &Refusal::of(481)) };
         let mut draft = pass::request(strand.dialog.request(method.clone()), came.request);
+        let mut before = None;
         if let Some(description) = pass::description(came.request) {
+            before = Some((strand.dialog.id().remote_tag.clone(), strand.described.sent.clone()));
             let passed = strand.described.pass(&cx.settings.bridges, description, ip);
             draft = draft.body("application/sdp", passed);
         } else if let Some((kind, body)) = pass::body(came.request) {
@@ -174,7 +176,7 @@ impl B2bua {
             ask_for_timer(&mut draft, &ask);
         }
         let request = Box::new(copy(came.request));
-        let purpose = Purpose::Carried { from: came.leg, server: came.server, request };
+        let purpose = Purpose::Carried { from: came.leg, server: came.server, request, before };
         let draft = more(draft);
         let leg = &*leg;
         if self.desk.send(cx, leg, draft, purpose).is_none() {
@@ -194,10 +196,15 @@ impl B2bua {
         status: Status,
     ) {
         let Some(sent) = self.desk.requests.remove(&ours) else { return };
-        let Purpose::Carried { from, server, request } = sent.purpose else { return };
+        let Purpose::Carried { from, server, request, before } = sent.purpose else { return };
         let far = sent.leg;
         let method = request.method().cloned().unwrap_or(Method::Options);
         let is_update = method == Method::Update;
+        if let Some((tag, before)) = before.filter(|_| !status.is_success())
+            && let Some(strand) = self.legs.get_mut(&far).and_then(|leg| leg.twin_by_remote(&tag))
+        {
+            strand.described.was_refused(before);
+        }
         if let Some(leg) = self.legs.get_mut(&far)
             && let Some(response) = response
         {

@@ -274,7 +274,7 @@ impl B2bua {
             Why::Begin if is_first => self.answered(cx, request, id, &tag, response),
             Why::Begin => self.orphan(cx, request, &tag, response),
             Why::Carry { before } => self.reinvite_accepted(cx, request, id, &tag, response, &before),
-            Why::Refresh | Why::Tell => {
+            Why::Refresh | Why::Tell { .. } => {
                 self.refresh_accepted(cx, request, id, &tag, response, matches!(why, Why::Refresh));
             }
             Why::Join { before } => self.join_accepted(cx, request, id, &tag, response, &before),
@@ -515,6 +515,11 @@ impl B2bua {
         {
             return self.ask_again(cx, id, sent);
         }
+        if let Why::Carry { before } | Why::Tell { before } | Why::Join { before } = why
+            && let Some(strand) = leg.strands.first_mut()
+        {
+            strand.described.was_refused(before.clone());
+        }
         match why {
             Why::Begin => {
                 let (peer, is_over, task) = (leg.peer, leg.stage == Stage::Over, leg.task);
@@ -533,8 +538,8 @@ impl B2bua {
             Why::Carry { .. } => self.reinvite_refused(cx, id, response, status),
             Why::Refresh => self.refresh_refused(cx, id, status),
             // What it could not be told it may be told with the next change.
-            Why::Tell if !matches!(status.code(), 408 | 481) => self.sweep(id),
-            Why::Tell => self.refresh_refused(cx, id, status),
+            Why::Tell { .. } if !matches!(status.code(), 408 | 481) => self.sweep(id),
+            Why::Tell { .. } => self.refresh_refused(cx, id, status),
             Why::Join { .. } => self.join_refused(cx, id, status),
         }
     }
@@ -596,7 +601,7 @@ impl Strand {
 }
 
 impl Leg {
-    fn twin_by_remote(&mut self, tag: &str) -> Option<&mut Strand> {
+    pub(super) fn twin_by_remote(&mut self, tag: &str) -> Option<&mut Strand> {
         self.strands.iter_mut().find(|strand| strand.dialog.id().remote_tag == tag)
     }
 

@@ -225,7 +225,7 @@ impl B2bua {
         let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(policy(cx.settings)));
         let Some(strand) = leg.strands.first_mut() else { return };
         let body = match why {
-            Why::Tell => strand.described.pass(&cx.settings.bridges, description, ip),
+            Why::Tell { .. } => strand.described.pass(&cx.settings.bridges, description, ip),
             _ => strand.described.again(description, ip),
         };
         let mut draft = strand.dialog.request(Method::Invite).body("application/sdp", body);
@@ -413,10 +413,9 @@ impl B2bua {
             || leg.invite.is_some()
             || leg.unacked.is_some()
             || leg.owes_ack.is_some();
-        let knows =
-            leg.strands.first().is_some_and(|strand| description::is_same(&strand.described.sent, news));
-        if !is_busy && !knows {
-            self.offer(cx, far, news, Why::Tell);
+        let before = leg.strands.first().map(|strand| strand.described.sent.clone()).unwrap_or_default();
+        if !is_busy && !description::is_same(&before, news) {
+            self.offer(cx, far, news, Why::Tell { before });
         }
     }
 

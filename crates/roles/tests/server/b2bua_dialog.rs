@@ -123,6 +123,44 @@ fn a_reinvite_passes_both_ways_and_the_version_of_each_description_rises_by_one(
 }
 
 #[test]
+fn what_was_refused_is_not_offered_again_and_not_taken_for_what_holds() {
+    for asked in ["INVITE", "UPDATE"] {
+        let mut call = talking_on(server(), "", "");
+        let first = body(&call.bobs_invite);
+        let change = call.alice.request(asked, "", &held(OFFER));
+        let sent = call.server.receive(ALICE, &change);
+        let at_bob = only(&sent, BOB).clone();
+        assert_eq!(method(&at_bob), asked);
+        let sent = call.server.receive(BOB, &response(&at_bob, "488 Not Acceptable Here", "", BOB, "", ""));
+        assert_eq!(code(only(&sent, ALICE)), 488);
+        // Bob asks whether all is as it was: it is.
+        let same = call.bob.request("INVITE", "", ANSWER);
+        let sent = call.server.receive(BOB, &same);
+        assert_eq!((sent.len(), code(only(&sent, BOB))), (1, 200), "{asked}");
+        assert_eq!(body(only(&sent, BOB)), first, "{asked}");
+        let ack = call.bob.request("ACK", "", "");
+        assert!(call.server.receive(BOB, &ack).is_empty());
+        // The server refreshes the session by what holds, under a version that bob has not seen.
+        let mut sent = call.server.pass(900);
+        sent.retain(|(_, message)| method(message) == "INVITE");
+        let refresh = only(&sent, BOB).clone();
+        let origin = |body: &str| body.lines().find(|line| line.starts_with("o=")).map(str::to_owned);
+        let version = |body: &str| origin(body).and_then(|line| line.split(' ').nth(2).map(str::to_owned));
+        let holds = body(&refresh);
+        assert_eq!(version(&holds).as_deref(), Some("3"), "{asked}: {holds}");
+        let without = |body: &str| body.replace(&origin(body).unwrap_or_default(), "");
+        assert_eq!(without(&holds), without(&first), "{asked}");
+        let sent = call.server.receive(BOB, &response(&refresh, "200 OK", "", BOB, "", ANSWER));
+        assert_eq!((sent.len(), method(only(&sent, BOB))), (1, "ACK"));
+        let refresh = to(&call.server.pass(1), ALICE).first().map(|again| (*again).clone());
+        if let Some(refresh) = refresh {
+            call.server.receive(ALICE, &response(&refresh, "200 OK", "", ALICE, "", OFFER));
+        }
+        call.end();
+    }
+}
+
+#[test]
 fn a_reinvite_that_changes_nothing_is_answered_by_the_server() {
     let mut call = talking();
     let reinvite = call.alice.request("INVITE", "", OFFER);
