@@ -11,7 +11,9 @@ pub mod reliable;
 mod route_set;
 pub mod session_timer;
 mod text;
+mod usage;
 
 pub use dialog::{Dialog, DialogError, DialogId, OutOfOrder, State};
 pub use draft::{Draft, MAX_FORWARDS};
 pub use route_set::{ROUTES_MAX, RouteSet};
+pub use usage::ends_call;

@@ -26,6 +26,9 @@ pub struct SessionTimerPolicy {
     pub min_s: u32,
 }
 
+/// So many 422s in a row are answered with another try.
+const REFUSALS_MAX: u8 = 8;
+
 impl Default for SessionTimerPolicy {
     fn default() -> Self {
         SessionTimerPolicy { interval_s: Some(1_800), min_s: MIN_SE_S }
@@ -85,6 +88,8 @@ pub struct SessionTimer {
     running: Option<Running>,
     /// The largest Min-SE that a 422 of this dialog has named (RFC 4028 §7.4).
     learned_min_s: u32,
+    /// The 422s since the last 2xx.
+    refusals: u8,
     /// What our last request asked for: it stands for the answer of a server that knows no timers.
     asked_s: Option<u32>,
 }
@@ -117,12 +122,13 @@ impl SessionTimer {
     }
 
     /// Takes in a 422 to our request: whether it makes sense to ask again with the interval that it wants
-    /// (RFC 4028 §7.4).
+    /// (RFC 4028 §7.4). Each proxy on the way may want a longer one, but a far end that wants more each time is left.
     pub fn too_small(&mut self, response: &Message) -> bool {
         let wanted = response.header::<MinSe>().and_then(Result::ok).map_or(0, |MinSe(seconds)| seconds);
         let asks_more = wanted > self.learned_min_s && self.asked_s.is_some_and(|asked| wanted > asked);
         self.learned_min_s = self.learned_min_s.max(wanted);
-        asks_more
+        self.refusals = self.refusals.saturating_add(1);
+        asks_more && self.refusals <= REFUSALS_MAX
     }
 
     /// The 2xx to our request came (RFC 4028 §7.2).
@@ -138,6 +144,7 @@ impl SessionTimer {
             None => self.asked_s.map(|seconds| Running::new(now, seconds, true)),
         };
         self.asked_s = None;
+        self.refusals = 0;
     }
 
     /// What our answer to a session refresh request says (RFC 4028 §9, table 2).

@@ -20,6 +20,7 @@
 //! | [`acknowledge`] | 2xx of ours until their ACK, ACKs of ours, late offers |
 //! | [`in_dialog`] | requests within a dialog: which are answered and which carried |
 //! | [`reinvite`] | re-INVITE and UPDATE, glare, and our own refreshes (RFC 4028) |
+//! | [`outcome`] | what a refusal of one side is for the other |
 //! | [`end`] | BYE, and what an end on one side means for the other |
 //! | [`transfer`] | the place where REFER is looked at before it is carried |
 
@@ -52,6 +53,7 @@ mod end;
 mod in_dialog;
 mod join;
 mod originate;
+mod outcome;
 mod park;
 mod pass;
 mod progress;
@@ -145,6 +147,8 @@ struct Leg {
     carried: usize,
     /// One of them is an UPDATE with an offer.
     updates: bool,
+    /// An UPDATE with an offer of the other side is under way to its peer.
+    updated: bool,
     allowed: Allowed,
     timer: SessionTimer,
     /// What the INVITE that began it offered, for the dialogs that come of it.

@@ -250,7 +250,7 @@ fn write_index(index: &[u32]) -> SmolStr {
 }
 
 /// §10.1.2.
-const ANONYMOUS: &str = "<sip:anonymous@anonymous.invalid>";
+pub(crate) const ANONYMOUS: &str = "<sip:anonymous@anonymous.invalid>";
 
 impl Entry {
     /// Whether who wrote it wants it hidden (§10.1.1): `Privacy=history` stands behind its URI.

@@ -107,6 +107,15 @@ impl Desk {
 
     /// Sends a request that was sent before, changed. It gets a new name.
     pub(super) fn send_again(&mut self, cx: &mut Context<'_>, sent: Sent) -> Option<UaRequest> {
+        self.send_as_new(cx, sent).ok()
+    }
+
+    /// The same; gives it back when it could not be sent.
+    pub(super) fn try_again(&mut self, cx: &mut Context<'_>, sent: Sent) -> Option<Sent> {
+        self.send_as_new(cx, sent).err().map(|sent| *sent)
+    }
+
+    fn send_as_new(&mut self, cx: &mut Context<'_>, sent: Sent) -> Result<UaRequest, Box<Sent>> {
         let request = cx.next_request();
         let draft = sent.draft.clone().header(HeaderName::UserAgent, &cx.settings.product);
         // Contact stands in all that may refresh the target; elsewhere it does no harm.
@@ -115,9 +124,11 @@ impl Desk {
             Some(flow) => cx.send_on(request, &draft, user, flow),
             None => cx.send(request, &draft, user),
         };
-        result.ok()?;
+        if result.is_err() {
+            return Err(Box::new(sent));
+        }
         self.requests.insert(request, sent);
-        Some(request)
+        Ok(request)
     }
 
     /// Sends a request whose leg may be gone, the way of one that was sent before.

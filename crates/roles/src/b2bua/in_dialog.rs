@@ -7,7 +7,8 @@ use dialtone_wire::net::Flow;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::SmolStr;
 
-use super::desk::{Purpose, copy};
+use super::desk::{Purpose, Sent, copy};
+use super::outcome;
 use super::pass::{self, METHODS};
 use super::progress::write_grant;
 use super::refusal::Refusal;
@@ -162,7 +163,7 @@ impl B2bua {
         let ip = leg.local.local.ip();
         let ask = (method == Method::Update).then(|| leg.timer.ask(policy(cx.settings)));
         let Some(strand) = leg.twin_of(&tag) else { return came.refuse(cx, &Refusal::of(481)) };
-        let mut draft = pass::request(strand.dialog.request(method.clone()), came.request);
+        let mut draft = pass::request(strand.dialog.request(method.clone()), came.request, cx.settings);
         let mut before = None;
         if let Some(description) = pass::description(came.request) {
             before = Some((strand.dialog.id().remote_tag.clone(), strand.described.sent.clone()));
@@ -196,6 +197,7 @@ impl B2bua {
         status: Status,
     ) {
         let Some(sent) = self.desk.requests.remove(&ours) else { return };
+        let Some(sent) = self.update_again(cx, sent, response, status) else { return };
         let Purpose::Carried { from, server, request, before } = sent.purpose else { return };
         let far = sent.leg;
         let method = request.method().cloned().unwrap_or(Method::Options);
@@ -223,9 +225,10 @@ impl B2bua {
             }
             if is_update && status.is_success() {
                 leg.timer.answered(cx.now, response);
-            } else if is_update && status.code() == 422 {
-                leg.timer.too_small(response);
             }
+        }
+        if is_update && let Some(leg) = self.legs.get_mut(&far) {
+            leg.updated = false;
         }
         if is_update {
             self.time_session(far);
@@ -259,20 +262,18 @@ impl B2bua {
             if let Some(grant) = grant {
                 leg.timer.granted(cx.now, grant);
             }
+            let settings = cx.settings.clone();
             let extra = |writer: &mut Writer| {
                 if is_update && status.is_success() {
                     writer.header(HeaderName::Contact, contact);
                 }
                 write_grant(writer, grant.flatten());
                 if let Some(response) = response {
-                    pass::response(writer, response);
+                    pass::response(writer, response, &settings);
                 }
             };
             let body = body.as_deref().map(|body| ("application/sdp", body)).or(other);
-            let passed = match status.code() {
-                422 => Status::of(500),
-                _ => pass::status(status),
-            };
+            let passed = outcome::of_request(&method, status);
             // RFC 4320 §4.2: nobody waits for a 408 to a request other than INVITE.
             if response.is_some() || status.code() != 408 {
                 let _ = cx.respond(server, &request, passed, None, extra, body);
@@ -288,11 +289,34 @@ impl B2bua {
         {
             self.next_reliable(cx, from, &tag);
         }
-        // RFC 3261 §12.2.1.2: a 481, or no answer at all, says that the other side has no such dialog. Of a PRACK and of
-        // what subscriptions send it says less (RFC 5057 §5.1).
-        let is_of_call = matches!(method, Method::Update | Method::Info | Method::Message);
-        if is_of_call && matches!(status.code(), 408 | 481) {
+        // Before the call is answered its INVITE has an answer to come, and one of its forks may be over without the others.
+        let is_talking = self.legs.get(&far).is_some_and(|leg| leg.stage == Stage::Talking);
+        if is_talking && outcome::is_end(&method, status) {
             self.give_up(cx, far, Status::of(500), None);
         }
+    }
+
+    /// RFC 4028 §7.4: an UPDATE whose interval is too small for the other side is sent again with the one that it wants;
+    /// the side that it came from has an interval of its own. Gives back what is not sent again.
+    fn update_again(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut sent: Sent,
+        response: Option<&Message>,
+        status: Status,
+    ) -> Option<Sent> {
+        let is_update = *sent.draft.method() == Method::Update;
+        let Some(response) = response.filter(|_| is_update && status.code() == 422) else {
+            return Some(sent);
+        };
+        let target = response.to_tag().ok().flatten().unwrap_or_default();
+        let Some(leg) = self.legs.get_mut(&sent.leg).filter(|leg| leg.stage != Stage::Over) else {
+            return Some(sent);
+        };
+        let strand = leg.strands.iter_mut().find(|strand| strand.dialog.id().remote_tag == target);
+        let Some(strand) = strand.filter(|_| leg.timer.too_small(response)) else { return Some(sent) };
+        sent.draft.set_cseq(strand.dialog.next_cseq());
+        ask_for_timer(&mut sent.draft, &leg.timer.ask(policy(cx.settings)));
+        self.desk.try_again(cx, sent)
     }
 }

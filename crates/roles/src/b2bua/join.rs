@@ -455,6 +455,7 @@ impl Leg {
     pub(super) fn is_busy(&self) -> bool {
         self.asked.is_some()
             || self.updates
+            || self.updated
             || self.invite.is_some()
             || self.unacked.is_some()
             || self.owes_ack.is_some()

@@ -4,8 +4,13 @@
 
 use dialtone_dialog::Draft;
 use dialtone_wire::headers::NameAddr;
-use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
+use dialtone_wire::uri::{Host, Uri};
+use dialtone_wire::{HeaderName, Message, Method, Writer};
 use smol_str::{SmolStr, format_smolstr};
+
+use super::outcome;
+use crate::history_info;
+use crate::settings::Settings;
 
 /// Headers of requests that pass.
 const OF_REQUESTS: &[HeaderName] = &[
@@ -23,7 +28,6 @@ const OF_REQUESTS: &[HeaderName] = &[
     HeaderName::Diversion,
     HeaderName::Event,
     HeaderName::Expires,
-    HeaderName::HistoryInfo,
     HeaderName::InReplyTo,
     HeaderName::MaxBreadth,
     HeaderName::MimeVersion,
@@ -55,7 +59,6 @@ const OF_RESPONSES: &[HeaderName] = &[
     HeaderName::ContentLanguage,
     HeaderName::ErrorInfo,
     HeaderName::Expires,
-    HeaderName::HistoryInfo,
     HeaderName::MimeVersion,
     HeaderName::Organization,
     HeaderName::Priority,
@@ -65,7 +68,6 @@ const OF_RESPONSES: &[HeaderName] = &[
     HeaderName::RetryAfter,
     HeaderName::Subject,
     HeaderName::Unsupported,
-    HeaderName::Warning,
 ];
 
 /// Headers of both that have no name of their own here: RFC 4488, 5373, 6086, 7433, 5009, 8224.
@@ -173,13 +175,16 @@ fn options(message: &Message, name: HeaderName, reliable: bool) -> Vec<&str> {
 }
 
 /// Adds to a request what passes of the one that it continues.
-pub(super) fn request(mut draft: Draft, from: &Message) -> Draft {
+pub(super) fn request(mut draft: Draft, from: &Message, settings: &Settings) -> Draft {
     for header in from.header_lines() {
         if let (Some(name), Some(value)) =
             (passing(OF_REQUESTS, header.name, header.name_text), text(header.value))
         {
             draft = draft.line(name, value);
         }
+    }
+    for value in history(from, settings) {
+        draft = draft.header(HeaderName::HistoryInfo, &value);
     }
     draft
 }
@@ -202,8 +207,8 @@ pub(super) fn options_of(mut draft: Draft, from: &Message, reliable: bool) -> Dr
     draft
 }
 
-/// Adds to a response what passes of the one that it continues.
-pub(super) fn response(writer: &mut Writer, from: &Message) {
+/// Adds to a response what passes of the one that it continues; of a refusal see [`outcome`](super::outcome) too.
+pub(super) fn response(writer: &mut Writer, from: &Message, settings: &Settings) {
     for header in from.header_lines() {
         if let Some(name) = passing(OF_RESPONSES, header.name, header.name_text)
             && let Some(value) = text(header.value)
@@ -211,18 +216,33 @@ pub(super) fn response(writer: &mut Writer, from: &Message) {
             writer.line(name, value);
         }
     }
-    // RFC 3261 §8.1.3.4, §21.3: where else to try is what such an answer says.
-    if from.status().is_some_and(|status| status.class() == 3) {
-        for value in from.values(HeaderName::Contact).filter_map(text) {
-            writer.text(HeaderName::Contact, value);
-        }
+    for value in history(from, settings) {
+        writer.text(HeaderName::HistoryInfo, &value);
     }
+    outcome::write_warnings(writer, from, settings);
     // RFC 3261 §21.4.16.
     if from.status().is_some_and(|status| status.code() == 421) {
         for value in from.values(HeaderName::Require) {
             writer.raw(HeaderName::Require, value);
         }
     }
+}
+
+/// Whether a URI names a place and not who is there: an address that is none of our domains.
+pub(super) fn is_place(uri: &Uri<'_>, settings: &Settings) -> bool {
+    let Uri::Sip(uri) = uri else { return false };
+    matches!(uri.host, Host::Ip(_)) && settings.domain_of(&uri.host, uri.port).is_none()
+}
+
+/// The ways that a call took (RFC 7044); the phones and servers that it was sent to are hidden (§10.1.2).
+fn history(from: &Message, settings: &Settings) -> impl Iterator<Item = SmolStr> {
+    from.values(HeaderName::HistoryInfo).filter_map(|value| {
+        let entry = NameAddr::parse(value).ok()?;
+        Some(match is_place(&entry.uri, settings) {
+            true => format_smolstr!("{}{}", history_info::ANONYMOUS, entry.params.as_str()),
+            false => SmolStr::new(text(value)?),
+        })
+    })
 }
 
 /// The name of a header that passes.
@@ -253,12 +273,6 @@ pub(super) fn challenges(writer: &mut Writer, from: &Message) {
             writer.raw(header.name, header.value);
         }
     }
-}
-
-/// The status that one side gets for that of the other. A challenge of a foreign server asks for a password that its
-/// caller can't give us: what he would send is for another Request-URI and another Call-ID than those he knows.
-pub(super) fn status(status: Status) -> Status {
-    if status.is_challenge() { Status::of(403) } else { status }
 }
 
 /// The address of From or To without tag and parameters.

@@ -7,11 +7,12 @@
 use dialtone_dialog::reliable::{Came, Due, OPTION_TAG, ReliableSender};
 use dialtone_dialog::{Dialog, State};
 use dialtone_wire::headers::RSeq;
-use dialtone_wire::{HeaderName, Message, Status, Writer};
+use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::SmolStr;
 
 use super::deadlines::Wake;
 use super::desk::{Purpose, Sent, Why};
+use super::outcome;
 use super::pass;
 use super::setup::{ask_for_timer, granted, policy, timer_value};
 use super::{Asked, B2bua, Described, Leg, LegId, OwesAck, Reliable, STRANDS_MAX, Stage, Strand, Unacked};
@@ -144,6 +145,7 @@ impl B2bua {
         let Some(near) = self.legs.get_mut(&near) else { return };
         let contact = near.contact(cx);
         let (ip, own) = (near.local.local.ip(), near.tag.clone());
+        let settings = cx.settings.clone();
         let Some(asked) = &near.asked else { return };
         let (server, request) = (asked.server, asked.request.clone());
         let strand = near.strands.iter_mut().find(|strand| strand.twin == tag);
@@ -161,7 +163,7 @@ impl B2bua {
             if let Some(RSeq(rseq)) = rseq {
                 writer.text(HeaderName::Require, OPTION_TAG).number(HeaderName::RSeq, rseq);
             }
-            pass::response(writer, response);
+            pass::response(writer, response, &settings);
         };
         let body = body.as_deref().map(|body| ("application/sdp", body));
         let sent = cx.respond(server, &request, status, Some(&own), extra, body);
@@ -243,7 +245,7 @@ impl B2bua {
         let Some(cseq) = self.desk.requests.get(&invite).map(|sent| sent.draft.cseq()) else { return };
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let Some(strand) = leg.twin_by_remote(tag) else { return };
-        let draft = strand.dialog.request(dialtone_wire::Method::Prack);
+        let draft = strand.dialog.request(Method::Prack);
         let draft = draft.header(HeaderName::RAck, &format!("{} {cseq} INVITE", rseq.0));
         let leg = &*leg;
         self.desk.send(cx, leg, draft, Purpose::Alone);
@@ -437,6 +439,7 @@ impl B2bua {
         let grant = granted(leg.timer.answer(policy(cx.settings), &request));
         let status = response.and_then(Message::status).unwrap_or(Status::of(200));
         let tag = strand.dialog.id().local_tag.clone();
+        let settings = cx.settings.clone();
         let extra = |writer: &mut Writer| {
             writer.copy(&request, HeaderName::RecordRoute);
             writer.header(HeaderName::Contact, contact);
@@ -444,7 +447,7 @@ impl B2bua {
             writer.text(HeaderName::Supported, &supported);
             write_grant(writer, grant);
             if let Some(response) = response {
-                pass::response(writer, response);
+                pass::response(writer, response, &settings);
             }
         };
         let body = body.as_deref().map(|body| ("application/sdp", body)).or(other);
@@ -490,7 +493,7 @@ impl B2bua {
         let mut described = Described::new(cx.random_u64());
         let refused = offer.zip(ip).map(|(offer, ip)| ("application/sdp", described.refuse(offer, ip)));
         self.desk.acknowledge(cx, request, &dialog, tag, refused);
-        let draft = dialog.request(dialtone_wire::Method::Bye);
+        let draft = dialog.request(Method::Bye);
         self.desk.send_beside(cx, request, draft, Purpose::Alone);
     }
 
@@ -504,6 +507,7 @@ impl B2bua {
     ) {
         let Some(sent) = self.desk.requests.remove(&request) else { return };
         let id = sent.leg;
+        let is_asked = self.is_asked_still(id, &sent);
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.invite == Some(request)) else { return };
         leg.invite = None;
         self.desk.deadlines.stop(Wake::Unanswered(id));
@@ -512,6 +516,7 @@ impl B2bua {
             && leg.stage != Stage::Over
             && let Some(response) = response
             && leg.timer.too_small(response)
+            && is_asked
         {
             return self.ask_again(cx, id, sent);
         }
@@ -528,7 +533,7 @@ impl B2bua {
                 }
                 self.remove(id);
                 if let Some(task) = task.filter(|_| !is_over) {
-                    return self.task_refused(cx, task, pass::status(status));
+                    return self.task_refused(cx, task, outcome::of_call(status, response, cx.settings));
                 }
                 if let Some(peer) = peer.filter(|_| !is_over) {
                     self.refuse_asked(cx, peer, response, status);
@@ -536,10 +541,10 @@ impl B2bua {
                 }
             }
             Why::Carry { .. } => self.reinvite_refused(cx, id, response, status),
-            Why::Refresh => self.refresh_refused(cx, id, status),
+            Why::Refresh => self.refresh_refused(cx, id, response, status),
             // What it could not be told it may be told with the next change.
-            Why::Tell { .. } if !matches!(status.code(), 408 | 481) => self.sweep(id),
-            Why::Tell { .. } => self.refresh_refused(cx, id, status),
+            Why::Tell { .. } if !outcome::is_end(&Method::Invite, status) => self.sweep(id),
+            Why::Tell { .. } => self.refresh_refused(cx, id, response, status),
             Why::Join { .. } => self.join_refused(cx, id, status),
         }
     }
@@ -553,12 +558,28 @@ impl B2bua {
         };
         sent.draft.set_cseq(cseq);
         ask_for_timer(&mut sent.draft, &leg.timer.ask(policy(cx.settings)));
-        if let Some(again) = self.desk.send_again(cx, sent) {
-            leg.invite = Some(again);
-        } else if let Some(peer) = leg.peer {
-            self.remove(id);
-            self.hang_up(cx, peer, Status::of(500), None);
+        let is_talking = leg.stage == Stage::Talking;
+        match self.desk.send_again(cx, sent) {
+            Some(again) => {
+                leg.invite = Some(again);
+                self.wait_for_answer(cx, id);
+            }
+            None if is_talking => self.reinvite_refused(cx, id, None, Status::of(500)),
+            None => {
+                let peer = leg.peer;
+                self.remove(id);
+                if let Some(peer) = peer {
+                    self.hang_up(cx, peer, Status::of(500), None);
+                }
+            }
         }
+    }
+
+    /// Whether somebody waits for the answer to an INVITE of ours: one that carries another may have outlived it.
+    fn is_asked_still(&self, id: LegId, sent: &Sent) -> bool {
+        let near = self.legs.get(&id).and_then(|leg| leg.peer).and_then(|near| self.legs.get(&near));
+        let carries = matches!(sent.purpose, Purpose::Invite { why: Why::Carry { .. }, .. });
+        !carries || near.is_some_and(|near| near.asked.is_some())
     }
 
     /// Gives the INVITE that a leg was asked the refusal of the other side.
@@ -573,21 +594,23 @@ impl B2bua {
         let Some(Asked { server, request, .. }) = leg.asked.take() else { return };
         self.desk.servers.remove(&server);
         let passes = leg.challenged && status.is_challenge();
-        let status = match status.code() {
+        let status = match leg.stage {
             _ if passes => status,
-            // Of intervals each side has its own, and ours was refused twice.
-            422 => Status::of(500),
-            _ => pass::status(status),
+            Stage::Setup => outcome::of_call(status, response, cx.settings),
+            Stage::Talking | Stage::Over => outcome::of_request(&Method::Invite, status),
         };
-        let product = cx.settings.product.clone();
+        let settings = cx.settings.clone();
         let extra = |writer: &mut Writer| {
             if let Some(response) = response {
-                pass::response(writer, response);
+                pass::response(writer, response, &settings);
+                if status.class() == 3 {
+                    outcome::write_places(writer, response, &settings);
+                }
                 if passes {
                     pass::challenges(writer, response);
                 }
             }
-            writer.header(HeaderName::Server, product);
+            writer.header(HeaderName::Server, &settings.product);
         };
         let _ = cx.respond(server, &request, status, Some(&leg.tag), extra, None);
     }

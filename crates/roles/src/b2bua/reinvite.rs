@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dialtone_dialog::session_timer::{Answer, Due};
+use dialtone_wire::headers::RetryAfter;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 
 use super::deadlines::Wake;
 use super::description;
 use super::desk::{Purpose, Sent, Why, copy};
 use super::in_dialog::Came;
+use super::outcome;
 use super::pass;
 use super::progress::write_grant;
 use super::refusal::Refusal;
@@ -21,6 +23,10 @@ use super::setup::{ask_for_timer, granted, policy};
 use super::{Asked, B2bua, Leg, LegId, Stage, Unacked};
 use crate::context::{Context, UaRequest};
 use crate::ua::own_flow;
+
+/// The longest Retry-After that a refresh waits for; RFC 3261 §14.2 and RFC 3311 §5.2 have nobody ask for more than 10
+/// seconds.
+const RETRY_AFTER_S_MAX: u32 = 30;
 
 impl B2bua {
     /// A re-INVITE of a peer.
@@ -128,7 +134,7 @@ impl B2bua {
         let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(policy(cx.settings)));
         let Some(strand) = leg.strands.first_mut() else { return };
         let before = strand.described.sent.clone();
-        let mut draft = pass::request(strand.dialog.request(Method::Invite), came.request);
+        let mut draft = pass::request(strand.dialog.request(Method::Invite), came.request, cx.settings);
         draft = pass::options_of(draft, came.request, false);
         ask_for_timer(&mut draft, &ask);
         if let Some(description) = pass::description(came.request) {
@@ -252,8 +258,8 @@ impl B2bua {
         if let Some(near) = near {
             self.refuse_asked(cx, near, response, status);
         }
-        // §14.1: "If a UA receives a … 481 or 408 … it SHOULD terminate the dialog" (§12.2.1.2).
-        if matches!(status.code(), 408 | 481) {
+        // §12.2.1.2: the other side has no such call any more.
+        if outcome::is_end(&Method::Invite, status) {
             self.give_up(cx, id, Status::of(500), None);
         }
         self.sweep(id);
@@ -268,8 +274,12 @@ impl B2bua {
             }
             let before = self.legs.get(&came.leg).map_or(0, |leg| leg.carried);
             self.carry(cx, came, |draft| draft);
-            if let Some(leg) = self.legs.get_mut(&came.leg) {
-                leg.updates = leg.carried > before;
+            let Some(leg) = self.legs.get_mut(&came.leg) else { return };
+            leg.updates = leg.carried > before;
+            if let Some(peer) = leg.peer.filter(|_| leg.updates)
+                && let Some(peer) = self.legs.get_mut(&peer)
+            {
+                peer.updated = true;
             }
             return;
         }
@@ -321,7 +331,7 @@ impl B2bua {
     /// offers what holds.
     pub(super) fn refresh(&mut self, cx: &mut Context<'_>, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.stage == Stage::Talking) else { return };
-        if leg.asked.is_some() || leg.invite.is_some() || leg.unacked.is_some() || leg.owes_ack.is_some() {
+        if leg.is_busy() {
             // A change is under way that refreshes too, or else its end is near.
             return self.refresh_later(cx, id);
         }
@@ -367,7 +377,7 @@ impl B2bua {
                 self.time_session(id);
             }
             Some(response) if status.code() == 422 && leg.timer.too_small(response) => self.refresh(cx, id),
-            _ => self.refresh_refused(cx, id, status),
+            _ => self.refresh_refused(cx, id, response, status),
         }
     }
 
@@ -408,22 +418,28 @@ impl B2bua {
     fn tell_change(&mut self, cx: &mut Context<'_>, id: LegId, news: &Bytes) {
         let Some((_, far)) = self.pair(id) else { return };
         let Some(leg) = self.legs.get(&far).filter(|leg| leg.stage == Stage::Talking) else { return };
-        let is_busy = leg.asked.is_some()
-            || leg.updates
-            || leg.invite.is_some()
-            || leg.unacked.is_some()
-            || leg.owes_ack.is_some();
         let before = leg.strands.first().map(|strand| strand.described.sent.clone()).unwrap_or_default();
-        if !is_busy && !description::is_same(&before, news) {
+        if !leg.is_busy() && !description::is_same(&before, news) {
             self.offer(cx, far, news, Why::Tell { before });
         }
     }
 
     /// A refresh was refused: the session runs out, unless it meets another request or has no dialog any more.
-    pub(super) fn refresh_refused(&mut self, cx: &mut Context<'_>, id: LegId, status: Status) {
-        match status.code() {
-            491 | 500 => self.refresh_later(cx, id),
-            408 | 481 => self.give_up(cx, id, Status::of(408), None),
+    pub(super) fn refresh_refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: LegId,
+        response: Option<&Message>,
+        status: Status,
+    ) {
+        let asked = response.and_then(|response| response.header::<RetryAfter>()?.ok());
+        match (status.code(), asked) {
+            // RFC 3311 §5.2: the other side owes an answer, and says when to come back.
+            (500, Some(RetryAfter(seconds))) if seconds <= RETRY_AFTER_S_MAX => {
+                self.desk.deadlines.start(Wake::Refresh(id), cx.now + Duration::from_secs(seconds.into()));
+            }
+            (491 | 500, _) => self.refresh_later(cx, id),
+            _ if outcome::is_end(&Method::Update, status) => self.give_up(cx, id, Status::of(408), None),
             _ => {}
         }
         self.sweep(id);

@@ -172,7 +172,7 @@ impl B2bua {
         for route in request.values(HeaderName::Route).skip(own_routes(decision)) {
             draft = draft.header(HeaderName::Route, std::str::from_utf8(route).unwrap_or_default());
         }
-        draft = pass::options_of(pass::request(draft, request), request, true);
+        draft = pass::options_of(pass::request(draft, request, cx.settings), request, true);
         if passes_challenges(decision) {
             draft = pass::credentials(draft, request, own_credentials(decision));
         }
@@ -252,6 +252,7 @@ impl Leg {
             bye: None,
             carried: 0,
             updates: false,
+            updated: false,
             allowed: Allowed::default(),
             timer: SessionTimer::default(),
             described: Described::default(),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use dialtone_dialog::ends_call;
 use dialtone_dialog::reliable::{Came, ReliableReceiver};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
@@ -426,7 +427,7 @@ impl Call {
             return self.answer_that_waits(desk, cx);
         }
         match status.code() {
-            code if ends_dialog(code) => return self.terminate(desk, cx, EndReason::DialogLost),
+            _ if ends_call(status) => return self.terminate(desk, cx, EndReason::DialogLost),
             // Its Allow said otherwise; a re-INVITE can do the same once the call is answered.
             405 | 501 if asked.method == Carrier::Update => {
                 self.takes_update = false;
@@ -503,12 +504,6 @@ fn retry_after_s(response: &Message) -> Option<u32> {
     let value = response.value(HeaderName::RetryAfter)?;
     let digits = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
     std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
-}
-
-/// Whether a response to a request within a dialog ends the call: 408 and 481 (RFC 3261 §12.2.1.2), and those that
-/// RFC 5057 §5.1 counts with them, because the other side, or the way to it, is not there any more.
-const fn ends_dialog(code: u16) -> bool {
-    matches!(code, 404 | 408 | 410 | 416 | 480 | 481 | 482 | 483 | 484 | 485 | 502 | 604)
 }
 
 impl Desk {

@@ -400,7 +400,7 @@ fn a_call_of_two_phones_that_are_gone_is_ended_within_its_session_interval() {
 }
 
 /// The CANCEL of a request.
-fn cancel_of(request: &str) -> String {
+pub(crate) fn cancel_of(request: &str) -> String {
     let (head, _) = request.split_once("Contact:").expect("a Contact");
     format!(
         "{}Content-Length: 0\r\n\r\n",

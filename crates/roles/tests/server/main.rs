@@ -1,6 +1,7 @@
 //! A server engine, spoken to in raw messages: what strangers, users and their phones get.
 
 mod b2bua;
+mod b2bua_answers;
 mod b2bua_dial;
 mod b2bua_dialog;
 mod b2bua_park;
