@@ -31,6 +31,9 @@ pub(crate) struct Who {
     /// The server that takes the place of --proxy when that does not answer.
     #[arg(long, value_name = "SIP-URI|ADDRESS:PORT", requires = "proxy")]
     backup_proxy: Option<String>,
+    /// A realm of its own servers, besides its domain; may be given several times.
+    #[arg(long = "realm", value_name = "NAME", requires = "user")]
+    realms: Vec<String>,
 }
 
 /// Codecs in the order of a command line.
@@ -107,6 +110,7 @@ impl Who {
             domain: self.domain.as_deref().map(Into::into),
             proxy: self.proxy.as_deref().map(parse_proxy).transpose()?,
             backup_proxy: self.backup_proxy.as_deref().map(parse_proxy).transpose()?,
+            realms: self.realms.iter().map(Into::into).collect(),
         })
     }
 

@@ -66,6 +66,8 @@ pub struct Identity {
     pub proxy: Option<UriBuf>,
     /// What takes its place when it does not answer.
     pub backup_proxy: Option<UriBuf>,
+    /// Realms of its own servers, besides its domain and those that its registrar names.
+    pub realms: Vec<SmolStr>,
 }
 
 /// What a phone plays into its calls.
@@ -197,6 +199,7 @@ impl Identity {
             password: self.password.clone().unwrap_or(Password(SmolStr::default())),
             proxy: self.proxy.clone(),
             backup_proxy: self.backup_proxy.clone(),
+            realms: self.realms.clone(),
             expires_s: EXPIRES_S,
         })
     }

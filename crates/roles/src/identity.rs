@@ -245,6 +245,7 @@ mod tests {
             password: Password("secret".into()),
             proxy: None,
             backup_proxy: None,
+            realms: Vec::new(),
             expires_s: 600,
         }
     }

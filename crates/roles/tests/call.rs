@@ -51,6 +51,7 @@ fn phone(user: &str, address: &'static str) -> Settings {
             password: Password(format!("{user}-pw").into()),
             proxy: Some(UriBuf::parse(&format!("sip:{SERVER};lr")).unwrap()),
             backup_proxy: None,
+            realms: Vec::new(),
             expires_s: 600,
         }),
         ..Settings::new(Secret([1; 32]))

@@ -101,6 +101,7 @@ pub fn phone_settings(aor: &str, password: &str, address: SocketAddr, proxy: Opt
         password: Password(SmolStr::new(password)),
         proxy: proxy.map(|proxy| UriBuf::parse(proxy).expect("the simulation writes right addresses")),
         backup_proxy: None,
+        realms: Vec::new(),
         expires_s: 600,
     };
     let transfer = TransferSettings { referred: ReferPolicy::Accept, ..TransferSettings::default() };

@@ -1,5 +1,6 @@
 //! The client's side: which challenge to answer, with what, and when to give up.
 
+use std::collections::VecDeque;
 use std::fmt;
 
 use dialtone_wire::auth::{Algorithm, Challenge, DigestChallenge, DigestCredentials, NonceCount, Qop};
@@ -11,8 +12,12 @@ use thiserror::Error;
 use super::credential::{Ha1, HashFunction};
 use super::hash::{self, ResponseInput};
 
-/// Most realms whose challenges a client keeps; the one used longest ago is dropped.
+/// Most challenges that a client keeps; the one used longest ago is dropped.
+const SESSIONS_MAX: usize = 64;
+/// Most realms that one request answers.
 const REALMS_MAX: usize = 16;
+/// Most realms that a client knows to be those of its own server.
+const OWN_REALMS_MAX: usize = 8;
 /// Most challenges of one response that are looked at.
 const CHALLENGES_MAX: usize = 32;
 
@@ -76,6 +81,10 @@ pub struct OutgoingRequest<'a> {
     pub uri: &'a str,
     /// The body, empty if there is none.
     pub body: &'a [u8],
+    /// The Call-ID.
+    pub call_id: &'a str,
+    /// Whether the account's own server is the next hop: its outbound proxy, or its registrar where it has none.
+    pub at_home: bool,
 }
 
 /// Why a challenged request cannot be sent again.
@@ -108,6 +117,8 @@ pub struct Attempt {
     tried: SmallVec<[(Side, SmolStr, Tried); 2]>,
     /// The host of the Request-URI.
     host: SmolStr,
+    call_id: SmolStr,
+    at_home: bool,
 }
 
 /// How far a realm's authentication has come for one request.
@@ -127,6 +138,15 @@ struct Session {
     /// The host that asked with 401: where its credentials go unasked. Whoever else got them could try passwords on
     /// them at leisure (RFC 7616 §5.11). Empty until the first request with them.
     host: SmolStr,
+    /// The call that was challenged.
+    call_id: SmolStr,
+    /// Whether our own server was the next hop of the request that was challenged.
+    at_home: bool,
+    /// Whether it is our own server that asked: RFC 3261 §22.3 has the credentials of any other proxy die with the
+    /// call.
+    is_own: bool,
+    /// The number of the last request that had it.
+    used: u64,
     challenge: DigestChallenge,
     algorithm: Algorithm,
     qop: Option<Qop>,
@@ -137,17 +157,47 @@ struct Session {
     count: u32,
 }
 
-/// The digest client of one account at one server; credentials are added to all its requests.
+/// The digest client of one account; credentials that were asked for once are added to the requests that they are
+/// for.
 pub struct DigestClient {
-    /// In the order of last use, the latest last.
+    /// In the order in which they were answered.
     sessions: Vec<Session>,
     integrity: bool,
+    /// The realms of our own server; `None` where all requests go to that one.
+    own_realms: Option<VecDeque<SmolStr>>,
+    requests: u64,
 }
 
 impl DigestClient {
-    /// A client that knows no challenge yet. With `integrity` it picks `auth-int` over `auth` where both are on offer.
+    /// A client whose requests all go to one server, which has whatever realms it says. It knows no challenge yet.
+    /// With `integrity` it picks `auth-int` over `auth` where both are on offer.
     pub fn new(integrity: bool) -> DigestClient {
-        DigestClient { sessions: Vec::new(), integrity }
+        DigestClient { sessions: Vec::new(), integrity, own_realms: None, requests: 0 }
+    }
+
+    /// A client whose requests go anywhere. RFC 3261 §22.3: what a proxy asked for is kept for the call in which it
+    /// did, and for others only where [`DigestClient::know_realm`] told that its realm is that of the own server.
+    pub fn abroad(integrity: bool) -> DigestClient {
+        DigestClient { own_realms: Some(VecDeque::new()), ..DigestClient::new(integrity) }
+    }
+
+    /// Takes note of a realm of the own server.
+    pub fn know_realm(&mut self, realm: &str) {
+        let Some(realms) = &mut self.own_realms else { return };
+        if realms.iter().any(|known| known.eq_ignore_ascii_case(realm)) {
+            return;
+        }
+        if realms.len() == OWN_REALMS_MAX {
+            realms.pop_front();
+        }
+        realms.push_back(SmolStr::new(realm));
+    }
+
+    /// Whether it is our own server that asks.
+    fn is_own(&self, attempt: &Attempt, realm: &str) -> bool {
+        let is_known =
+            |realms: &VecDeque<SmolStr>| realms.iter().any(|known| known.eq_ignore_ascii_case(realm));
+        self.own_realms.as_ref().is_none_or(|realms| attempt.at_home && is_known(realms))
     }
 
     /// Takes the challenges of a 401 or 407, in the order of their header lines. On success the request is to be sent
@@ -179,13 +229,18 @@ impl DigestClient {
                 continue;
             };
             let Some(ha1) = secret.ha1(HashFunction::of(algorithm), &challenge.realm) else { continue };
+            let is_own = self.is_own(attempt, &challenge.realm);
             if let Err(error) = attempt.note_challenge(&key, challenge.stale) {
-                self.forget(&key);
+                self.sessions.retain(|session| !session.is_for(&key, is_own, &attempt.call_id));
                 return Err(error);
             }
             self.remember(Session {
                 side: *side,
                 host: attempt.host.clone(),
+                call_id: attempt.call_id.clone(),
+                at_home: attempt.at_home,
+                is_own,
+                used: self.requests,
                 challenge: challenge.clone(),
                 algorithm,
                 qop,
@@ -204,9 +259,9 @@ impl DigestClient {
     }
 
     /// The credentials to put into a request, one header line each: those asked for, and those of challenges that
-    /// were answered earlier (RFC 3261 §22.2, §22.3), each with its next nonce count; where a 401 asked, only for
-    /// requests to the same host. Not for ACK, which repeats the
-    /// credentials of its INVITE, nor for CANCEL (RFC 3261 §22.1).
+    /// were answered earlier (RFC 3261 §22.2, §22.3), each with its next nonce count. What a 401 asked for goes to the
+    /// same host only; what a 407 asked for into the same call, and where our own server asked, to that with any call.
+    /// Not for ACK, which repeats the credentials of its INVITE, nor for CANCEL (RFC 3261 §22.1).
     pub fn authorize(
         &mut self,
         attempt: &mut Attempt,
@@ -216,13 +271,18 @@ impl DigestClient {
         self.sessions.retain(|session| session.count < u32::MAX);
         let host = host_of(request.uri);
         attempt.host = host.clone();
+        attempt.call_id = SmolStr::new(request.call_id);
+        attempt.at_home = request.at_home;
+        self.requests += 1;
+        let number = self.requests;
         self.sessions
             .iter_mut()
-            .filter(|session| session.side == Side::Proxy || session.host.is_empty() || session.host == host)
+            .filter(|session| session.fits(request, &host))
             .map(|session| {
                 if session.host.is_empty() {
                     session.host = host.clone();
                 }
+                session.used = number;
                 attempt.note_sent(session.side, &session.challenge.realm);
                 (session.side, session.credentials(request))
             })
@@ -241,16 +301,14 @@ impl DigestClient {
         Some((algorithm, Some(qop)))
     }
 
-    fn remember(&mut self, session: Session) {
-        self.forget(&(session.side, session.challenge.realm.clone()));
-        if self.sessions.len() == REALMS_MAX {
-            self.sessions.remove(0);
+    fn remember(&mut self, new: Session) {
+        let key = (new.side, new.challenge.realm.clone());
+        self.sessions.retain(|session| !session.is_for(&key, new.is_own, &new.call_id));
+        if self.sessions.len() == SESSIONS_MAX {
+            let oldest = (0..self.sessions.len()).min_by_key(|place| self.sessions[*place].used);
+            oldest.map(|place| self.sessions.remove(place));
         }
-        self.sessions.push(session);
-    }
-
-    fn forget(&mut self, (side, realm): &(Side, SmolStr)) {
-        self.sessions.retain(|session| session.side != *side || session.challenge.realm != *realm);
+        self.sessions.push(new);
     }
 }
 
@@ -264,7 +322,7 @@ fn host_of(uri: &str) -> SmolStr {
 
 impl fmt::Debug for DigestClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DigestClient").field("realms", &self.sessions.len()).finish_non_exhaustive()
+        f.debug_struct("DigestClient").field("sessions", &self.sessions.len()).finish_non_exhaustive()
     }
 }
 
@@ -298,6 +356,26 @@ impl Attempt {
 }
 
 impl Session {
+    /// Whether a challenge of this realm, to a request of this call, takes its place.
+    fn is_for(&self, (side, realm): &(Side, SmolStr), is_own: bool, call_id: &str) -> bool {
+        let is_same_place = match self.side {
+            Side::UserAgent => true,
+            Side::Proxy => self.is_own == is_own && (is_own || self.call_id == call_id),
+        };
+        self.side == *side && self.challenge.realm == *realm && is_same_place
+    }
+
+    /// Whether a request to this host gets its credentials unasked.
+    fn fits(&self, request: &OutgoingRequest<'_>, host: &str) -> bool {
+        match self.side {
+            // The name of our own server in the Contact of somebody else leads to him.
+            Side::UserAgent => {
+                (self.host.is_empty() || self.host == host) && (request.at_home || !self.at_home)
+            }
+            Side::Proxy => self.call_id == request.call_id || (self.is_own && request.at_home),
+        }
+    }
+
     fn credentials(&mut self, request: &OutgoingRequest<'_>) -> DigestCredentials {
         self.count += 1;
         let count = NonceCount::new(self.count);

@@ -12,7 +12,7 @@ const REALM: &str = "orange.com";
 const KEY: [u8; 32] = [7; 32];
 const REGISTER: PresentedRequest<'_> = PresentedRequest { method: "REGISTER", body: b"", source: b"" };
 const OUTGOING: OutgoingRequest<'_> =
-    OutgoingRequest { method: "REGISTER", uri: "sip:orange.com", body: b"" };
+    OutgoingRequest { method: "REGISTER", uri: "sip:orange.com", body: b"", call_id: "1", at_home: true };
 
 fn vectors(text: &str) -> Vec<Value> {
     serde_json::from_str(text).expect("the vectors are JSON")
@@ -474,7 +474,8 @@ fn credentials_that_a_401_asked_for_go_to_that_host_alone() {
     let challenges: Vec<_> =
         challenges.into_iter().map(|challenge| (Side::UserAgent, Challenge::Digest(challenge))).collect();
     let mut phone = Phone::new();
-    let register = OutgoingRequest { method: "REGISTER", uri: "sip:orange.com", body: b"" };
+    let register =
+        OutgoingRequest { method: "REGISTER", uri: "sip:orange.com", body: b"", call_id: "1", at_home: true };
     assert!(phone.client.authorize(&mut phone.attempt, &register).is_empty());
     phone.answer_all(&challenges).expect("answered");
     assert_eq!(phone.client.authorize(&mut phone.attempt, &register).len(), 1);
@@ -485,9 +486,51 @@ fn credentials_that_a_401_asked_for_go_to_that_host_alone() {
         ("sip:rob@my.orange.com", 0),
         ("tel:+33", 0),
     ] {
-        let request = OutgoingRequest { method: "BYE", uri, body: b"" };
+        let request = OutgoingRequest { method: "BYE", uri, body: b"", call_id: "1", at_home: true };
         assert_eq!(phone.client.authorize(&mut Attempt::default(), &request).len(), expected, "{uri}");
     }
+}
+
+#[test]
+fn credentials_for_a_proxy_stay_within_the_call_unless_it_is_known_to_be_the_own_one() {
+    let server = server(ServerSettings::default());
+    let mut phone = Phone::new();
+    let request = |call_id, at_home| OutgoingRequest { call_id, at_home, ..OUTGOING };
+    for (realm, asked_at_home, expected) in [
+        // In the same call, in another one of our own server, in another one of somebody else.
+        ("orange.com", true, [1, 1, 0]),
+        ("orange.com", false, [1, 0, 0]),
+        ("my.orange.com", true, [1, 0, 0]),
+        ("my.orange.com", false, [1, 0, 0]),
+    ] {
+        phone.client = DigestClient::abroad(false);
+        phone.client.know_realm("ORANGE.com");
+        phone.new_request();
+        assert!(phone.client.authorize(&mut phone.attempt, &request("a", asked_at_home)).is_empty());
+        phone.answer(&server.challenges(at(0), realm, b"", false, 1)).expect("answered");
+        let requests = [request("a", false), request("b", true), request("b", false)];
+        let sent = requests.map(|request| phone.client.authorize(&mut Attempt::default(), &request).len());
+        assert_eq!(sent, expected, "{realm}, asked at home: {asked_at_home}");
+    }
+}
+
+#[test]
+fn the_challenges_that_are_kept_are_limited_and_the_one_used_longest_ago_goes() {
+    let server = server(ServerSettings::default());
+    let mut phone = Phone { client: DigestClient::abroad(false), ..Phone::new() };
+    let of_call = |phone: &mut Phone, call: u64| {
+        let call_id = call.to_string();
+        let request = OutgoingRequest { call_id: &call_id, at_home: false, ..OUTGOING };
+        phone.client.authorize(&mut phone.attempt, &request).len()
+    };
+    for call in 0..200 {
+        phone.new_request();
+        assert_eq!(of_call(&mut phone, call), 0);
+        phone.answer(&server.challenges(at(0), "orange.com", b"", false, 1)).expect("answered");
+        assert_eq!(of_call(&mut phone, 0), 1, "the first call is used all the time");
+    }
+    let kept = (0..200).filter(|call| of_call(&mut phone, *call) == 1).count();
+    assert_eq!(kept, 64);
 }
 
 #[test]

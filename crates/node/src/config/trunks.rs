@@ -499,6 +499,7 @@ fn own_account(entry: &TrunkEntry, data: &Path, report: &mut Report<'_>) -> Opti
         password: Password(password),
         proxy,
         backup_proxy: None,
+        realms: Vec::new(),
         expires_s,
     })
 }

@@ -118,6 +118,7 @@ pub(super) fn account(name: &str, domain: &str, password: Password, server: Sock
         password,
         proxy: Some(UriBuf::for_address(None, server)),
         backup_proxy: None,
+        realms: Vec::new(),
         expires_s: EXPIRES_S,
     }
 }

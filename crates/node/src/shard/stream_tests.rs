@@ -418,6 +418,7 @@ fn phones_of_ours_register_with_passwords_and_call_each_other_over_tcp() {
                 password: Password(user.password.clone()),
                 proxy: Some(UriBuf::parse(&proxy).expect("a URI")),
                 backup_proxy: None,
+                realms: Vec::new(),
                 expires_s: 600,
             },
             ip: "127.0.0.1".parse().expect("an address"),

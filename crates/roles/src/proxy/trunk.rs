@@ -190,7 +190,7 @@ impl ResponseContext {
         over.param = begins.then(|| over.shift.param(&cx.core.trunks.tokens, &self.request));
         let uri = uri.as_deref().unwrap_or(self.request.uri_text());
         let method = self.request.method().map_or("", Method::as_str);
-        let covered = OutgoingRequest { method, uri, body: self.request.body() };
+        let covered = OutgoingRequest { method, uri, body: self.request.body(), call_id: "", at_home: true };
         let credentials = cx.core.trunks.credentials(&over.name, &mut over.attempt, &covered);
         lines.retain(|(name, _)| !name.ends_with("uthorization"));
         lines.extend(credentials.into_iter().map(|(name, value)| (name.as_str().to_smolstr(), value)));

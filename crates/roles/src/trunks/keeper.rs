@@ -309,8 +309,13 @@ impl Keeper {
         };
         self.set_due(name, errand, cx.now + patience);
         if errand == Errand::Register {
-            let covered =
-                OutgoingRequest { method: sent.draft.method().as_str(), uri: sent.draft.uri(), body: &[] };
+            let covered = OutgoingRequest {
+                method: sent.draft.method().as_str(),
+                uri: sent.draft.uri(),
+                body: &[],
+                call_id: "",
+                at_home: true,
+            };
             for (header, value) in cx.core.trunks.credentials(name, &mut sent.attempt, &covered) {
                 sent.draft = sent.draft.header(header, &value);
             }

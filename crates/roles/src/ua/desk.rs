@@ -7,9 +7,11 @@ use dialtone_dialog::digest::{Attempt, ClientError, DigestClient, OutgoingReques
 use dialtone_dialog::{Dialog, DialogId, Draft, RouteSet};
 use dialtone_transaction::ServerId;
 use dialtone_wire::auth::Challenge;
+use dialtone_wire::headers::NameAddr;
 use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Limits, Message, Status};
-use smol_str::{SmolStr, ToSmolStr};
+use smol_str::{SmolStr, StrExt as _, ToSmolStr};
 
 use super::deadlines::Wake;
 use super::leftover::Leftover;
@@ -158,7 +160,7 @@ impl Desk {
             leftovers: BTreeMap::new(),
             next_leftover: 0,
             transfers: Transfers::default(),
-            digest: DigestClient::new(false),
+            digest: DigestClient::abroad(false),
             service_route: RouteSet::default(),
         }
     }
@@ -219,7 +221,14 @@ impl Desk {
 
     fn send_again(&mut self, cx: &mut Context<'_>, mut sent: Sent) -> Result<UaRequest, SendError> {
         let body = sent.draft.body_bytes().map_or(&[][..], |(_, body)| body);
-        let covered = OutgoingRequest { method: sent.draft.method().as_str(), uri: sent.draft.uri(), body };
+        let at_home = sent.flow.is_none() && self.is_home(cx.settings, sent.draft.next_hop());
+        let covered = OutgoingRequest {
+            method: sent.draft.method().as_str(),
+            uri: sent.draft.uri(),
+            body,
+            call_id: sent.draft.call_id(),
+            at_home,
+        };
         let credentials = self.digest.authorize(&mut sent.attempt, &covered);
         sent.credentials = credentials
             .into_iter()
@@ -260,6 +269,18 @@ impl Desk {
     ) -> Result<UaRequest, NotRetried> {
         let challenges = challenges_of(response);
         let account = cx.settings.account.clone();
+        // RFC 3261 §22.3: whose realm we are "configured with", by our own domain or by what our registrar asks for.
+        if let Some(account) = &account {
+            let domain = host_of(&account.aor);
+            domain.iter().chain(&account.realms).for_each(|realm| self.digest.know_realm(realm));
+        }
+        if matches!(sent.purpose, Purpose::Register) {
+            let realms = challenges.iter().filter_map(|(_, challenge)| match challenge {
+                Challenge::Digest(challenge) => Some(&challenge.realm),
+                Challenge::Other { .. } => None,
+            });
+            realms.for_each(|realm| self.digest.know_realm(realm));
+        }
         let mut secret_of = |_realm: &str| {
             let account = account.as_ref()?;
             Some(Secret::Password {
@@ -280,6 +301,21 @@ impl Desk {
                 ClientError::NoCredentials { .. } | ClientError::NotSupported | ClientError::TooManyRealms,
             ) => Err(NotRetried::NoCredentials),
         }
+    }
+
+    /// Whether that is our own server: an outbound proxy of the account, one that its registrar put before us (RFC 3608),
+    /// or without a proxy the one of its domain.
+    fn is_home(&self, settings: &Settings, next_hop: &UriBuf) -> bool {
+        let Some(account) = &settings.account else { return false };
+        let Some(host) = host_of(next_hop) else { return false };
+        let proxies = account.proxy.iter().chain(&account.backup_proxy);
+        let server = account.proxy.is_none().then_some(&account.aor);
+        proxies.chain(server).any(|known| host_of(known).as_ref() == Some(&host))
+            || self.service_route.values().iter().any(|route| {
+                let route = NameAddr::parse(route.as_bytes()).ok();
+                let known = route.and_then(|route| UriBuf::parse(route.uri_text).ok());
+                known.as_ref().and_then(host_of).as_ref() == Some(&host)
+            })
     }
 
     /// Gives up a request whatever its transaction does: no response to it comes up any more.
@@ -306,6 +342,11 @@ fn challenges_of(response: &Message) -> Vec<(Side, Challenge)> {
         .flat_map(|(side, name)| response.values(name).map(move |value| (side, value)))
         .filter_map(|(side, value)| Some((side, Challenge::parse(value).ok()?)))
         .collect()
+}
+
+/// The host of a URI, for comparison.
+fn host_of(uri: &UriBuf) -> Option<SmolStr> {
+    Some(uri.uri().as_sip()?.host.to_smolstr().to_lowercase_smolstr())
 }
 
 /// The user part of the Contact of a phone.

@@ -41,6 +41,7 @@ fn carrier() -> Trunk {
         password: Password("carrier-pw".into()),
         proxy: None,
         backup_proxy: None,
+        realms: Vec::new(),
         expires_s: 600,
     };
     let access = TrunkAccess::Addresses(vec![uri("sip:127.0.1.1")]);

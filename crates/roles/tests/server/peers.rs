@@ -174,7 +174,7 @@ pub(crate) fn credentials(method: &str, uri: &str, user: &str, password: &str, r
     let mut secret =
         |_: &str| Some(DigestSecret::Password { username: user.into(), password: password.into() });
     client.handle_challenges(&mut attempt, &challenges, &mut secret, &mut || 42).unwrap();
-    let outgoing = OutgoingRequest { method, uri, body: b"" };
+    let outgoing = OutgoingRequest { method, uri, body: b"", call_id: "", at_home: true };
     let lines = client.authorize(&mut attempt, &outgoing);
     lines
         .iter()

@@ -30,6 +30,7 @@ fn account() -> Account {
         password: Password("carrier-pw".into()),
         proxy: None,
         backup_proxy: None,
+        realms: Vec::new(),
         expires_s: 600,
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn settings(user: &str, address: &str) -> Settings {
             password: Password(SmolStr::new("secret")),
             proxy: None,
             backup_proxy: None,
+            realms: Vec::new(),
             expires_s: 3600,
         }),
         timer_c: Duration::from_secs(185),
