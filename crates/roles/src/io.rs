@@ -666,6 +666,13 @@ pub enum Event {
         /// The call.
         call: CallHandle,
     },
+    /// One side has refreshed the session, or told where it is now: nothing else has changed.
+    Refreshed {
+        /// The call.
+        call: CallHandle,
+        /// Which one.
+        by: Side,
+    },
     /// One side has put the other on hold.
     Held {
         /// The call.

@@ -99,6 +99,8 @@ fn words(news: &News) -> String {
         News::HeldByPeer { .. } => "the far end holds it".to_owned(),
         News::ResumedByPeer { .. } => "the far end does not hold it any more".to_owned(),
         News::SessionChanged { .. } => "its session was changed".to_owned(),
+        News::Refreshed { .. } => "the far end is still there".to_owned(),
+        News::RefreshedByPeer { .. } => "the far end says that it is still there".to_owned(),
         News::ChangeRefused { status, .. } => format!("stays as it is: {}", refused(*status)),
         News::RefreshFailed { status, .. } => format!("not refreshed: {}", refused(*status)),
         News::TransferAsked { to, replaces, referred_by, .. } => {

@@ -468,6 +468,7 @@ impl Handset {
             | Event::Answered { call }
             | Event::Redirected { call, .. }
             | Event::SessionChanged { call }
+            | Event::Refreshed { call, .. }
             | Event::Held { call, .. }
             | Event::Resumed { call, .. }
             | Event::ChangeRefused { call, .. }
@@ -600,6 +601,10 @@ impl Handset {
             }
             Event::InfoAnswered { status, .. } => self.info_answered(number, *status),
             Event::SessionChanged { .. } if !is_over => self.news.push_back(News::SessionChanged { number }),
+            Event::Refreshed { by, .. } if !is_over => self.news.push_back(match by {
+                Side::Local => News::Refreshed { number },
+                Side::Remote => News::RefreshedByPeer { number },
+            }),
             Event::Held { by, .. } if !is_over => self.hold_changed(number, *by, true),
             Event::Resumed { by, .. } if !is_over => self.hold_changed(number, *by, false),
             Event::ChangeRefused { status, .. } if !is_over => {

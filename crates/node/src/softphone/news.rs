@@ -27,6 +27,8 @@ pub const AWAITABLE: &[&str] = &[
     "held-by-peer",
     "resumed-by-peer",
     "session-changed",
+    "refreshed",
+    "refreshed-by-peer",
     "change-refused",
     "refresh-failed",
     "transfer-asked",
@@ -121,6 +123,16 @@ pub enum News {
     },
     /// The session was changed; who is held by that is told next.
     SessionChanged {
+        /// The call.
+        number: u64,
+    },
+    /// The far end is still there: it took an `update`, or the session timer was started anew.
+    Refreshed {
+        /// The call.
+        number: u64,
+    },
+    /// The far end says that it is still there.
+    RefreshedByPeer {
         /// The call.
         number: u64,
     },
@@ -253,6 +265,8 @@ impl News {
             News::HeldByPeer { .. } => "held-by-peer",
             News::ResumedByPeer { .. } => "resumed-by-peer",
             News::SessionChanged { .. } => "session-changed",
+            News::Refreshed { .. } => "refreshed",
+            News::RefreshedByPeer { .. } => "refreshed-by-peer",
             News::ChangeRefused { .. } => "change-refused",
             News::RefreshFailed { .. } => "refresh-failed",
             News::TransferAsked { .. } => "transfer-asked",
@@ -283,6 +297,8 @@ impl News {
             | News::HeldByPeer { number }
             | News::ResumedByPeer { number }
             | News::SessionChanged { number }
+            | News::Refreshed { number }
+            | News::RefreshedByPeer { number }
             | News::ChangeRefused { number, .. }
             | News::RefreshFailed { number, .. }
             | News::TransferProgress { number, .. }

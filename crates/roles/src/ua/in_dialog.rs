@@ -15,7 +15,7 @@ use super::refusal::{
 };
 use super::{Ua, transfer};
 use crate::context::{Context, SendError, UaRequest};
-use crate::io::{CallHandle, EndReason};
+use crate::io::{CallHandle, EndReason, Side};
 use crate::registrar::is_behind_nat;
 
 /// A request within a dialog, with what its answer needs.
@@ -198,6 +198,7 @@ impl Call {
         if dialog.refresh_target(incoming.request).is_err() {
             return incoming.refuse(cx, &Refusal::new(400));
         }
+        let is_same = offer.is_some_and(|offer| self.offers_the_same(offer));
         let Some(session) = &mut self.session else { return incoming.refuse(cx, &Refusal::new(488)) };
         let described = match offer {
             Some(offer) => session.answer(offer),
@@ -217,7 +218,14 @@ impl Call {
         self.note_allow(incoming.request);
         // It moves with the phone; a proxy that comes between has its Record-Route in the dialog from its start.
         self.flow = own_flow(incoming.request, incoming.flow);
-        self.accept_reinvite(desk, cx, incoming, &description, offer.is_none(), grant)
+        let step = self.accept_reinvite(desk, cx, incoming, &description, offer.is_none(), grant);
+        match offer {
+            Some(_) if is_same => self.refreshed(cx, Side::Remote),
+            Some(_) => self.session_changed(cx),
+            // The ACK brings the answer.
+            None => {}
+        }
+        step
     }
 
     fn accept_reinvite(
@@ -242,9 +250,6 @@ impl Call {
         talk.unacked = Some(Unacked { cseq, transmit, interval, offers });
         self.start_repeating(desk, cx);
         self.granted(desk, cx, grant);
-        if !offers {
-            self.session_changed(cx);
-        }
         Step::Stay
     }
 

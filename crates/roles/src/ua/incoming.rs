@@ -359,11 +359,15 @@ impl Call {
                 (None, _) => true,
                 (Some(_), None) => false,
             };
+            let is_first = matches!(self.stage, Stage::Answered(_));
             self.confirm(cx);
             if !taken {
                 return self.say_bye_now(desk, cx, EndReason::BadSession);
             }
-            self.apply(cx);
+            match is_first {
+                true => self.apply(cx),
+                false => self.session_changed(cx),
+            }
         } else {
             self.confirm(cx);
         }

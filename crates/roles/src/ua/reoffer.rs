@@ -362,9 +362,12 @@ impl Call {
             if !taken {
                 return self.terminate(desk, cx, EndReason::BadSession);
             }
-            self.session_changed(cx);
-        } else if asked.method == Carrier::Invite {
-            cx.event(Event::SessionChanged { call: self.handle });
+        }
+        match asked.wanted.what {
+            What::Offer(_) if asked.offers => self.session_changed(cx),
+            // It was told with the reliable response that had the answer.
+            What::Offer(_) => {}
+            What::Refresh => self.refreshed(cx, Side::Local),
         }
         self.go_on(desk, cx)
     }
@@ -461,6 +464,13 @@ impl Call {
     pub(super) fn session_changed(&mut self, cx: &mut Context<'_>) {
         self.apply(cx);
         cx.event(Event::SessionChanged { call: self.handle });
+        self.tell_hold(cx);
+    }
+
+    /// The session goes on as it was; where its description stood in the request, media may go elsewhere all the same.
+    pub(super) fn refreshed(&mut self, cx: &mut Context<'_>, by: Side) {
+        self.apply(cx);
+        cx.event(Event::Refreshed { call: self.handle, by });
         self.tell_hold(cx);
     }
 

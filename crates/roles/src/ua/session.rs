@@ -184,6 +184,11 @@ impl Session {
         Ok(answer.to_bytes().into())
     }
 
+    /// Whether the peer offers the very session that is in force: it only refreshes it (RFC 3264 §8, RFC 4028 §7.4).
+    pub(super) fn is_in_force(&self, offer: &[u8]) -> bool {
+        parse(offer).is_ok_and(|offer| self.offer_answer.remote() == Some(&offer))
+    }
+
     /// Our offer was refused: the session stays as it was (RFC 3261 §14.1).
     pub(super) fn withdraw(&mut self) {
         if self.awaits_answer() {

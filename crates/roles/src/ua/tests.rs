@@ -4,6 +4,7 @@ mod bench;
 mod callee;
 mod caller;
 mod calls;
+mod changes;
 mod credentials;
 mod flows;
 mod hostile;

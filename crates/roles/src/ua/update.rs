@@ -9,6 +9,7 @@ use super::in_dialog::{Incoming, own_flow};
 use super::incoming::answer_headers;
 use super::refusal::{Refusal, SDP, check_size, description_of, offer_pending};
 use crate::context::Context;
+use crate::io::Side;
 use crate::settings::Settings;
 
 impl Call {
@@ -39,6 +40,7 @@ impl Call {
         if dialog.refresh_target(request).is_err() {
             return incoming.refuse(cx, &Refusal::new(400));
         }
+        let is_same = offer.is_none_or(|offer| self.offers_the_same(offer));
         let answer = offer.map(|offer| self.answer_in(cx.settings, remote_tag, offer)).transpose();
         let answer = match answer {
             Ok(answer) => answer,
@@ -58,8 +60,10 @@ impl Call {
         if is_call {
             self.granted(desk, cx, grant);
         }
-        if answer.is_some() && self.is_heard(remote_tag) {
-            self.session_changed(cx);
+        match is_same {
+            _ if !self.is_heard(remote_tag) => {}
+            true => self.refreshed(cx, Side::Remote),
+            false => self.session_changed(cx),
         }
         Step::Stay
     }
@@ -91,6 +95,11 @@ impl Call {
             }
             Stage::Cancelling { .. } | Stage::Ending { .. } => Err(Refusal::new(481)),
         }
+    }
+
+    /// Whether an offer of the peer is the session as it is.
+    pub(super) fn offers_the_same(&self, offer: &[u8]) -> bool {
+        self.session.as_ref().is_some_and(|session| session.is_in_force(offer))
     }
 
     /// Whether the session in use is that of this dialog.

@@ -215,6 +215,10 @@ fn holds_of_both_ends_are_told_apart_and_asked_for_once() {
     rig.act("update");
     rig.event(Event::RefreshFailed { call: handle(7), status: None });
     rig.check(&["session-changed 1", "> refresh 7 Update", "refresh-failed 1"]);
+    for by in [Side::Local, Side::Remote] {
+        rig.event(Event::Refreshed { call: handle(7), by });
+    }
+    rig.check(&["refreshed 1", "refreshed-by-peer 1"]);
 }
 
 #[test]

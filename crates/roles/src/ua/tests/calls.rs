@@ -94,7 +94,7 @@ impl Pair {
         (self.phones[ALICE].last_call(), self.phones[BOB].last_call())
     }
 
-    fn established() -> (Pair, CallHandle, CallHandle) {
+    pub(super) fn established() -> (Pair, CallHandle, CallHandle) {
         let mut pair = Pair::new();
         let (of_alice, of_bob) = pair.call();
         pair.phones[BOB].command(Command::Answer { call: of_bob, play: Play::Echo });
