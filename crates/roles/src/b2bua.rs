@@ -21,6 +21,7 @@
 //! | [`in_dialog`] | requests within a dialog: which are answered and which carried |
 //! | [`reinvite`] | re-INVITE and UPDATE, glare, and our own refreshes (RFC 4028) |
 //! | [`outcome`] | what a refusal of one side is for the other |
+//! | [`bodies`] | session descriptions wherever they stand, and what else a body holds |
 //! | [`end`] | BYE, and what an end on one side means for the other |
 //! | [`transfer`] | the place where REFER is looked at before it is carried |
 
@@ -45,6 +46,7 @@ use crate::ua::ServerEvent;
 
 mod acknowledge;
 mod align;
+mod bodies;
 mod deadlines;
 mod description;
 mod desk;

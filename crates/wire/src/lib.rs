@@ -14,6 +14,7 @@ pub mod headers;
 pub mod ladder;
 mod message;
 mod method;
+pub mod multipart;
 pub mod net;
 mod params;
 pub mod peek;

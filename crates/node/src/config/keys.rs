@@ -18,7 +18,7 @@ use super::address::{HostName, HttpListen, NextHop, UserName};
 use super::dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
 use super::forwarding::{Code, DoNotDisturb, ForwardTarget, UserAddress};
 use super::group::{Callee, MemberEntry};
-use super::media::MediaKindName;
+use super::media::{BodyType, MediaKindName};
 use super::route::RouteUri;
 use super::table::{Table, tables};
 use super::trunks::{CallerIds, NumberMap, ServerUri, ServerUris, ShownNumber, TrunkName, TrunkUser};
@@ -273,6 +273,10 @@ tables! {
         /// The kinds of media that pass from one phone to the other, as `m=` lines name them. A stream of another kind is
         /// refused, and the call goes on without it.
         media: Vec<MediaKindName> = MediaKindName::all(), (), Reload;
+        /// The types of parts that pass beside the session description, where a body has several (RFC 5621): `"type/subtype"`,
+        /// `"type/*"` or `"*/*"`. A part of another type is left out where its handling is optional, else the request is refused
+        /// with 415. `message/sip`, a whole message of the other side, passes only where it is named.
+        parts: Vec<BodyType> = BodyType::all(), (), Reload;
         /// The session interval that the server asks each side for where `calls.session_expires` asks for none, and to which
         /// longer ones are cut (RFC 4028). A side that nobody is at any more is found within it, and the other one gets a
         /// BYE. `"0s"` asks for none.

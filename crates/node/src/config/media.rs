@@ -41,3 +41,45 @@ impl Scalar for MediaKindName {
         quoted("audio")
     }
 }
+
+/// The type of a body, or of many: `type/subtype`, `type/*` or `*/*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyType(pub(super) SmolStr);
+
+impl BodyType {
+    const BYTES_MAX: usize = 127;
+    const EXAMPLE: &'static str = "\"application/pidf+xml\"";
+
+    /// The types that pass when nobody chooses.
+    pub(super) fn all() -> Vec<BodyType> {
+        BridgeSettings::default().parts.into_iter().map(BodyType).collect()
+    }
+}
+
+impl Scalar for BodyType {
+    type Bounds = ();
+    const KIND: &'static str = "the type of a body";
+
+    fn parse(value: &DeValue<'_>, (): &()) -> Result<BodyType, Fault> {
+        let text = value.as_str().ok_or_else(|| wrong_type(value, Self::KIND, Self::EXAMPLE))?;
+        // RFC 6838 §4.2.
+        let is_name = |name: &str| {
+            let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte);
+            !name.is_empty() && name.len() <= Self::BYTES_MAX && name.bytes().all(legal)
+        };
+        let is_type = match text.split_once('/') {
+            Some((kind, "*")) => kind == "*" || is_name(kind),
+            Some((kind, subtype)) => is_name(kind) && is_name(subtype),
+            None => false,
+        };
+        if is_type { Ok(BodyType(text.into())) } else { Err(malformed(text, Self::KIND, Self::EXAMPLE)) }
+    }
+
+    fn write(&self) -> String {
+        quoted(&self.0)
+    }
+
+    fn example((): &()) -> String {
+        quoted("application/pidf+xml")
+    }
+}

@@ -282,6 +282,7 @@ impl Config {
                     .ok()
                     .filter(|seconds| *seconds > 0),
                 media: self.b2bua.media.value.iter().map(|kind| kind.0.clone()).collect(),
+                parts: self.b2bua.parts.value.iter().map(|kind| kind.0.clone()).collect(),
                 transfers: self.b2bua.transfers.value,
                 release_after: self.b2bua.transferor_time.value,
                 park_time: self.b2bua.park_time.value,

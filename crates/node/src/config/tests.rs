@@ -181,6 +181,7 @@ fn each_value_arrives_where_it_belongs() {
         reliable_ringing = true
         [b2bua]
         media = ["audio", "x-smell"]
+        parts = ["image/*", "application/pidf+xml"]
         session_expires = "10m"
         transfers = false
         transferor_time = "7s"
@@ -286,6 +287,7 @@ fn rest_of_the_values(resolved: &Resolved) {
         [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 12, 13, 256, 7]
     );
     assert_eq!(settings.bridges.media, ["audio", "x-smell"]);
+    assert_eq!(settings.bridges.parts, ["image/*", "application/pidf+xml"]);
     assert_eq!(settings.bridges.session_s, Some(600));
     assert!(!settings.bridges.transfers);
     assert_eq!(settings.bridges.release_after, std::time::Duration::from_secs(7));

@@ -9,9 +9,9 @@ use dialtone_wire::net::Transmit;
 use dialtone_wire::{Message, Status};
 use smol_str::SmolStr;
 
+use super::bodies;
 use super::deadlines::Wake;
 use super::desk::Purpose;
-use super::pass;
 use super::{B2bua, LegId};
 use crate::context::{Context, UaRequest};
 
@@ -42,7 +42,7 @@ impl B2bua {
     /// The ACK has the answer to the offer of the other side's 2xx.
     fn carry_answer(&mut self, cx: &mut Context<'_>, id: LegId, ack: &Message) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let answer = pass::description(ack).map(Bytes::copy_from_slice);
+        let answer = bodies::description(ack).map(Bytes::copy_from_slice);
         if let (Some(answer), Some(strand)) = (&answer, leg.strands.first_mut()) {
             strand.described.received = answer.clone();
         }

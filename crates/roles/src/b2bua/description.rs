@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use dialtone_wire::Method;
 
 use crate::settings::BridgeSettings;
 use crate::text::push_number;
@@ -22,6 +23,8 @@ pub(super) struct Described {
     pub(super) sent: Bytes,
     /// What came last, as it came.
     pub(super) received: Bytes,
+    /// That of the early session beside it (RFC 3959).
+    early: Option<Box<Described>>,
 }
 
 impl Described {
@@ -34,12 +37,24 @@ impl Described {
             was_refused: false,
             sent: Bytes::new(),
             received: Bytes::new(),
+            early: None,
         }
     }
 
     /// The description that the peer gets for one that came from the other side.
     pub(super) fn pass(&mut self, settings: &BridgeSettings, body: &[u8], ours: IpAddr) -> Bytes {
         self.write(body, ours, |kind| settings.media.iter().any(|known| known.as_bytes() == kind))
+    }
+
+    /// Rewrites what comes with a method; what is described beside the session is no version of it.
+    pub(super) fn carry<T>(&mut self, method: &Method, rewrite: impl FnOnce(&mut Described) -> T) -> T {
+        if changes_session(method) { rewrite(self) } else { rewrite(&mut self.clone()) }
+    }
+
+    /// That of the early session, which has a name of its own.
+    pub(super) fn early(&mut self) -> &mut Described {
+        let random = self.session.wrapping_add(1) << 2;
+        self.early.get_or_insert_with(|| Box::new(Described::new(random)))
     }
 
     /// The answer to an offer that nobody takes: all streams refused.
@@ -94,6 +109,11 @@ impl Described {
         let lines = self.sent.split_inclusive(|byte| *byte == b'\n');
         lines.filter(|line| !line.starts_with(b"o=")).flatten().copied().collect()
     }
+}
+
+/// Whether a description in it is an offer or an answer (RFC 3264, RFC 6337 §2.2).
+pub(super) const fn changes_session(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Ack | Method::Prack | Method::Update)
 }
 
 /// Whether two descriptions say the same, whoever made them.

@@ -9,6 +9,7 @@ use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::{HeaderName, Limits, Message};
 use smol_str::SmolStr;
 
+use super::bodies;
 use super::deadlines::Wake;
 use super::{Leg, LegId};
 use crate::context::{Context, Failure, UaRequest};
@@ -88,7 +89,7 @@ impl Sent {
 
     /// Whether it has a description of its session.
     pub(super) fn offers(&self) -> bool {
-        self.draft.body_bytes().is_some_and(|(kind, _)| kind.eq_ignore_ascii_case("application/sdp"))
+        self.draft.body_bytes().is_some_and(|(kind, body)| bodies::describes(kind, body))
     }
 }
 

@@ -7,6 +7,8 @@ use dialtone_wire::net::Flow;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::SmolStr;
 
+use super::bodies;
+use super::description::changes_session;
 use super::desk::{Purpose, Sent, copy};
 use super::outcome;
 use super::pass::{self, METHODS};
@@ -64,6 +66,9 @@ impl B2bua {
         if let Err(refusal) = check_require(request) {
             return came.refuse(cx, &refusal);
         }
+        if let Err(refusal) = bodies::check(request, cx.settings) {
+            return came.refuse(cx, &refusal);
+        }
         if let Some(leg) = self.legs.get_mut(&leg) {
             leg.allowed.learn(request);
         }
@@ -92,9 +97,10 @@ impl B2bua {
         let allow = self.allow_towards(came.leg);
         let contact = self.legs.get(&came.leg).map(|leg| leg.contact(cx));
         let product = cx.settings.product.clone();
+        let accept = bodies::accepted(&cx.settings.bridges);
         let extra = |writer: &mut Writer| {
             writer.text(HeaderName::Allow, &allow);
-            writer.text(HeaderName::Accept, "application/sdp");
+            writer.text(HeaderName::Accept, &accept);
             writer.text(HeaderName::Supported, "timer");
             if let Some(contact) = contact {
                 writer.header(HeaderName::Contact, contact);
@@ -115,7 +121,7 @@ impl B2bua {
         let Some((rseq, cseq)) = waiting else { return came.refuse(cx, &Refusal::of(481)) };
         let value = format!("{rseq} {cseq} {}", Method::Invite);
         self.carry(cx, came, |draft| draft.header(HeaderName::RAck, &value));
-        if pass::description(came.request).is_some() {
+        if bodies::description(came.request).is_some() {
             let peer = self.legs.get(&came.leg).and_then(|leg| leg.peer);
             let tag = self.naming_tag(came.leg, came.strand);
             let twin = peer.and_then(|peer| self.legs.get_mut(&peer)).zip(tag);
@@ -165,12 +171,14 @@ impl B2bua {
         let Some(strand) = leg.twin_of(&tag) else { return came.refuse(cx, &Refusal::of(481)) };
         let mut draft = pass::request(strand.dialog.request(method.clone()), came.request, cx.settings);
         let mut before = None;
-        if let Some(description) = pass::description(came.request) {
+        if changes_session(&method) && bodies::description(came.request).is_some() {
             before = Some((strand.dialog.id().remote_tag.clone(), strand.described.sent.clone()));
-            let passed = strand.described.pass(&cx.settings.bridges, description, ip);
-            draft = draft.body("application/sdp", passed);
-        } else if let Some((kind, body)) = pass::body(came.request) {
-            draft = draft.body(kind, body.to_vec());
+        }
+        if let Some((kind, body)) = strand
+            .described
+            .carry(&method, |described| bodies::passed(came.request, described, &cx.settings.bridges, ip))
+        {
+            draft = draft.body(&kind, body);
         }
         if let Some(ask) = ask {
             draft = pass::options_of(draft, came.request, false);
@@ -219,7 +227,10 @@ impl B2bua {
             {
                 // What can't be read leaves the target as it is.
                 let _ = strand.dialog.refresh_target(response);
-                if let Some(description) = pass::description(response).filter(|_| status.is_success()) {
+                if let Some(description) = bodies::description(response)
+                    && status.is_success()
+                    && changes_session(&method)
+                {
                     strand.described.received = bytes::Bytes::copy_from_slice(description);
                 }
             }
@@ -242,17 +253,23 @@ impl B2bua {
             let grant = (is_update && status.is_success())
                 .then(|| granted(leg.timer.answer(policy(cx.settings), &request)));
             let place = dialog.as_ref().and_then(|dialog| leg.strand_of(dialog));
-            let description = response.and_then(pass::description);
-            let body = match (description, place.and_then(|place| leg.strands.get_mut(place))) {
-                (Some(description), Some(strand)) => {
-                    if let Some(offer) = pass::description(&request).filter(|_| status.is_success()) {
+            // What a refusal describes is no session.
+            let accepts = response.filter(|_| status.is_success());
+            let body = match (accepts, place.and_then(|place| leg.strands.get_mut(place))) {
+                (Some(response), Some(strand)) => {
+                    if changes_session(&method)
+                        && bodies::description(response).is_some()
+                        && let Some(offer) = bodies::description(&request)
+                    {
                         strand.described.received = bytes::Bytes::copy_from_slice(offer);
                     }
-                    Some(strand.described.pass(&cx.settings.bridges, description, ip))
+                    let settings = &cx.settings.bridges;
+                    strand
+                        .described
+                        .carry(&method, |described| bodies::passed(response, described, settings, ip))
                 }
                 _ => None,
             };
-            let other = response.and_then(pass::body).filter(|_| body.is_none());
             if is_update
                 && status.is_success()
                 && let Some(strand) = place.and_then(|place| leg.strands.get_mut(place))
@@ -272,7 +289,7 @@ impl B2bua {
                     pass::response(writer, response, &settings);
                 }
             };
-            let body = body.as_deref().map(|body| ("application/sdp", body)).or(other);
+            let body = body.as_ref().map(|(kind, body)| (kind.as_str(), &body[..]));
             let passed = outcome::of_request(&method, status);
             // RFC 4320 §4.2: nobody waits for a 408 to a request other than INVITE.
             if response.is_some() || status.code() != 408 {

@@ -19,6 +19,7 @@ use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::SmolStr;
 
 use super::align::{Aligned, black_hole};
+use super::bodies;
 use super::deadlines::Wake;
 use super::desk::{Purpose, Sent, Why};
 use super::dial::DialTask;
@@ -138,7 +139,7 @@ impl B2bua {
     /// The INVITE that begins a leg of a task was answered, with an offer in the 2xx if all is right. Its ACK is owed.
     pub(super) fn task_answered(&mut self, cx: &mut Context<'_>, id: LegId, response: &Message) {
         let Some(task) = self.task_of(id) else { return };
-        let offer = pass::description(response).map(Bytes::copy_from_slice);
+        let offer = bodies::description(response).map(Bytes::copy_from_slice);
         let Some(offer) = offer else {
             self.pay_ack(cx, id, None);
             return self.task_failed(cx, task, Status::of(488));
@@ -215,7 +216,7 @@ impl B2bua {
             match &leg.asked {
                 // Its INVITE, which waits for the answer.
                 Some(asked) if leg.stage == Stage::Setup => {
-                    pass::description(&asked.request).map(Bytes::copy_from_slice)
+                    bodies::description(&asked.request).map(Bytes::copy_from_slice)
                 }
                 _ => leg.strands.first().map(|strand| strand.described.received.clone()),
             }
@@ -274,7 +275,7 @@ impl B2bua {
         before: &Bytes,
     ) {
         let offered = self.desk.requests.get(&request).is_some_and(Sent::offers);
-        let description = pass::description(response).map(Bytes::copy_from_slice);
+        let description = bodies::description(response).map(Bytes::copy_from_slice);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let is_awaited = leg.invite == Some(request);
         leg.invite = leg.invite.filter(|invite| *invite != request);

@@ -17,6 +17,7 @@ use dialtone_wire::{HeaderName, Method, Status};
 use smol_str::SmolStr;
 
 use super::align::{black_hole, inactive};
+use super::bodies;
 use super::deadlines::Wake;
 use super::desk::{Purpose, Why};
 use super::join::{Goal, Task, TaskStage};
@@ -180,7 +181,7 @@ impl B2bua {
         if !is_known || !matches!(decision, Decision::To { destination: Destination::User(_), .. }) {
             return self.hang_up(cx, id, Status::of(403), None);
         }
-        let offer = leg.asked.as_ref().and_then(|asked| pass::description(&asked.request));
+        let offer = leg.asked.as_ref().and_then(|asked| bodies::description(&asked.request));
         let Some(offer) = offer.map(<[u8]>::to_vec) else {
             // Whoever is joined by re-INVITE at once has to begin with something.
             return self.hang_up(cx, id, Status::of(488), None);
@@ -209,7 +210,7 @@ impl B2bua {
         let Some((far, near)) = self.ringing_at(cx.settings, domain, extension) else {
             return self.hang_up(cx, id, Status::of(404), None);
         };
-        let has_offer = |asked: &Asked| pass::description(&asked.request).is_some();
+        let has_offer = |asked: &Asked| bodies::description(&asked.request).is_some();
         if !self.legs.get(&near).and_then(|leg| leg.asked.as_ref()).is_some_and(has_offer) {
             return self.hang_up(cx, id, Status::of(480), None);
         }

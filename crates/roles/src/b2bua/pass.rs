@@ -283,18 +283,3 @@ pub(super) fn address(message: &Message, name: HeaderName) -> Option<SmolStr> {
         None => format_smolstr!("<{}>", value.uri_text),
     })
 }
-
-/// The type and the body of a message; the body of an INFO, MESSAGE … passes whatever it is.
-pub(super) fn body(message: &Message) -> Option<(&str, &[u8])> {
-    let kind = text(message.value(HeaderName::ContentType)?)?;
-    (!message.body().is_empty()).then(|| (kind, message.body()))
-}
-
-/// The session description of a message.
-pub(super) fn description(message: &Message) -> Option<&[u8]> {
-    let (kind, body) = body(message)?;
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    let is_plain =
-        message.values(HeaderName::ContentEncoding).all(|value| value.eq_ignore_ascii_case(b"identity"));
-    (kind.eq_ignore_ascii_case("application/sdp") && is_plain).then_some(body)
-}

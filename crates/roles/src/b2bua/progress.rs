@@ -10,6 +10,7 @@ use dialtone_wire::headers::RSeq;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::SmolStr;
 
+use super::bodies::{self, SDP};
 use super::deadlines::Wake;
 use super::desk::{Purpose, Sent, Why};
 use super::outcome;
@@ -150,12 +151,8 @@ impl B2bua {
         let (server, request) = (asked.server, asked.request.clone());
         let strand = near.strands.iter_mut().find(|strand| strand.twin == tag);
         let own = strand.as_ref().map_or(own, |strand| strand.dialog.id().local_tag.clone());
-        let body = match (pass::description(response), strand) {
-            (Some(description), Some(strand)) => {
-                Some(strand.described.pass(&cx.settings.bridges, description, ip))
-            }
-            _ => None,
-        };
+        let body = strand
+            .and_then(|strand| bodies::passed(response, &mut strand.described, &cx.settings.bridges, ip));
         let extra = |writer: &mut Writer| {
             writer.copy(&request, HeaderName::RecordRoute);
             writer.header(HeaderName::Contact, contact);
@@ -165,7 +162,7 @@ impl B2bua {
             }
             pass::response(writer, response, &settings);
         };
-        let body = body.as_deref().map(|body| ("application/sdp", body));
+        let body = body.as_ref().map(|(kind, body)| (kind.as_str(), &body[..]));
         let sent = cx.respond(server, &request, status, Some(&own), extra, body);
         if let (Some(transmit), Some(_)) = (sent, rseq)
             && let Some(reliable) = near.strand_by_twin(tag).and_then(|strand| strand.sender.as_mut())
@@ -322,7 +319,7 @@ impl B2bua {
             return;
         };
         let was_over = leg.stage == Stage::Over;
-        let description = pass::description(response);
+        let description = bodies::description(response);
         if let Some(description) = description {
             strand.described.received = bytes::Bytes::copy_from_slice(description);
         }
@@ -412,7 +409,7 @@ impl B2bua {
         let allow = self.legs.get(&far).map(|far| far.allowed.value()).unwrap_or_default();
         let supported = pass::supported(response, true);
         let accepted = Accepted { allow, supported, response: Some(response), offers };
-        self.accept(cx, near, accepted, pass::description(response))
+        self.accept(cx, near, accepted, bodies::description(response))
     }
 
     /// Answers the INVITE that a leg was asked; `false` when that can't be sent.
@@ -429,13 +426,16 @@ impl B2bua {
         let Some(Asked { server, request, .. }) = leg.asked.take() else { return false };
         self.desk.servers.remove(&server);
         let Some(strand) = leg.strands.first_mut() else { return false };
-        if let Some(offer) = pass::description(&request) {
+        if let Some(offer) = bodies::description(&request) {
             strand.described.received = bytes::Bytes::copy_from_slice(offer);
         }
         let ip = leg.local.local.ip();
-        let body =
-            description.map(|description| strand.described.pass(&cx.settings.bridges, description, ip));
-        let other = response.and_then(pass::body).filter(|_| body.is_none());
+        let (settings, described) = (&cx.settings.bridges, &mut strand.described);
+        let body = match (response, description) {
+            (Some(response), _) => bodies::passed(response, described, settings, ip),
+            (None, Some(own)) => Some((SmolStr::new_static(SDP), described.pass(settings, own, ip))),
+            (None, None) => None,
+        };
         let grant = granted(leg.timer.answer(policy(cx.settings), &request));
         let status = response.and_then(Message::status).unwrap_or(Status::of(200));
         let tag = strand.dialog.id().local_tag.clone();
@@ -450,7 +450,7 @@ impl B2bua {
                 pass::response(writer, response, &settings);
             }
         };
-        let body = body.as_deref().map(|body| ("application/sdp", body)).or(other);
+        let body = body.as_ref().map(|(kind, body)| (kind.as_str(), &body[..]));
         let Some(transmit) = cx.respond(server, &request, status, Some(&tag), extra, body) else {
             return false;
         };
@@ -488,7 +488,7 @@ impl B2bua {
         let Some(mut dialog) = sent.message().and_then(|invite| Dialog::uac(&invite, response).ok()) else {
             return;
         };
-        let offer = pass::description(response).filter(|_| !sent.offers());
+        let offer = bodies::description(response).filter(|_| !sent.offers());
         let ip = sent.local_ip();
         let mut described = Described::new(cx.random_u64());
         let refused = offer.zip(ip).map(|(offer, ip)| ("application/sdp", described.refuse(offer, ip)));

@@ -1,4 +1,4 @@
-//! What a leg refuses by itself, each with the header that its status asks for.
+//! What a leg refuses by itself, each with the headers that its status asks for.
 
 use dialtone_transaction::ServerId;
 use dialtone_wire::{HeaderName, Message, Status, Writer};
@@ -9,16 +9,17 @@ use crate::context::Context;
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: Status,
-    header: Option<(HeaderName, String)>,
+    headers: Vec<(HeaderName, String)>,
 }
 
 impl Refusal {
     pub(super) fn of(code: u16) -> Refusal {
-        Refusal { status: Status::of(code), header: None }
+        Refusal { status: Status::of(code), headers: Vec::new() }
     }
 
-    pub(super) fn with(self, name: HeaderName, value: impl ToString) -> Refusal {
-        Refusal { header: Some((name, value.to_string())), ..self }
+    pub(super) fn with(mut self, name: HeaderName, value: impl ToString) -> Refusal {
+        self.headers.push((name, value.to_string()));
+        self
     }
 
     /// RFC 3261 §14.2: try again after "a random value from the range of 0 to 10 seconds".
@@ -31,7 +32,7 @@ impl Refusal {
         let fresh = cx.token();
         let product = cx.settings.product.clone();
         let headers = |writer: &mut Writer| {
-            if let Some((name, value)) = &self.header {
+            for (name, value) in &self.headers {
                 writer.header(*name, value);
             }
             writer.header(HeaderName::Server, &product);

@@ -11,6 +11,7 @@ use dialtone_dialog::session_timer::{Answer, Due};
 use dialtone_wire::headers::RetryAfter;
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 
+use super::bodies;
 use super::deadlines::Wake;
 use super::description;
 use super::desk::{Purpose, Sent, Why, copy};
@@ -36,7 +37,7 @@ impl B2bua {
         }
         let Some(leg) = self.legs.get_mut(&came.leg) else { return };
         let strand = &mut leg.strands[came.strand];
-        let offer = pass::description(came.request);
+        let offer = bodies::description(came.request);
         let is_same = offer.is_some_and(|offer| offer == &strand.described.received[..]);
         if strand.dialog.refresh_target(came.request).is_err() {
             return came.refuse(cx, &Refusal::of(400));
@@ -137,11 +138,10 @@ impl B2bua {
         let mut draft = pass::request(strand.dialog.request(Method::Invite), came.request, cx.settings);
         draft = pass::options_of(draft, came.request, false);
         ask_for_timer(&mut draft, &ask);
-        if let Some(description) = pass::description(came.request) {
-            let passed = strand.described.pass(&cx.settings.bridges, description, ip);
-            draft = draft.body("application/sdp", passed);
-        } else if let Some((kind, body)) = pass::body(came.request) {
-            draft = draft.body(kind, body.to_vec());
+        if let Some((kind, body)) =
+            bodies::passed(came.request, &mut strand.described, &cx.settings.bridges, ip)
+        {
+            draft = draft.body(&kind, body);
         }
         let allow = self.legs.get(&came.leg).map(|leg| leg.allowed.value()).unwrap_or_default();
         let draft = draft.header(HeaderName::Allow, &allow);
@@ -176,7 +176,7 @@ impl B2bua {
         let is_awaited = leg.invite == Some(request);
         leg.invite = leg.invite.filter(|invite| *invite != request);
         leg.allowed.learn(response);
-        let description = pass::description(response);
+        let description = bodies::description(response);
         let Some(strand) = leg.strands.first_mut() else { return };
         let _ = strand.dialog.refresh_target(response);
         if let Some(description) = description {
@@ -267,7 +267,7 @@ impl B2bua {
 
     /// An UPDATE of a peer (RFC 3311): one without a description refreshes the session of its own leg and no other.
     pub(super) fn handle_update(&mut self, cx: &mut Context<'_>, came: &Came<'_>) {
-        let has_offer = pass::description(came.request).is_some();
+        let has_offer = bodies::description(came.request).is_some();
         if has_offer {
             if let Err(refusal) = self.may_change(cx, came) {
                 return came.refuse(cx, &refusal);
@@ -398,7 +398,7 @@ impl B2bua {
             leg.timer.answered(cx.now, response);
             if let Some(strand) = leg.strands.first_mut() {
                 let _ = strand.dialog.refresh_target(response);
-                if let Some(description) = pass::description(response) {
+                if let Some(description) = bodies::description(response) {
                     let is_new = !description::is_same(&strand.described.received, description);
                     strand.described.received = Bytes::copy_from_slice(description);
                     news = is_new.then(|| strand.described.received.clone());

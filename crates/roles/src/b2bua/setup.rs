@@ -8,6 +8,7 @@ use dialtone_wire::{HeaderName, Message, Method, Status};
 use smallvec::SmallVec;
 use smol_str::{SmolStr, format_smolstr};
 
+use super::bodies;
 use super::deadlines::Wake;
 use super::description::Described;
 use super::desk::{Purpose, Why, copy};
@@ -150,6 +151,7 @@ impl B2bua {
         if request.body().len() > cx.settings.limits.body_bytes {
             return Err(Refusal::of(413));
         }
+        bodies::check(request, cx.settings)?;
         if self.legs.len() + 2 > cx.settings.limits.bridges.saturating_mul(2) {
             cx.core.counters.bridges_full += 1;
             cx.core.counters.overload += 1;
@@ -180,11 +182,9 @@ impl B2bua {
         allowed.learn(request);
         draft = draft.header(HeaderName::Allow, &allowed.value());
         let mut described = Described::new(cx.random_u64());
-        if let Some(description) = pass::description(request) {
-            let passed = described.pass(&cx.settings.bridges, description, flow.local.ip());
-            draft = draft.body("application/sdp", passed);
-        } else if let Some((kind, body)) = pass::body(request) {
-            draft = draft.body(kind, body.to_vec());
+        let ip = flow.local.ip();
+        if let Some((kind, body)) = bodies::passed(request, &mut described, &cx.settings.bridges, ip) {
+            draft = draft.body(&kind, body);
         }
         Ok(Checked { users, draft, tag: far_tag, described })
     }

@@ -13,6 +13,10 @@ pub struct BridgeSettings {
     /// The kinds of media that pass, as `m=` lines name them; streams of other kinds are refused with port 0, and the call
     /// goes on without them (RFC 3264 §6).
     pub media: Vec<SmolStr>,
+    /// The types of parts that pass beside the description of the session, where a body has several (RFC 5621): `type/subtype`,
+    /// `type/*` or `*/*`. A part of another type is left out where its handling is optional, and refused with 415 where it is
+    /// not. `message/sip` passes only where it is named.
+    pub parts: Vec<SmolStr>,
     /// The session interval of each side where the settings of all calls
     /// ([`CallSettings::session_s`](super::CallSettings)) ask for none, in seconds (RFC 4028): what the server is an end of it
     /// has to end when both others are gone. `None` asks for none.
@@ -43,6 +47,7 @@ impl Default for BridgeSettings {
         let media = media.map(SmolStr::new_static).to_vec();
         BridgeSettings {
             media,
+            parts: vec![SmolStr::new_static("*/*")],
             session_s: Some(1_800),
             transfers: true,
             release_after: Duration::from_secs(5),

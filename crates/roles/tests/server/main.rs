@@ -2,6 +2,7 @@
 
 mod b2bua;
 mod b2bua_answers;
+mod b2bua_bodies;
 mod b2bua_dial;
 mod b2bua_dialog;
 mod b2bua_park;
