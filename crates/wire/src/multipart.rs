@@ -96,8 +96,8 @@ pub fn parts<'a>(body: &'a [u8], boundary: &str) -> Result<SmallVec<[Part<'a>; 4
         let rest = &body[at + dashed.len()..];
         let (is_last, rest) = rest.strip_prefix(b"--").map_or((false, rest), |rest| (true, rest));
         let padding = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-        let line_ends = rest[padding..].starts_with(b"\r\n");
-        if !line_ends && !(is_last && padding == rest.len()) {
+        let line_ends = rest[padding..].starts_with(b"\r\n") || is_last && padding == rest.len();
+        if !line_ends {
             return Err(MultipartFault::Delimiter);
         }
         if let Some(start) = begun {
