@@ -65,6 +65,10 @@ pub(crate) struct Phone {
     /// phone that answers by itself refuses, and any other asks.
     #[arg(long, value_name = "ask|accept|refuse", value_parser = transfers)]
     transfers: Option<ReferPolicy>,
+    /// Everybody reaches this phone at its address, and its Contact says so (GRUU): then it is transferred, and called in
+    /// place of another call, from outside of the call too.
+    #[arg(long)]
+    own_gruu: bool,
     /// Sends back what it hears.
     #[arg(long, conflicts_with_all = ["play", "tone"])]
     echo: bool,
@@ -121,6 +125,7 @@ impl Phone {
                 Some(_) => ReferPolicy::Refuse,
                 None => ReferPolicy::Ask,
             }),
+            own_gruu: self.own_gruu,
             sound,
             codecs: self.codec.0.clone(),
             record: self.record.clone(),

@@ -318,7 +318,12 @@ impl Context<'_> {
         flow: Flow,
     ) -> Result<(), SendError> {
         let branch = self.branch_on(&flow);
-        let contact = contact_user.map(|user| self.contact_for(&flow, user));
+        // RFC 5627 §4.2: what is registered is never a GRUU.
+        let is_bare = *draft.method() == Method::Register;
+        let contact = contact_user.map(|user| match is_bare {
+            true => self.address_for(&flow, user, ""),
+            false => self.contact_for(&flow, user),
+        });
         let bytes = draft.write(&via_value(&flow, &branch), contact.as_deref());
         let client = self
             .core
@@ -524,9 +529,15 @@ impl Context<'_> {
 
     /// Our Contact on a flow.
     pub(crate) fn contact_for(&self, flow: &Flow, user: &str) -> String {
+        let gruu = if self.settings.transfer.self_made_gruu { ";gr" } else { "" };
+        self.address_for(flow, user, gruu)
+    }
+
+    /// Our address on a flow.
+    fn address_for(&self, flow: &Flow, user: &str, gruu: &str) -> String {
         let user = dialtone_wire::uri::escape_user(user);
         let transport = transport_param(flow.transport);
-        format!("<sip:{user}@{}{transport}>", flow.local)
+        format!("<sip:{user}@{}{transport}{gruu}>", flow.local)
     }
 
     /// Ports for one audio stream on a local address; `None` when none are ready.

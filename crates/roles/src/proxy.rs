@@ -44,6 +44,7 @@ pub(crate) mod trunk;
 use best::Best;
 pub(crate) use flow_token::{FlowTokens, Named, Opens};
 pub(crate) use forward::{Onward, hop_to};
+pub(crate) use preferences::BASE as FEATURE_TAGS;
 use preferences::Disposition;
 use services::LegHistory;
 pub(crate) use session::Session;

@@ -122,6 +122,7 @@ impl Ua {
         match sent.purpose {
             Purpose::Register => self.handle_register_response(cx, request, response, status),
             Purpose::Options { token } => self.handle_options_response(cx, request, token, Some(response)),
+            Purpose::Capabilities { call } => self.handle_capabilities(cx, request, call, Some(response)),
             Purpose::Invite { call, .. } => self.handle_invite_response(cx, request, call, response, status),
             Purpose::Reinvite { call, .. } => {
                 self.handle_reinvite_response(cx, request, call, response, status);
@@ -150,6 +151,7 @@ impl Ua {
         match sent.purpose {
             Purpose::Register => self.handle_register_failure(cx, request, failure),
             Purpose::Options { token } => self.handle_options_response(cx, request, token, None),
+            Purpose::Capabilities { call } => self.handle_capabilities(cx, request, call, None),
             Purpose::Invite { call, .. } => self.handle_invite_failure(cx, request, call, failure),
             Purpose::Refer { transfer } => self.handle_refer_failure(cx, request, transfer, failure),
             Purpose::Notify { referral } => self.handle_notify_response(cx, request, referral, None),

@@ -180,6 +180,7 @@ impl Status {
             421 => "Extension Required",
             422 => "Session Interval Too Small",
             423 => "Interval Too Brief",
+            429 => "Provide Referrer Identity",
             430 => "Flow Failed",
             439 => "First Hop Lacks Outbound Support",
             440 => "Max-Breadth Exceeded",

@@ -31,6 +31,8 @@ pub struct SoftphoneConfig {
     pub reply: Option<Reply>,
     /// What it does when the far end of a call asks it to call somebody else (REFER). Nobody else may ask for that.
     pub transfers: ReferPolicy,
+    /// Whether its Contact is a GRUU of its own making (RFC 5627 §4.3): everybody reaches it at its address.
+    pub own_gruu: bool,
     /// What it plays into them.
     pub sound: Sound,
     /// The codecs that it offers and takes, the preferred one first.
@@ -94,7 +96,11 @@ impl Softphone {
             ..MediaSettings::default()
         };
         let (aor, domain) = (config.identity.account(None)?.aor, config.identity.own_domain()?);
-        let transfer = TransferSettings { referred: config.transfers, ..TransferSettings::default() };
+        let transfer = TransferSettings {
+            referred: config.transfers,
+            self_made_gruu: config.own_gruu,
+            ..TransferSettings::default()
+        };
         let phone = config.identity.start(None, config.codecs.clone(), transfer, media)?;
         let handset = Handset::new(config.sound.play(), config.reply, config.ringback);
         let mut phone = Softphone { phone, handset, record: config.record.clone(), domain, aor };

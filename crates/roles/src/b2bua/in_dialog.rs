@@ -98,10 +98,12 @@ impl B2bua {
         let contact = self.legs.get(&came.leg).map(|leg| leg.contact(cx));
         let product = cx.settings.product.clone();
         let accept = bodies::accepted(&cx.settings.bridges);
+        // RFC 5589 §7.7: by that a phone finds out whether it may join the other side with another one (RFC 3891).
+        let supported = if cx.settings.bridges.transfers { "timer, replaces" } else { "timer" };
         let extra = |writer: &mut Writer| {
             writer.text(HeaderName::Allow, &allow);
             writer.text(HeaderName::Accept, &accept);
-            writer.text(HeaderName::Supported, "timer");
+            writer.text(HeaderName::Supported, supported);
             if let Some(contact) = contact {
                 writer.header(HeaderName::Contact, contact);
             }

@@ -11,7 +11,7 @@ const PREDICATES_MAX: usize = 16;
 const FEATURES_MAX: usize = 32;
 
 /// The feature parameters that need no plus (RFC 3841 §7.2.1).
-const BASE: [&str; 20] = [
+pub(crate) const BASE: [&str; 20] = [
     "audio",
     "automata",
     "class",

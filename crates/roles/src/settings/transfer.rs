@@ -14,6 +14,9 @@ pub struct TransferSettings {
     pub replaces: ReplacesPolicy,
     /// Whether each provisional response of such a call is reported; else only its beginning and its end.
     pub tells_progress: bool,
+    /// Whether our Contact is a GRUU that we have made ourselves (RFC 5627 §4.3): only where everybody reaches us at our
+    /// address. A REFER for a call of ours then comes in a dialog of its own (RFC 5589 §6.1).
+    pub self_made_gruu: bool,
     /// How long we report on a call that a REFER asked for, and wait for such reports. Longer than it may ring.
     pub time: Duration,
 }
@@ -51,6 +54,7 @@ impl Default for TransferSettings {
             strangers: ReferPolicy::Refuse,
             replaces: ReplacesPolicy::Named,
             tells_progress: true,
+            self_made_gruu: false,
             time: Duration::from_secs(300),
         }
     }

@@ -76,6 +76,11 @@ pub(super) enum Purpose {
         /// Set once a 2xx has come.
         ack: Option<Option<Transmit>>,
     },
+    /// An OPTIONS within a call: whether the other side knows Replaces.
+    Capabilities {
+        /// The call.
+        call: CallHandle,
+    },
     /// A REFER; named by its number.
     Refer {
         /// The transfer.

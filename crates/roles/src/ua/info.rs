@@ -13,6 +13,7 @@ use super::refusal::{Refusal, check_size};
 use super::transfer::Incoming;
 use crate::context::{Context, UaRequest};
 use crate::io::{CallHandle, DigitForm, EndReason, Event};
+use crate::proxy::FEATURE_TAGS;
 use crate::settings::Settings;
 
 /// The packages that one takes (RFC 6086 §5.2.3).
@@ -21,15 +22,21 @@ pub(super) const RECV_INFO: &str = "Recv-Info";
 const INFO_PACKAGE: &str = "Info-Package";
 /// Packages of a peer that are remembered.
 const PACKAGES_MAX: usize = 32;
+/// Bytes of feature tags of a peer that are remembered.
+const FEATURES_MAX: usize = 256;
 /// The digit's bodies, for Accept.
 const DIGITS: &str = "application/dtmf-relay, application/dtmf";
 
 /// What the other side has said of itself: the Info Packages that it takes, none as long as it has not named any, and
-/// whether it knows Target-Dialog.
+/// what a transfer depends on.
 #[derive(Debug, Default)]
 pub(super) struct Packages {
     names: Vec<SmolStr>,
     pub(super) knows_target_dialog: bool,
+    /// RFC 3891 §6.2.
+    pub(super) knows_replaces: bool,
+    /// The feature tags of its Contact as parameters, `;audio;video` (RFC 3840 §9).
+    pub(super) features: SmolStr,
 }
 
 impl Packages {
@@ -39,6 +46,10 @@ impl Packages {
         if message.has(HeaderName::Supported) {
             // RFC 4538 §3.1.
             self.knows_target_dialog = message.has_token(HeaderName::Supported, "tdialog");
+            self.knows_replaces = message.has_token(HeaderName::Supported, "replaces");
+        }
+        if let Some(features) = features_of(message) {
+            self.features = features;
         }
         if message.value_by_text(RECV_INFO).is_none() {
             return;
@@ -52,6 +63,27 @@ impl Packages {
     fn has(&self, package: &str) -> bool {
         self.names.iter().any(|own| own.eq_ignore_ascii_case(package))
     }
+}
+
+/// The feature tags of a Contact as parameters, with their values as they came; `None` where there is no Contact.
+fn features_of(message: &Message) -> Option<SmolStr> {
+    let contact = message.contacts().next()?.ok()?;
+    let mut features = String::new();
+    for piece in contact.address()?.params.pieces().filter(|piece| is_feature(piece)) {
+        if features.len() + piece.len() >= FEATURES_MAX {
+            break;
+        }
+        features.push(';');
+        features.push_str(piece);
+    }
+    Some(SmolStr::new(features))
+}
+
+/// RFC 3840 §9: a base tag, or one of another tree, which has a plus sign; `+sip.instance` names the device (RFC 5626).
+fn is_feature(piece: &str) -> bool {
+    let name = piece.split('=').next().unwrap_or_default().trim();
+    let is_other = name.starts_with('+') && !name.eq_ignore_ascii_case("+sip.instance");
+    is_other || FEATURE_TAGS.iter().any(|tag| tag.eq_ignore_ascii_case(name))
 }
 
 /// The name of a package without its parameters; `None` where there is none.

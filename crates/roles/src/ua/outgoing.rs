@@ -19,6 +19,7 @@ use super::refusal::{ALLOW, SDP, SUPPORTED, description_of};
 use super::registration::by_service_route;
 use super::reoffer::Pending;
 use super::session::{Hold, Session};
+use super::transfer;
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, EndReason, Event, Play};
 
@@ -30,7 +31,13 @@ impl Ua {
         if full {
             return self.end(cx, handle, EndReason::Overload);
         }
-        self.with_call(cx, handle, |call, desk, cx| call.begin(desk, cx, to));
+        match transfer::read_link(cx.settings, to) {
+            Ok((to, referred)) => self.with_call(cx, handle, |call, desk, cx| {
+                call.ties.referred = referred;
+                call.begin(desk, cx, to)
+            }),
+            Err(refusal) => self.end(cx, handle, EndReason::Refused(refusal.status())),
+        }
     }
 
     /// A call whose INVITE is to be sent, and whether there are too many of them already.
@@ -129,6 +136,7 @@ impl Ua {
             }
             Purpose::Register
             | Purpose::Options { .. }
+            | Purpose::Capabilities { .. }
             | Purpose::Refer { .. }
             | Purpose::Notify { .. }
             | Purpose::Info { .. }
@@ -641,6 +649,7 @@ impl Desk {
             Purpose::Invite { acks, .. } => Some(acks),
             Purpose::Register
             | Purpose::Options { .. }
+            | Purpose::Capabilities { .. }
             | Purpose::Reinvite { .. }
             | Purpose::Refer { .. }
             | Purpose::Notify { .. }

@@ -48,6 +48,10 @@ impl Refusal {
         self.with(HeaderName::Warning, format_args!("{code} {} \"{text}\"", agent(settings)))
     }
 
+    pub(super) const fn status(&self) -> Status {
+        self.status
+    }
+
     /// Sends it.
     pub(super) fn send(
         &self,

@@ -1,5 +1,6 @@
 //! The user agent in a real engine, against a scripted peer or another phone, on virtual time.
 
+mod attended;
 mod bench;
 mod callee;
 mod caller;

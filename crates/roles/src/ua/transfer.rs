@@ -22,6 +22,7 @@ use dialtone_dialog::{Dialog, DialogId, Draft, State};
 use dialtone_transaction::ServerId;
 use dialtone_wire::headers::Event as EventHeader;
 use dialtone_wire::net::Flow;
+use dialtone_wire::uri::{Uri, UriBuf};
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::SmolStr;
 
@@ -35,12 +36,29 @@ use crate::io::{CallHandle, EndReason, Event, TransferOutcome};
 use crate::settings::Settings;
 
 mod asked;
+mod capable;
 mod referred;
 mod replaces;
 
 use asked::Asked;
+use capable::Waiting;
 use referred::Referral;
 pub(super) use replaces::check_absent as check_no_replaces;
+
+/// The address that a link leads to, and what else an INVITE by it has: `sip:alice@example.com?Replaces=…` (RFC 3261
+/// §19.1.5, RFC 5359 §2.6).
+pub(super) fn read_link(
+    settings: &Settings,
+    link: UriBuf,
+) -> Result<(UriBuf, Option<Box<Referred>>), Refusal> {
+    match link.uri() {
+        Uri::Sip(sip) if !sip.headers.is_empty() => {
+            let (to, referred) = referred::read_headers(settings, &sip)?;
+            Ok((to, Some(Box::new(referred))))
+        }
+        _ => Ok((link, None)),
+    }
+}
 
 /// The one event package of ours (RFC 3515 §2.4.4).
 const PACKAGE: &str = "refer";
@@ -57,6 +75,10 @@ pub(super) struct Transfers {
     by_call: BTreeMap<CallHandle, u64>,
     /// Those of them that have something to tell.
     due: BTreeSet<u64>,
+    /// Attended transfers that can't begin yet, by the call with the target.
+    waiting: BTreeMap<CallHandle, Waiting>,
+    /// Those of them that can.
+    ready: BTreeSet<CallHandle>,
     /// Dialogs that belong to no call, or to none any more.
     dialogs: BTreeMap<DialogId, OwnDialog>,
     /// Dialogs of calls that are over, the oldest first.
@@ -94,8 +116,8 @@ pub(super) fn no_subscription(request: &Message) -> Refusal {
 /// What ties a call to others.
 #[derive(Debug)]
 pub(super) struct Ties {
-    /// Somebody asked for it.
-    referred: Option<Box<Referred>>,
+    /// Somebody asked for it, or the link that it was made by.
+    pub(super) referred: Option<Box<Referred>>,
     /// The hops that its INVITE had left where it came, or began with.
     hops: u8,
     /// A REFER was accepted in it: the next ones have an `id` (RFC 3515 §2.4.6).
@@ -104,9 +126,9 @@ pub(super) struct Ties {
     is_robots: bool,
 }
 
-/// What an INVITE has because a REFER asked for it.
+/// What an INVITE has because a REFER asked for it, or a link.
 #[derive(Clone, Debug, Default)]
-struct Referred {
+pub(super) struct Referred {
     replaces: Option<SmolStr>,
     /// Whether Replaces must be understood.
     requires_replaces: bool,
@@ -186,6 +208,8 @@ impl Transfers {
             && self.referrals.is_empty()
             && self.by_call.is_empty()
             && self.due.is_empty()
+            && self.waiting.is_empty()
+            && self.ready.is_empty()
             && self.dialogs.is_empty()
     }
 }
@@ -322,6 +346,7 @@ impl Ua {
             self.leave_dialog(cx, &way, is_known.then_some(OwnDialog { dialog, flow, contact_user }));
         }
         self.desk.transfers.call_ended(call.handle, reason);
+        self.leave_waiting(cx, call.handle, reason);
     }
 
     fn leave_dialog(&mut self, cx: &mut Context<'_>, way: &Way, own: Option<OwnDialog>) {
@@ -356,6 +381,9 @@ impl Ua {
     pub(super) fn settle_transfers(&mut self, cx: &mut Context<'_>) {
         while let Some(id) = self.desk.transfers.due.pop_first() {
             self.tell(cx, id);
+        }
+        while let Some(other) = self.desk.transfers.ready.pop_first() {
+            self.target_answered(cx, other);
         }
     }
 

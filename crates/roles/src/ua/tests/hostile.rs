@@ -339,7 +339,8 @@ fn an_attended_transfer_goes_to_the_address_first_and_to_the_contact_where_that_
     peer.bench.command(Command::Call { token: 2, to: uri("sip:carol@example.com"), play: Play::Silence });
     let consultation = peer.bench.last_call();
     let invite = peer.bench.take();
-    peer.bench.respond(&invite, 200, "c", "Contact: <sip:carol@192.0.2.9:5070>", &sdp(4002, "sendrecv"));
+    let contact = "Contact: <sip:carol@192.0.2.9:5070>\nSupported: replaces";
+    peer.bench.respond(&invite, 200, "c", contact, &sdp(4002, "sendrecv"));
     assert_eq!(peer.bench.take_all(), "ACK");
     peer.bench.command(Command::Transfer { call: peer.call, to: TransferTo::Call(consultation) });
     let (call_id, tag) = (invite.call_id().unwrap(), invite.from_tag().unwrap().unwrap());

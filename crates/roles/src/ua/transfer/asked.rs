@@ -8,7 +8,7 @@ use dialtone_wire::uri::{SipUri, Uri, escape_header};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{Incoming, OwnDialog, PACKAGE, Way};
+use super::{Incoming, OwnDialog, PACKAGE, Transfers, Way};
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, ChangeBy, EndReason, Event, TransferOutcome, TransferTo};
 use crate::ua::Ua;
@@ -21,71 +21,124 @@ use crate::ua::refusal::{ALLOW, Refusal, SUPPORTED};
 /// A transfer that we asked for.
 #[derive(Debug)]
 pub(super) struct Asked {
+    /// The call that is given away.
     call: CallHandle,
+    /// The other call of an attended transfer.
+    other: Option<CallHandle>,
+    /// The call whose other side got the REFER.
+    through: CallHandle,
     pub(super) way: Way,
     /// The CSeq number of the REFER, by which NOTIFYs may name it (RFC 3515 §2.4.6).
     cseq: u32,
-    /// The call that shall be replaced.
-    replaces: Option<CallHandle>,
-    /// Refer-To values that are tried after the one that was sent.
-    left: Vec<SmolStr>,
+    /// What is tried after it.
+    left: Vec<Try>,
+}
+
+/// A REFER that may be sent.
+#[derive(Clone, Debug)]
+pub(super) struct Try {
+    /// The call whose other side gets it.
+    through: CallHandle,
+    /// The Refer-To.
+    place: SmolStr,
 }
 
 impl Ua {
     /// The owner wants the other side of a call to call somebody else.
     pub(in crate::ua) fn transfer(&mut self, cx: &mut Context<'_>, call: CallHandle, to: TransferTo) {
-        let is_asked = self.desk.transfers.asked.values().any(|asked| asked.call == call);
-        let places = match to {
-            _ if is_asked || self.desk.transfers.is_full(cx.settings) => None,
-            TransferTo::Address(uri) => Some((vec![format_smolstr!("<{uri}>")], None)),
-            TransferTo::Call(other) if other == call => None,
-            TransferTo::Call(other) => self
-                .places_of(cx, other)
-                .filter(|places| !places.is_empty())
-                .map(|places| (places, Some(other))),
-        };
-        let Some((places, replaces)) = places else { return Ua::not_possible(cx, call) };
-        if !self.send_refer(cx, call, replaces, places) {
+        let is_free = !self.desk.transfers.is_asked_for(call) && !self.desk.transfers.is_full(cx.settings);
+        let is_under_way = is_free
+            && match to {
+                TransferTo::Address(uri) => self.send_to(cx, call, format_smolstr!("<{uri}>")),
+                TransferTo::Call(other) => other != call && self.join_with(cx, call, other),
+            };
+        if !is_under_way {
             Ua::not_possible(cx, call);
         }
     }
 
+    /// Sends the other side of a call to a place. Says whether the REFER is under way.
+    pub(super) fn send_to(&mut self, cx: &mut Context<'_>, call: CallHandle, place: SmolStr) -> bool {
+        self.send_refer(cx, call, None, vec![Try { through: call, place }])
+    }
+
+    /// Joins the other sides of two calls: the one whose call is given away is sent to the other (RFC 5589 §7.3). If it
+    /// does not know REFER, it is the turn of the other (§7.4).
+    pub(super) fn send_joining(&mut self, cx: &mut Context<'_>, call: CallHandle, other: CallHandle) -> bool {
+        let mut tries = self.tries(cx, call, other);
+        if tries.is_empty() {
+            return false;
+        }
+        if self.calls.get(call).is_some_and(|call| call.packages.knows_replaces) {
+            tries.append(&mut self.tries(cx, other, call));
+        }
+        self.send_refer(cx, call, Some(other), tries)
+    }
+
+    /// The other way round from the start: the target is sent to the one whose call is given away.
+    pub(super) fn send_joining_reversed(
+        &mut self,
+        cx: &mut Context<'_>,
+        call: CallHandle,
+        other: CallHandle,
+    ) -> bool {
+        let tries = self.tries(cx, other, call);
+        self.send_refer(cx, call, Some(other), tries)
+    }
+
+    fn tries(&mut self, cx: &Context<'_>, through: CallHandle, replaced: CallHandle) -> Vec<Try> {
+        let places = self.places_of(cx, replaced).unwrap_or_default();
+        places.into_iter().map(|place| Try { through, place }).collect()
+    }
+
     /// Where the other side of a call is called so that its call with us is replaced. RFC 5589 §7.5: a Contact that is no
     /// GRUU may lead nowhere from outside of the dialog; the address-of-record does, and a phone of it that has not that
-    /// call says so, since it must understand Replaces. If that fails, it is the Contact's turn.
+    /// call says so, since it must understand Replaces. If that fails, it is the Contact's turn. RFC 4508 §5: with "all
+    /// feature tags that were listed in the most recent Contact".
     fn places_of(&mut self, cx: &Context<'_>, call: CallHandle) -> Option<Vec<SmolStr>> {
-        let talk = self.calls.get_mut(call)?.talk_mut().filter(|talk| !talk.hung_up)?;
+        let call = self.calls.get_mut(call)?;
+        let features = call.packages.features.clone();
+        let talk = call.talk_mut().filter(|talk| !talk.hung_up)?;
         let dialog = &talk.dialog;
         let id = dialog.id();
         // RFC 3891 §3: named as the one sees it who gets the INVITE.
         let named = format_smolstr!("{};to-tag={};from-tag={}", id.call_id, id.remote_tag, id.local_tag);
         let replaces = escape_header(&named);
         let contact = plain(&dialog.remote_target().uri())?;
-        let contact = format_smolstr!("<{contact}?Replaces={replaces}>");
         let is_gruu = dialog.remote_target().uri().as_sip().is_some_and(|uri| uri.params.has("gr"));
+        // RFC 5589 §7.3: a GRUU leads to that phone, which is to say so if it can't do it.
+        let required = if is_gruu { "&Require=replaces" } else { "" };
+        let contact = format_smolstr!("<{contact}?Replaces={replaces}{required}>{features}");
         let has_proxy = cx.settings.account.as_ref().is_some_and(|account| account.proxy.is_some());
         let address = address_of(dialog).filter(|_| has_proxy && !is_gruu);
-        let address =
-            address.map(|address| format_smolstr!("<{address}?Replaces={replaces}&Require=replaces>"));
+        let address = address
+            .map(|address| format_smolstr!("<{address}?Replaces={replaces}&Require=replaces>{features}"));
         Some(address.into_iter().chain([contact]).collect())
     }
 
-    /// Sends the REFER for the first of these places. Says whether it is under way.
+    /// The address-of-record of the other side of a call, for a Refer-To.
+    pub(super) fn place_of_record(&mut self, call: CallHandle) -> Option<SmolStr> {
+        let address = address_of(&self.calls.get_mut(call)?.talk_mut()?.dialog)?;
+        Some(format_smolstr!("<{address}>"))
+    }
+
+    /// Sends the first of these REFERs. Says whether it is under way.
     fn send_refer(
         &mut self,
         cx: &mut Context<'_>,
         call: CallHandle,
-        replaces: Option<CallHandle>,
-        mut places: Vec<SmolStr>,
+        other: Option<CallHandle>,
+        mut tries: Vec<Try>,
     ) -> bool {
-        if places.is_empty()
-            || self.calls.get_mut(call).and_then(Call::talk_mut).is_none_or(|talk| talk.hung_up)
-        {
+        if tries.is_empty() {
             return false;
         }
-        let place = places.remove(0);
-        let begun = self.begin_outside(cx, call).or_else(|| {
-            let way = Way::Call(call);
+        let Try { through, place } = tries.remove(0);
+        if !self.is_talking(through) {
+            return false;
+        }
+        let begun = self.begin_outside(cx, through).or_else(|| {
+            let way = Way::Call(through);
             let (draft, flow, contact_user) = self.request_in(&way, Method::Refer)?;
             Some((way, draft, flow, contact_user))
         });
@@ -104,10 +157,16 @@ impl Ua {
         if self.desk.send_over(cx, draft, Some(contact_user), purpose, flow).is_err() {
             return false;
         }
-        self.desk.transfers.asked.insert(transfer, Asked { call, way, cseq, replaces, left: places });
+        let asked = Asked { call, other, through, way, cseq, left: tries };
+        self.desk.transfers.asked.insert(transfer, asked);
         // The transaction's own timer is shorter.
         self.desk.deadlines.start(Wake::Transfer(transfer), cx.now + cx.settings.transfer.time);
         true
+    }
+
+    /// Whether a call stands, and is not about to end.
+    pub(super) fn is_talking(&mut self, call: CallHandle) -> bool {
+        self.calls.get_mut(call).and_then(Call::talk_mut).is_some_and(|talk| !talk.hung_up)
     }
 
     /// Begins a REFER in a dialog of its own. RFC 7647 §4: where the other side's Contact is a GRUU it MUST be one; the
@@ -162,7 +221,7 @@ impl Ua {
         }
         let Some(sent) = self.desk.requests.remove(&request) else { return };
         let Some(asked) = self.desk.transfers.asked.get(&transfer) else { return };
-        let (call, way) = (asked.call, asked.way.clone());
+        let (through, way) = (asked.through, asked.way.clone());
         // The dialog of a call that has ended meanwhile goes on, and so do its CSeq numbers.
         let is_outside = matches!(&way, Way::Own(id) if id.remote_tag.is_empty());
         let made = sent.message().filter(|_| is_outside && status.is_success());
@@ -192,7 +251,7 @@ impl Ua {
         self.finish(cx, transfer, TransferOutcome::Refused(status));
         if status.code() == 481 && !is_outside {
             // RFC 5057 §5.1: the peer does not know the dialog any more.
-            self.with_call(cx, call, |call, desk, cx| call.say_bye_now(desk, cx, EndReason::DialogLost));
+            self.with_call(cx, through, |call, desk, cx| call.say_bye_now(desk, cx, EndReason::DialogLost));
         }
     }
 
@@ -290,20 +349,39 @@ impl Ua {
         let Some(asked) = self.desk.transfers.asked.remove(&id) else { return };
         self.desk.stop_transfer(id);
         self.desk.transfers.prune(&asked.way);
-        let Asked { call, replaces, left, .. } = asked;
-        if matches!(outcome, TransferOutcome::Failed(_)) && self.send_refer(cx, call, replaces, left) {
+        let Asked { call, other, through, mut left, .. } = asked;
+        left.retain(|next| match outcome {
+            TransferOutcome::Failed(status) => next.through == through && leads_on(status),
+            TransferOutcome::Refused(status) => next.through != through && lacks_refer(status),
+            TransferOutcome::Done | TransferOutcome::Unknown | TransferOutcome::NotPossible => false,
+        });
+        if self.send_refer(cx, call, other, left) {
             return;
         }
         cx.event(Event::TransferEnded { call, outcome });
         if outcome == TransferOutcome::Done {
-            return self.with_call(cx, call, |call, desk, cx| call.hang_up(desk, cx));
+            // The call with the other one ends with the INVITE that takes its place (RFC 3891 §3).
+            return self.with_call(cx, through, |call, desk, cx| call.hang_up(desk, cx));
         }
+        self.give_back(cx, call, other);
+    }
+
+    /// A call could not be given away: one that we hold is taken back, unless we talk with the other one.
+    pub(super) fn give_back(&mut self, cx: &mut Context<'_>, call: CallHandle, other: Option<CallHandle>) {
         // With two calls at hand the owner chooses to whom he talks.
         let is_talking =
-            replaces.and_then(|other| self.calls.get_mut(other)).is_some_and(|other| !other.is_held());
+            other.and_then(|other| self.calls.get_mut(other)).is_some_and(|other| !other.is_held());
         if !is_talking {
             self.with_call(cx, call, Call::take_back);
         }
+    }
+}
+
+impl Transfers {
+    /// Whether a call is being given away.
+    fn is_asked_for(&self, call: CallHandle) -> bool {
+        self.asked.values().any(|asked| asked.call == call || asked.other == Some(call))
+            || self.waiting.iter().any(|(other, waiting)| *other == call || waiting.call == call)
     }
 }
 
@@ -319,6 +397,17 @@ impl Call {
     fn take_back(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
         if self.is_held() { self.want_hold(desk, cx, None, ChangeBy::Invite) } else { Step::Stay }
     }
+}
+
+/// Whether another place may take a call that got this status. RFC 3261 §21.6: "no other" one where it is a 6xx; and
+/// RFC 3892 §5: who wants to know who sends the call would ask there too, and we have nothing that proves it.
+const fn leads_on(status: Status) -> bool {
+    status.class() < 6 && status.code() != 429
+}
+
+/// RFC 5589 §7.4: the two ways of those who do not know REFER.
+const fn lacks_refer(status: Status) -> bool {
+    matches!(status.code(), 405 | 501)
 }
 
 fn is_false(value: &[u8]) -> bool {

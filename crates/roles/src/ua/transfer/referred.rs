@@ -28,7 +28,7 @@ use super::{Incoming, OwnDialog, PACKAGE, Referred, Transfers, Way};
 use crate::context::{Context, UaRequest};
 use crate::events::ends_subscription;
 use crate::io::{CallHandle, EndReason, Event, Play};
-use crate::settings::ReferPolicy;
+use crate::settings::{ReferPolicy, Settings};
 use crate::ua::Ua;
 use crate::ua::deadlines::Wake;
 use crate::ua::desk::{Purpose, own_user};
@@ -410,6 +410,7 @@ impl Transfers {
         if status.is_provisional() && (status.code() == 100 || !tells_progress) {
             return;
         }
+        self.target_goes_on(call, status);
         self.report(call, status);
     }
 
@@ -440,7 +441,7 @@ impl Transfers {
 }
 
 /// How a call that was not answered is told of.
-const fn status_of(reason: EndReason) -> Status {
+pub(super) const fn status_of(reason: EndReason) -> Status {
     match reason {
         EndReason::Refused(status) => status,
         EndReason::WrongPassword => Status::of(401),
@@ -481,15 +482,26 @@ fn wanted(cx: &Context<'_>, request: &Message, hops: u8) -> Result<Wanted, Refus
         let text = "Only INVITE is sent because others ask for it";
         return Err(Refusal::new(403).warning(cx.settings, 399, text));
     }
-    let mut referred = Referred { hops: hops.saturating_sub(1), ..Referred::default() };
+    let (to, referred) = read_headers(cx.settings, &sip)?;
+    completed(cx, request, to, Referred { hops: hops.saturating_sub(1), ..referred })
+}
+
+/// What a URI is without headers and method (RFC 3261 §19.1.1: neither stands in a Request-URI), and what its headers ask
+/// an INVITE to have.
+pub(in crate::ua) fn read_headers(
+    settings: &Settings,
+    sip: &SipUri<'_>,
+) -> Result<(UriBuf, Referred), Refusal> {
+    let fault = |text: &str| Refusal::new(400).warning(settings, 399, text);
+    let mut referred = Referred { hops: dialtone_dialog::MAX_FORWARDS, ..Referred::default() };
     for (name, value) in sip.headers.split('&').filter_map(|piece| piece.split_once('=')) {
         let (name, value) = (unescape(name), unescape(value));
         match name.to_ascii_lowercase().as_str() {
             "replaces" if referred.replaces.is_none() => {
-                Replaces::parse(value.as_bytes()).map_err(|_| fault("Replaces in Refer-To can't be read"))?;
+                Replaces::parse(value.as_bytes()).map_err(|_| fault("Replaces in a URI can't be read"))?;
                 referred.replaces = Some(value);
             }
-            "replaces" => return Err(fault("There is more than one Replaces in Refer-To")),
+            "replaces" => return Err(fault("There is more than one Replaces in a URI")),
             "require" => {
                 let mut tokens = value.split(',').map(str::trim);
                 if let Some(unknown) = tokens.find(|token| !token.eq_ignore_ascii_case("replaces")) {
@@ -501,16 +513,15 @@ fn wanted(cx: &Context<'_>, request: &Message, hops: u8) -> Result<Wanted, Refus
             _ => {}
         }
     }
-    // RFC 3261 §19.1.1: neither headers nor a method stand in a Request-URI.
-    let mut text = format!("{}", SipUri { headers: "", params: Params::default(), ..sip });
+    let mut text = format!("{}", SipUri { headers: "", params: Params::default(), ..*sip });
     let is_method =
         |piece: &&str| piece.split('=').next().is_some_and(|name| name.eq_ignore_ascii_case("method"));
     for piece in sip.params.pieces().filter(|piece| !is_method(piece)) {
         text.push(';');
         text.push_str(piece);
     }
-    let to = UriBuf::parse(&text).map_err(|_| fault("Refer-To can't be read"))?;
-    completed(cx, request, to, referred)
+    let to = UriBuf::parse(&text).map_err(|_| fault("The URI can't be read"))?;
+    Ok((to, referred))
 }
 
 /// Reads the rest of a REFER.
