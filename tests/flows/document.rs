@@ -25,6 +25,10 @@ challenges and credentials, body. What is meant to differ is named with its reas
 answers 100 and forwards in the same instant) may come in another order than in the RFC; they are drawn in the RFC's, and
 named.
 
+Not there of the transfers: the MESSAGE of RFC 5359 §2.6, which gets 405 until our phones take messages (the call that it asks
+for is there); of RFC 5589 Figure 13, which keeps a call that was answered in spite of its CANCEL and is not recommended, and
+Figure 14, a consultation that requires Replaces from the start; the signed bodies of §8.
+
 | flow | |
 |---|---|
 ";
@@ -48,7 +52,11 @@ pub(crate) fn check() {
     for flow in flows {
         let section = flow.section;
         let (file, origin) = match flow.source {
-            Source::Rfc(number) => (format!("rfc{number}-{section}.md"), format!("RFC {number} §{section}")),
+            Source::Rfc(number) => {
+                let figure = flow.drawn_as.replace(' ', "-").to_lowercase();
+                let dash = if figure.is_empty() { "" } else { "-" };
+                (format!("rfc{number}-{section}{dash}{figure}.md"), of_rfc(flow, number))
+            }
             Source::Deck => (format!("deck-{section}.md"), "the deck".to_owned()),
             Source::Own => (format!("{section}.md"), "our own".to_owned()),
         };
@@ -57,6 +65,11 @@ pub(crate) fn check() {
     }
     stale.extend(settle(&folder, "README.md", &overview));
     assert!(stale.is_empty(), "stale: {stale:?}: DIALTONE_BLESS=1 cargo test -p dialtone-tests --test flows");
+}
+
+fn of_rfc(flow: &Flow, number: u16) -> String {
+    let comma = if flow.drawn_as.is_empty() { "" } else { ", " };
+    format!("RFC {number} §{}{comma}{}", flow.section, flow.drawn_as)
 }
 
 /// `3.10` comes after `3.9`, an appendix after all sections.
@@ -84,7 +97,7 @@ fn text_of(flow: &Flow) -> String {
     }
     let mut text = HEAD.to_owned();
     let origin = match flow.source {
-        Source::Rfc(number) => format!("RFC {number} §{}", flow.section),
+        Source::Rfc(number) => of_rfc(flow, number),
         Source::Deck => "a figure of the deck".to_owned(),
         Source::Own => "a figure of our own".to_owned(),
     };

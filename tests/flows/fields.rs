@@ -56,6 +56,10 @@ pub(crate) enum Field {
     Diversion,
     /// Refer-To. Not compared with RFCs.
     Refer,
+    /// Referred-By. Not compared with RFCs.
+    ReferredBy,
+    /// Require. Not compared with RFCs.
+    Requires,
     /// What a NOTIFY tells: its event, the state of the subscription, the first line of its body. Not compared with RFCs.
     Told,
     /// The direction of the session description. Not compared with RFCs.
@@ -145,6 +149,8 @@ pub(crate) fn more_fields(message: &Message) -> Vec<(Field, String)> {
         (Field::History, texts(message, HeaderName::HistoryInfo)),
         (Field::Diversion, texts(message, HeaderName::Diversion)),
         (Field::Refer, format!("Refer-To: {}", text(message.value(HeaderName::ReferTo)))),
+        (Field::ReferredBy, text(message.value(HeaderName::ReferredBy))),
+        (Field::Requires, texts(message, HeaderName::Require)),
         (Field::Told, told(message)),
         (Field::Direction, direction(message)),
     ]

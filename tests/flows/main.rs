@@ -34,6 +34,8 @@ pub(crate) struct Flow {
     pub(crate) source: Source,
     /// The section of the RFC; the name of the slide.
     pub(crate) section: &'static str,
+    /// The name of its figure, where the section has several.
+    pub(crate) drawn_as: &'static str,
     /// Its title there.
     pub(crate) title: &'static str,
     /// What happens, in a few sentences.
@@ -52,6 +54,8 @@ pub(crate) struct Flow {
     pub(crate) steps: &'static [&'static str],
     /// The messages as the RFC's figure has them, see [`reference`]; empty where the RFC prints each of them.
     pub(crate) figure: &'static str,
+    /// How the figure begins, where others begin like it.
+    pub(crate) begins: &'static str,
     /// Messages that pass each other on the wire: each is sent before the other comes.
     pub(crate) crossing: &'static [(&'static str, &'static str)],
     /// Where not empty: what passes after the figure's last message.
@@ -76,6 +80,7 @@ impl Flow {
     pub(crate) const RFC_3665: Flow = Flow {
         source: Source::Rfc(3665),
         section: "",
+        drawn_as: "",
         title: "",
         text: "",
         participants: &[],
@@ -85,6 +90,7 @@ impl Flow {
         adds: &[],
         steps: &[],
         figure: "",
+        begins: "",
         crossing: &[],
         afterwards: "",
         play: || (World::new(0), 0),
@@ -145,13 +151,21 @@ const FLOWS: &[Flow] = &[
     bridged::CROSSING,
     transfers::UNATTENDED,
     transfers::FRIENDS_ATTENDED,
+    transfers::INSTANT_MESSAGE,
+    transfers::SUCCESSFUL,
     transfers::DIALOG_REUSE,
     transfers::BUSY,
     transfers::NO_ANSWER,
     transfers::EXPOSED,
     transfers::PROTECTED,
     transfers::ATTENDED,
+    transfers::NO_REFER,
+    transfers::BY_ADDRESS,
+    transfers::ADDRESS_FAILS,
+    transfers::RECOMMENDED,
     transfers::SEMI_ATTENDED,
+    transfers::FALLBACK,
+    transfers::REFERRED_BY,
     deck::BASIC_CALL,
     deck::SESSION_UPDATE,
     deck::REGISTRATION,
@@ -352,43 +366,9 @@ fn rfc_5359_2_5_transfer_attended() {
     check_service("2.5");
 }
 
-fn check_transfer(section: &str) {
-    compare::check(find(Source::Rfc(5589), section));
-}
-
 #[test]
-fn rfc_5589_6_2_transfer_with_dialog_reuse() {
-    check_transfer("6.2");
-}
-
-#[test]
-fn rfc_5589_6_3_1_target_busy() {
-    check_transfer("6.3.1");
-}
-
-#[test]
-fn rfc_5589_6_3_2_target_does_not_answer() {
-    check_transfer("6.3.2");
-}
-
-#[test]
-fn rfc_5589_7_1_exposing_transfer_target() {
-    check_transfer("7.1");
-}
-
-#[test]
-fn rfc_5589_7_2_protecting_transfer_target() {
-    check_transfer("7.2");
-}
-
-#[test]
-fn rfc_5589_7_3_attended_transfer() {
-    check_transfer("7.3");
-}
-
-#[test]
-fn rfc_5589_7_6_semi_attended_transfer() {
-    check_transfer("7.6");
+fn rfc_5359_2_6_transfer_instant_messaging() {
+    check_service("2.6");
 }
 
 #[test]

@@ -10,6 +10,13 @@
 //!
 //! Responses name the method that they answer; `lost` never arrives; `as F3` repeats F3; `printed F2` says which number it
 //! has among those that are printed, where the RFC numbers no others.
+//!
+//! Where nothing of that is needed, a line has a whole transaction, as RFC 5589 draws it, and the numbers follow from the
+//! place: requests go from left to right, their responses back; `=F2` is the number among those that are printed.
+//!
+//! ```text
+//! Alice -> Bob: INVITE=F1 180 200=F2 ACK
+//! ```
 
 use std::path::PathBuf;
 
@@ -57,7 +64,14 @@ pub(crate) fn read(source: Source, file: &str) -> Vec<u8> {
 pub(crate) fn flow(flow: &Flow) -> Vec<Reference> {
     let mut printed = printed(flow);
     if !flow.figure.is_empty() {
-        let mut drawn: Vec<Reference> = flow.figure.lines().map(drawn).collect();
+        let mut drawn: Vec<Reference> = Vec::new();
+        for line in flow.begins.lines().chain(flow.figure.lines()) {
+            let messages = match line.starts_with('F') {
+                true => vec![self::drawn(line)],
+                false => transaction(line, drawn.len()),
+            };
+            drawn.extend(messages);
+        }
         let by_print = drawn.iter().any(|drawn| drawn.printed.is_some());
         for message in printed {
             let of_figure = drawn.iter_mut().find(|drawn| match by_print {
@@ -91,8 +105,11 @@ fn printed(flow: &Flow) -> Vec<Reference> {
         return Vec::new();
     };
     let index: Value = serde_json::from_slice(&index).expect("JSON");
-    let entries: Vec<&Value> =
-        index.as_array().expect("a list").iter().filter(|entry| entry["section"] == flow.section).collect();
+    // Where a section has several figures, its messages say to which one they belong.
+    let is_of_flow = |entry: &&Value| {
+        entry["section"] == flow.section && (entry["figure"].is_null() || entry["figure"] == flow.drawn_as)
+    };
+    let entries: Vec<&Value> = index.as_array().expect("a list").iter().filter(is_of_flow).collect();
     let mut printed: Vec<Reference> =
         entries.iter().map(|entry| reference(flow.source, entry, &entries)).collect();
     printed.sort_by_key(|reference| reference.number[1..].parse::<usize>().expect("a number"));
@@ -188,6 +205,35 @@ fn drawn(line: &str) -> Reference {
         printed,
         message: None,
     }
+}
+
+/// One line of a figure that is a transaction, or a part of one, after so many messages.
+fn transaction(line: &str, before: usize) -> Vec<Reference> {
+    let (sides, words) = line.split_once(": ").expect("`Alice -> Bob: INVITE 200 ACK`");
+    let (caller, callee) = sides.split_once(" -> ").expect("both sides");
+    // What begins with responses goes on with an INVITE.
+    let mut method = "INVITE";
+    let mut messages = Vec::new();
+    for (at, word) in words.split(' ').enumerate() {
+        let (kind, printed) =
+            word.split_once('=').map_or((word, None), |(kind, number)| (kind, Some(number)));
+        let is_request = kind.starts_with(|first: char| first.is_ascii_alphabetic());
+        if is_request && kind != "ACK" {
+            method = kind;
+        }
+        let (from, to) = if is_request { (caller, callee) } else { (callee, caller) };
+        messages.push(Reference {
+            number: format!("F{}", before + at + 1),
+            from: from.to_owned(),
+            to: to.to_owned(),
+            kind: if is_request { kind.to_owned() } else { format!("{kind} {method}") },
+            lost: false,
+            repeats: None,
+            printed: printed.map(str::to_owned),
+            message: None,
+        });
+    }
+    messages
 }
 
 /// What a message is: `INVITE`, `200 INVITE`.

@@ -1,22 +1,38 @@
-//! Transfers: RFC 5589 §6 and §7, RFC 5359 §2.4 and §2.5.
+//! Transfers: RFC 5589 and RFC 5359 §2.4 to §2.6.
+//!
+//! The ladders of RFC 5589 begin alike: the transferee calls the transferor, who holds the call ([`HELD`]), and perhaps
+//! speaks with the target ([`CONSULTED`]).
+
+mod basic;
+mod consulted;
+mod friends;
+mod old_phone;
+mod otherwise;
+
+pub(crate) use basic::{BUSY, DIALOG_REUSE, NO_ANSWER, SUCCESSFUL};
+pub(crate) use consulted::{ATTENDED, EXPOSED, PROTECTED, REFERRED_BY};
+pub(crate) use friends::{FRIENDS_ATTENDED, INSTANT_MESSAGE, UNATTENDED};
+pub(crate) use otherwise::{ADDRESS_FAILS, BY_ADDRESS, FALLBACK, NO_REFER, RECOMMENDED, SEMI_ATTENDED};
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use dialtone_sim::roles::io::{CallHandle, Command, Event, Play, TransferOutcome, TransferTo};
-use dialtone_sim::roles::settings::{ReferPolicy, TransferSettings};
+use dialtone_sim::roles::settings::{ReferPolicy, Settings, TransferSettings};
 use dialtone_sim::{Habits, HostId, World, phone_settings};
 use dialtone_wire::Status;
 use dialtone_wire::uri::UriBuf;
 
 use crate::fields::Field;
 use crate::raw::PASSWORD;
-use crate::{ALICE, BOB, Flow, Source};
+use crate::{Flow, Source};
 
-const CAROL: SocketAddr = crate::address(100);
 const TRANSFEROR: SocketAddr = crate::address(31);
 const TRANSFEREE: SocketAddr = crate::address(32);
 const TARGET: SocketAddr = crate::address(33);
+
+const TRANSFEROR_URI: &str = "sip:transferor@atlanta.example.com";
+const TARGET_URI: &str = "sip:transfertarget@chicago.example.com";
 
 /// The parties of RFC 5589.
 const THREE: &[(&str, SocketAddr)] =
@@ -26,437 +42,49 @@ const IS_200: &str =
     "RFC 7647 §5: \"an element accepting a REFER request MUST NOT reply with a 202\", but with 200";
 const A_HOP_LESS: &str =
     "a call that a REFER asked for begins with a hop less, so that a ring of transfers comes to an end";
-
-const IN_THE_CALL: &str = "RFC 7647 §4: only to a Contact that is a GRUU a REFER goes in a dialog of its own";
+const OWN_GRUU: &str =
+    "the RFC's GRUUs are names of a domain, those of our phones are made of their addresses (RFC 5627 §4.3)";
 const NO_GRUU: &str = "the RFC's Contacts are GRUUs, those of our phones addresses";
 
 /// What RFC 5589 leaves out (bodies) or has for GRUUs, and numbers of its own that do not follow each other.
 const OMITTED: &[Field] = &[Field::Body, Field::Contact, Field::RequestUri, Field::CSeq];
 
-/// A transfer of RFC 5589.
+/// A transfer of RFC 5589. The RFC leaves out that a phone rings (180).
 const RFC_5589: Flow =
     Flow { source: Source::Rfc(5589), participants: THREE, omits: OMITTED, ..Flow::RFC_3665 };
 
-pub(crate) const DIALOG_REUSE: Flow = Flow {
-    section: "6.2",
-    title: "Transfer with Dialog Reuse",
-    text: "The transferor holds the transferee and sends him to the target: the REFER goes within the dialog of the call, \
-           since the Contacts of these phones are no GRUUs. The transferee tells what became of it, and the transferor hangs \
-           up. The RFC leaves out that a phone rings (180).",
-    figure: "\
-F1 INVITE: Transferee -> Transferor, printed F1
-F2 180 INVITE: Transferor -> Transferee
-F3 200 INVITE: Transferor -> Transferee, printed F2
-F4 ACK: Transferee -> Transferor
-F5 INVITE: Transferor -> Transferee
-F6 200 INVITE: Transferee -> Transferor
-F7 ACK: Transferor -> Transferee
-F8 REFER: Transferor -> Transferee, printed F3
-F9 202 REFER: Transferee -> Transferor
-F10 NOTIFY: Transferee -> Transferor, printed F4
-F11 200 NOTIFY: Transferor -> Transferee
-F12 INVITE: Transferee -> Transfer Target, printed F5
-F13 180 INVITE: Transfer Target -> Transferee
-F14 200 INVITE: Transfer Target -> Transferee
-F15 ACK: Transferee -> Transfer Target
-F16 NOTIFY: Transferee -> Transferor, printed F6
-F17 200 NOTIFY: Transferor -> Transferee
-F18 BYE: Transferor -> Transferee
-F19 200 BYE: Transferee -> Transferor
-F20 BYE: Transfer Target -> Transferee
-F21 200 BYE: Transferee -> Transfer Target",
-    differences: &[("F9", Field::Status, IS_200), ("F12", Field::MaxForwards, A_HOP_LESS)],
-    shows: &[
-        ("F8", Field::Refer, "Refer-To: <sip:transfertarget@chicago.example.com>"),
-        ("F10", Field::Told, "refer; active; SIP/2.0 100 Trying"),
-        ("F16", Field::Told, "refer; terminated;reason=noresource; SIP/2.0 200 OK"),
-    ],
-    play: || {
-        let mut three = Three::new();
-        let call = three.held();
-        three.transfer(call);
-        three.answer(three.target);
-        three.done();
-        three.hang_up(three.target);
-        (three.world, 0)
-    },
-    ..RFC_5589
-};
+/// The transferee has called the transferor, who holds the call.
+const HELD: &str = "\
+Transferee -> Transferor: INVITE=F1 180 200=F2 ACK
+Transferor -> Transferee: INVITE 200 ACK";
 
-pub(crate) const BUSY: Flow = Flow {
-    section: "6.3.1",
-    title: "Failed Transfer - Target Busy",
-    text: "The target is busy. The transferor is told so and takes the call back, which it held; then it hangs up.",
-    figure: "\
-F1 INVITE: Transferee -> Transferor
-F2 180 INVITE: Transferor -> Transferee
-F3 200 INVITE: Transferor -> Transferee
-F4 ACK: Transferee -> Transferor
-F5 INVITE: Transferor -> Transferee
-F6 200 INVITE: Transferee -> Transferor
-F7 ACK: Transferor -> Transferee
-F8 REFER: Transferor -> Transferee
-F9 202 REFER: Transferee -> Transferor
-F10 NOTIFY: Transferee -> Transferor
-F11 200 NOTIFY: Transferor -> Transferee
-F12 INVITE: Transferee -> Transfer Target
-F13 180 INVITE: Transfer Target -> Transferee
-F14 486 INVITE: Transfer Target -> Transferee
-F15 ACK: Transferee -> Transfer Target
-F16 NOTIFY: Transferee -> Transferor
-F17 200 NOTIFY: Transferor -> Transferee
-F18 INVITE: Transferor -> Transferee
-F19 200 INVITE: Transferee -> Transferor
-F20 ACK: Transferor -> Transferee
-F21 BYE: Transferor -> Transferee
-F22 200 BYE: Transferee -> Transferor",
-    differences: &[("F9", Field::Status, IS_200)],
-    shows: &[
-        ("F5", Field::Direction, "sendonly"),
-        ("F16", Field::Told, "refer; terminated;reason=noresource; SIP/2.0 486 Busy Here"),
-        ("F18", Field::Direction, "sendrecv"),
-    ],
-    play: || {
-        let mut three = Three::new();
-        let call = three.held();
-        three.transfer(call);
-        let at_target = three.world.calls(three.target)[0];
-        three.act(three.target, Command::Decline { call: at_target, status: Status::of(486) });
-        assert_eq!(three.outcome(), Some(TransferOutcome::Failed(Status::of(486))));
-        three.hang_up(three.transferor);
-        (three.world, 0)
-    },
-    ..RFC_5589
-};
-
-pub(crate) const NO_ANSWER: Flow = Flow {
-    section: "6.3.2",
-    title: "Failed Transfer - Transfer Target Does Not Answer",
-    text: "The target's phone rings until the transferee gets tired of waiting. The transferor is told so, takes the call \
-           back and hangs up.",
-    figure: "\
-F1 INVITE: Transferee -> Transferor
-F2 180 INVITE: Transferor -> Transferee
-F3 200 INVITE: Transferor -> Transferee
-F4 ACK: Transferee -> Transferor
-F5 INVITE: Transferor -> Transferee
-F6 200 INVITE: Transferee -> Transferor
-F7 ACK: Transferor -> Transferee
-F8 REFER: Transferor -> Transferee
-F9 202 REFER: Transferee -> Transferor
-F10 NOTIFY: Transferee -> Transferor
-F11 200 NOTIFY: Transferor -> Transferee
-F12 INVITE: Transferee -> Transfer Target
-F13 180 INVITE: Transfer Target -> Transferee
-F14 CANCEL: Transferee -> Transfer Target
-F15 200 CANCEL: Transfer Target -> Transferee
-F16 487 INVITE: Transfer Target -> Transferee
-F17 ACK: Transferee -> Transfer Target
-F18 NOTIFY: Transferee -> Transferor
-F19 200 NOTIFY: Transferor -> Transferee
-F20 INVITE: Transferor -> Transferee
-F21 200 INVITE: Transferee -> Transferor
-F22 ACK: Transferor -> Transferee
-F23 BYE: Transferor -> Transferee
-F24 200 BYE: Transferee -> Transferor",
-    differences: &[("F9", Field::Status, IS_200)],
-    shows: &[("F18", Field::Told, "refer; terminated;reason=noresource; SIP/2.0 487 Request Terminated")],
-    play: || {
-        let mut three = Three::new();
-        let call = three.held();
-        three.transfer(call);
-        let second = three.world.calls(three.transferee)[1];
-        three.act(three.transferee, Command::Hangup { call: second });
-        assert_eq!(three.outcome(), Some(TransferOutcome::Failed(Status::of(487))));
-        three.hang_up(three.transferor);
-        (three.world, 0)
-    },
-    ..RFC_5589
-};
-
-pub(crate) const EXPOSED: Flow = Flow {
-    section: "7.1",
-    title: "Exposing Transfer Target",
-    text: "The transferor speaks with the target first, hangs up there, and then sends the transferee to the target, who \
-           rings again.",
-    figure: "\
-F1 INVITE: Transferee -> Transferor
-F2 180 INVITE: Transferor -> Transferee
-F3 200 INVITE: Transferor -> Transferee
-F4 ACK: Transferee -> Transferor
-F5 INVITE: Transferor -> Transferee
-F6 200 INVITE: Transferee -> Transferor
-F7 ACK: Transferor -> Transferee
-F8 INVITE: Transferor -> Transfer Target
-F9 180 INVITE: Transfer Target -> Transferor
-F10 200 INVITE: Transfer Target -> Transferor
-F11 ACK: Transferor -> Transfer Target
-F12 BYE: Transferor -> Transfer Target
-F13 200 BYE: Transfer Target -> Transferor
-F14 REFER: Transferor -> Transferee
-F15 202 REFER: Transferee -> Transferor
-F16 NOTIFY: Transferee -> Transferor
-F17 200 NOTIFY: Transferor -> Transferee
-F18 INVITE: Transferee -> Transfer Target
-F19 180 INVITE: Transfer Target -> Transferee
-F20 200 INVITE: Transfer Target -> Transferee
-F21 ACK: Transferee -> Transfer Target
-F22 NOTIFY: Transferee -> Transferor
-F23 200 NOTIFY: Transferor -> Transferee
-F24 BYE: Transferor -> Transferee
-F25 200 BYE: Transferee -> Transferor
-F26 BYE: Transfer Target -> Transferee
-F27 200 BYE: Transferee -> Transfer Target",
-    differences: &[("F15", Field::Status, IS_200)],
-    play: || {
-        let mut three = Three::new();
-        let call = three.held();
-        let consultation = three.consult();
-        three.act(three.transferor, Command::Hangup { call: consultation });
-        three.transfer(call);
-        three.answer(three.target);
-        three.done();
-        three.hang_up(three.target);
-        (three.world, 0)
-    },
-    ..RFC_5589
-};
-
-pub(crate) const PROTECTED: Flow = Flow {
-    section: "7.2",
-    title: "Protecting Transfer Target",
-    text: "The transferor sends the target to the transferee, whose call with the transferor is replaced: so the transferee \
-           does not learn how the target is called. Which of two calls is given away, and in place of which, is all that \
-           differs from §7.3.",
-    figure: "\
-F1 INVITE: Transferee -> Transferor, printed F1
-F2 180 INVITE: Transferor -> Transferee
-F3 200 INVITE: Transferor -> Transferee, printed F2
-F4 ACK: Transferee -> Transferor
-F5 INVITE: Transferor -> Transferee
-F6 200 INVITE: Transferee -> Transferor
-F7 ACK: Transferor -> Transferee
-F8 INVITE: Transferor -> Transfer Target, printed F3
-F9 180 INVITE: Transfer Target -> Transferor
-F10 200 INVITE: Transfer Target -> Transferor, printed F4
-F11 ACK: Transferor -> Transfer Target
-F12 INVITE: Transferor -> Transfer Target
-F13 200 INVITE: Transfer Target -> Transferor
-F14 ACK: Transferor -> Transfer Target
-F15 REFER: Transferor -> Transfer Target, printed F5
-F16 202 REFER: Transfer Target -> Transferor
-F17 NOTIFY: Transfer Target -> Transferor
-F18 200 NOTIFY: Transferor -> Transfer Target
-F19 INVITE: Transfer Target -> Transferee, printed F6
-F20 200 INVITE: Transferee -> Transfer Target
-F21 ACK: Transfer Target -> Transferee
-F22 BYE: Transferee -> Transferor
-F23 200 BYE: Transferor -> Transferee
-F24 NOTIFY: Transfer Target -> Transferor
-F25 200 NOTIFY: Transferor -> Transfer Target
-F26 BYE: Transferor -> Transfer Target
-F27 200 BYE: Transfer Target -> Transferor
-F28 BYE: Transferee -> Transfer Target
-F29 200 BYE: Transfer Target -> Transferee",
-    differences: &[
-        ("F15", Field::ToTag, IN_THE_CALL),
-        ("F15", Field::Parties, IN_THE_CALL),
-        ("F16", Field::Status, IS_200),
-        ("F19", Field::MaxForwards, A_HOP_LESS),
-        ("F19", Field::Parties, NO_GRUU),
-    ],
-    play: || {
-        let mut three = Three::new();
-        let call = three.held();
-        let consultation = three.consult();
-        three.act(three.transferor, Command::Reoffer { call: consultation, hold: true });
-        three.act(three.transferor, Command::Transfer { call: consultation, to: TransferTo::Call(call) });
-        three.done();
-        three.hang_up(three.transferee);
-        (three.world, 0)
-    },
-    ..RFC_5589
-};
-
-pub(crate) const ATTENDED: Flow = Flow {
-    section: "7.3",
-    title: "Attended Transfer",
-    text: "The transferor speaks with the target and joins the two: the transferee's INVITE takes the place of the call \
-           between transferor and target (Replaces), whose BYE the target sends.",
-    figure: "\
-F1 INVITE: Transferee -> Transferor, printed F1
-F2 180 INVITE: Transferor -> Transferee
-F3 200 INVITE: Transferor -> Transferee, printed F2
-F4 ACK: Transferee -> Transferor
-F5 INVITE: Transferor -> Transferee
-F6 200 INVITE: Transferee -> Transferor
-F7 ACK: Transferor -> Transferee
-F8 INVITE: Transferor -> Transfer Target, printed F3
-F9 180 INVITE: Transfer Target -> Transferor
-F10 200 INVITE: Transfer Target -> Transferor, printed F4
-F11 ACK: Transferor -> Transfer Target
-F12 INVITE: Transferor -> Transfer Target
-F13 200 INVITE: Transfer Target -> Transferor
-F14 ACK: Transferor -> Transfer Target
-F15 REFER: Transferor -> Transferee, printed F5
-F16 202 REFER: Transferee -> Transferor
-F17 NOTIFY: Transferee -> Transferor
-F18 200 NOTIFY: Transferor -> Transferee
-F19 INVITE: Transferee -> Transfer Target, printed F6
-F20 200 INVITE: Transfer Target -> Transferee
-F21 ACK: Transferee -> Transfer Target
-F22 BYE: Transfer Target -> Transferor
-F23 200 BYE: Transferor -> Transfer Target
-F24 NOTIFY: Transferee -> Transferor
-F25 200 NOTIFY: Transferor -> Transferee
-F26 BYE: Transferor -> Transferee
-F27 200 BYE: Transferee -> Transferor
-F28 BYE: Transfer Target -> Transferee
-F29 200 BYE: Transferee -> Transfer Target",
-    differences: &[
-        ("F15", Field::ToTag, IN_THE_CALL),
-        ("F15", Field::Parties, IN_THE_CALL),
-        ("F16", Field::Status, IS_200),
-        ("F19", Field::MaxForwards, A_HOP_LESS),
-        ("F19", Field::Parties, NO_GRUU),
-    ],
-    play: || {
-        let mut three = Three::new();
-        let call = three.held();
-        let consultation = three.consult();
-        three.act(three.transferor, Command::Reoffer { call: consultation, hold: true });
-        three.act(three.transferor, Command::Transfer { call, to: TransferTo::Call(consultation) });
-        three.done();
-        three.hang_up(three.target);
-        (three.world, 0)
-    },
-    ..RFC_5589
-};
-
-pub(crate) const SEMI_ATTENDED: Flow = Flow {
-    section: "7.6",
-    title: "Semi-Attended Transfer",
-    text: "The transferor gives up waiting for the target to answer, and sends the transferee there in its place (the \
-           second figure of the section).",
-    figure: "\
-F1 INVITE: Transferee -> Transferor
-F2 180 INVITE: Transferor -> Transferee
-F3 200 INVITE: Transferor -> Transferee
-F4 ACK: Transferee -> Transferor
-F5 INVITE: Transferor -> Transferee
-F6 200 INVITE: Transferee -> Transferor
-F7 ACK: Transferor -> Transferee
-F8 INVITE: Transferor -> Transfer Target
-F9 180 INVITE: Transfer Target -> Transferor
-F10 CANCEL: Transferor -> Transfer Target
-F11 200 CANCEL: Transfer Target -> Transferor
-F12 487 INVITE: Transfer Target -> Transferor
-F13 ACK: Transferor -> Transfer Target
-F14 REFER: Transferor -> Transferee
-F15 202 REFER: Transferee -> Transferor
-F16 NOTIFY: Transferee -> Transferor
-F17 200 NOTIFY: Transferor -> Transferee
-F18 INVITE: Transferee -> Transfer Target
-F19 180 INVITE: Transfer Target -> Transferee
-F20 200 INVITE: Transfer Target -> Transferee
-F21 ACK: Transferee -> Transfer Target
-F22 NOTIFY: Transferee -> Transferor
-F23 200 NOTIFY: Transferor -> Transferee
-F24 BYE: Transferor -> Transferee
-F25 200 BYE: Transferee -> Transferor
-F26 BYE: Transfer Target -> Transferee
-F27 200 BYE: Transferee -> Transfer Target",
-    differences: &[("F15", Field::Status, IS_200)],
-    play: || {
-        let mut three = Three::new();
-        let call = three.held();
-        three.act(three.transferor, call_to(TARGET_URI));
-        let early = three.world.calls(three.transferor)[1];
-        three.act(three.transferor, Command::Hangup { call: early });
-        three.transfer(call);
-        three.answer(three.target);
-        three.done();
-        three.hang_up(three.target);
-        (three.world, 0)
-    },
-    ..RFC_5589
-};
-
-/// A transfer of RFC 5359, each message printed.
-const RFC_5359: Flow = Flow {
-    source: Source::Rfc(5359),
-    participants: &[("Alice", ALICE), ("Bob", BOB), ("Carol", CAROL)],
-    // Some of its Contacts are GRUUs, and its numbers begin anywhere.
-    omits: &[Field::Contact, Field::RequestUri, Field::CSeq],
-    ..Flow::RFC_3665
-};
-
-pub(crate) const UNATTENDED: Flow = Flow {
-    section: "2.4",
-    title: "Transfer - Unattended",
-    text: "Bob has called Alice, who sends him to Carol and hangs up at once. The dialog of their call lives on until Bob \
-           has told her how it went.",
-    differences: &[("F6", Field::Status, IS_200), ("F11", Field::MaxForwards, A_HOP_LESS)],
-    shows: &[("F15", Field::Told, "refer; terminated;reason=noresource; SIP/2.0 200 OK")],
-    play: || {
-        let (mut world, [alice, bob, carol]) = friends();
-        act(&mut world, bob, call_to("sip:alice@atlanta.example.com"));
-        answer(&mut world, alice);
-        let call = world.calls(alice)[0];
-        let to = TransferTo::Address(uri("sip:carol@chicago.example.com"));
-        // She hangs up before Carol's phone has rung for long.
-        world.command(alice, Command::Transfer { call, to });
-        let told =
-            |world: &World| world.events(alice).any(|event| matches!(event, Event::TransferProgress { .. }));
-        assert!(world.run_until(Duration::from_secs(5), told));
-        act(&mut world, alice, Command::Hangup { call });
-        answer(&mut world, carol);
-        assert!(world.calls(alice).is_empty());
-        (world, 0)
-    },
-    ..RFC_5359
-};
-
-pub(crate) const FRIENDS_ATTENDED: Flow = Flow {
-    section: "2.5",
-    title: "Transfer - Attended",
-    text: "Alice has called Bob, who speaks with Carol and joins the two.",
-    differences: &[
-        ("F16", Field::Status, IS_200),
-        ("F19", Field::MaxForwards, A_HOP_LESS),
-        ("F19", Field::Parties, NO_GRUU),
-        ("F20", Field::Parties, NO_GRUU),
-        ("F21", Field::Parties, NO_GRUU),
-    ],
-    play: || {
-        let (mut world, [alice, bob, carol]) = friends();
-        act(&mut world, alice, call_to("sip:bob@biloxi.example.com"));
-        answer(&mut world, bob);
-        let call = world.calls(bob)[0];
-        act(&mut world, bob, Command::Reoffer { call, hold: true });
-        act(&mut world, bob, call_to("sip:carol@chicago.example.com"));
-        answer(&mut world, carol);
-        let consultation = world.calls(bob)[1];
-        act(&mut world, bob, Command::Reoffer { call: consultation, hold: true });
-        act(&mut world, bob, Command::Transfer { call, to: TransferTo::Call(consultation) });
-        assert!(world.calls(bob).is_empty());
-        (world, 0)
-    },
-    ..RFC_5359
-};
-
-const TARGET_URI: &str = "sip:transfertarget@chicago.example.com";
+/// Then the transferor has called the target.
+const CONSULTED: &str = "\
+Transferee -> Transferor: INVITE=F1 180 200=F2 ACK
+Transferor -> Transferee: INVITE 200 ACK
+Transferor -> Transfer Target: INVITE=F3 180 200=F4 ACK";
 
 /// The parties of RFC 5589, each at a phone of a domain of its own.
 struct Three {
     world: World,
+    /// How many packets are none of the ladder's.
+    before: usize,
     transferor: HostId,
     transferee: HostId,
     target: HostId,
+    /// The transferor's call with the transferee.
+    call: Option<CallHandle>,
+}
+
+/// What the phones have in Contact.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Contacts {
+    Gruus,
+    Addresses,
 }
 
 impl Three {
-    fn new() -> Three {
+    fn new(contacts: Contacts) -> Three {
         let mut world = World::new(5589);
         let [transferor, transferee, target] = phones(
             &mut world,
@@ -465,8 +93,23 @@ impl Three {
                 ("transferee", "biloxi.example.com", TRANSFEREE),
                 ("transfertarget", "chicago.example.com", TARGET),
             ],
+            |settings| settings.transfer.self_made_gruu = contacts == Contacts::Gruus,
         );
-        Three { world, transferor, transferee, target }
+        Three { world, before: 0, transferor, transferee, target, call: None }
+    }
+
+    /// The transferee has called the transferor, who holds the call.
+    fn held(contacts: Contacts) -> Three {
+        let mut three = Three::new(contacts);
+        three.call_and_hold();
+        three
+    }
+
+    /// Then the transferor has called the target.
+    fn consulted(contacts: Contacts) -> (Three, CallHandle) {
+        let mut three = Three::held(contacts);
+        let consultation = three.consult();
+        (three, consultation)
     }
 
     fn act(&mut self, phone: HostId, command: Command) {
@@ -477,13 +120,17 @@ impl Three {
         answer(&mut self.world, phone);
     }
 
-    /// The transferee calls the transferor, who holds the call.
-    fn held(&mut self) -> CallHandle {
-        self.act(self.transferee, call_to("sip:transferor@atlanta.example.com"));
+    fn call_and_hold(&mut self) {
+        self.act(self.transferee, call_to(TRANSFEROR_URI));
         self.answer(self.transferor);
+        self.hold();
+    }
+
+    /// The transferor holds its first call.
+    fn hold(&mut self) {
         let call = self.world.calls(self.transferor)[0];
         self.act(self.transferor, Command::Reoffer { call, hold: true });
-        call
+        self.call = Some(call);
     }
 
     /// The transferor calls the target, who answers.
@@ -493,8 +140,18 @@ impl Three {
         self.world.calls(self.transferor)[1]
     }
 
-    fn transfer(&mut self, call: CallHandle) {
-        let to = TransferTo::Address(uri(TARGET_URI));
+    /// The transferor sends the transferee to the target's address.
+    fn transfer(&mut self) {
+        self.transfer_to(TransferTo::Address(uri(TARGET_URI)));
+    }
+
+    /// The transferor joins the transferee with the other side of this call.
+    fn join(&mut self, consultation: CallHandle) {
+        self.transfer_to(TransferTo::Call(consultation));
+    }
+
+    fn transfer_to(&mut self, to: TransferTo) {
+        let call = self.call.expect("a call that is held");
         self.act(self.transferor, Command::Transfer { call, to });
     }
 
@@ -505,9 +162,20 @@ impl Three {
         })
     }
 
+    fn failed(&self, status: u16) {
+        assert_eq!(self.outcome(), Some(TransferOutcome::Failed(Status::of(status))));
+    }
+
     fn done(&self) {
         assert_eq!(self.outcome(), Some(TransferOutcome::Done));
         assert!(self.world.calls(self.transferor).is_empty());
+    }
+
+    /// The transfer is done, and the one who is called last hangs up.
+    fn done_and_over(mut self, phone: HostId) -> (World, usize) {
+        self.done();
+        self.hang_up(phone);
+        (self.world, self.before)
     }
 
     /// The last call of a phone is hung up.
@@ -518,35 +186,36 @@ impl Three {
     }
 }
 
-/// Alice, Bob and Carol.
-fn friends() -> (World, [HostId; 3]) {
-    let mut world = World::new(5359);
-    let phones = phones(
-        &mut world,
-        [
-            ("alice", "atlanta.example.com", ALICE),
-            ("bob", "biloxi.example.com", BOB),
-            ("carol", "chicago.example.com", CAROL),
-        ],
-    );
-    (world, phones)
-}
-
 /// Phones that follow transfers and report no more than the RFCs' figures have.
-fn phones(world: &mut World, parties: [(&str, &str, SocketAddr); 3]) -> [HostId; 3] {
+fn phones(
+    world: &mut World,
+    parties: [(&str, &str, SocketAddr); 3],
+    change: impl Fn(&mut Settings),
+) -> [HostId; 3] {
     let phones = parties.map(|(name, domain, address)| {
         world.store.add_name(domain, address.ip());
-        let mut settings = phone_settings(&format!("sip:{name}@{domain}"), PASSWORD, address, None);
-        settings.transfer = TransferSettings {
-            referred: ReferPolicy::Accept,
-            tells_progress: false,
-            ..TransferSettings::default()
-        };
-        world.add_host(name, settings, Some(Habits::NONE))
+        add_phone(world, name, domain, address, &change)
     });
     // Until there are ports to use.
     world.run_for(Duration::from_secs(1));
     phones
+}
+
+fn add_phone(
+    world: &mut World,
+    name: &str,
+    domain: &str,
+    address: SocketAddr,
+    change: impl Fn(&mut Settings),
+) -> HostId {
+    let mut settings = phone_settings(&format!("sip:{name}@{domain}"), PASSWORD, address, None);
+    settings.transfer = TransferSettings {
+        referred: ReferPolicy::Accept,
+        tells_progress: false,
+        ..TransferSettings::default()
+    };
+    change(&mut settings);
+    world.add_host(name, settings, Some(Habits::NONE))
 }
 
 fn uri(text: &str) -> UriBuf {
@@ -567,4 +236,81 @@ fn act(world: &mut World, phone: HostId, command: Command) {
 fn answer(world: &mut World, phone: HostId) {
     let call = *world.calls(phone).last().expect("a call");
     act(world, phone, Command::Answer { call, play: Play::Silence });
+}
+
+fn check(section: &str, drawn_as: &str) {
+    let is_it = |flow: &&Flow| {
+        flow.source == Source::Rfc(5589) && flow.section == section && flow.drawn_as == drawn_as
+    };
+    crate::compare::check(crate::FLOWS.iter().find(is_it).expect("a flow of this section"));
+}
+
+#[test]
+fn rfc_5589_6_1_successful_transfer() {
+    check("6.1", "");
+}
+
+#[test]
+fn rfc_5589_6_2_transfer_with_dialog_reuse() {
+    check("6.2", "");
+}
+
+#[test]
+fn rfc_5589_6_3_1_target_busy() {
+    check("6.3.1", "");
+}
+
+#[test]
+fn rfc_5589_6_3_2_target_does_not_answer() {
+    check("6.3.2", "");
+}
+
+#[test]
+fn rfc_5589_7_1_exposing_transfer_target() {
+    check("7.1", "");
+}
+
+#[test]
+fn rfc_5589_7_2_protecting_transfer_target() {
+    check("7.2", "");
+}
+
+#[test]
+fn rfc_5589_7_3_attended_transfer() {
+    check("7.3", "");
+}
+
+#[test]
+fn rfc_5589_7_4_one_party_does_not_support_refer() {
+    check("7.4", "");
+}
+
+#[test]
+fn rfc_5589_7_5_contact_not_known_to_be_routable() {
+    check("7.5", "Figure 9");
+}
+
+#[test]
+fn rfc_5589_7_5_address_of_record_fails() {
+    check("7.5", "Figure 10");
+}
+
+#[test]
+fn rfc_5589_7_6_semi_attended_transfer_as_recommended() {
+    check("7.6", "Figure 11");
+}
+
+#[test]
+fn rfc_5589_7_6_semi_attended_transfer_as_blind_transfer() {
+    check("7.6", "Figure 12");
+}
+
+#[test]
+fn rfc_5589_7_7_fallback_to_basic_transfer() {
+    check("7.7", "Figure 15");
+}
+
+#[test]
+fn rfc_5589_8_transfer_with_referred_by() {
+    check("8", "");
 }
