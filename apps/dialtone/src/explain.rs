@@ -81,6 +81,7 @@ fn as_json(explanation: &Explanation) -> String {
         "rule": explanation.rule,
         "way": goes.way,
         "to": goes.to,
+        "queue": goes.queue,
         "trunk_number": goes.number,
         "status": goes.status,
         "contacts": goes.contacts,

@@ -1,10 +1,11 @@
 //! `dialtone explain`: what the dial plan says about a call, rule by rule. It asks the function that the engine asks.
 
 use std::fmt;
+use std::time::Duration;
 
 use dialtone_roles::dial_plan::{Call, Called, Caller, End, Explained, Verdict, decide};
-use dialtone_roles::services::is_star_code;
-use dialtone_roles::settings::{Secret, Settings};
+use dialtone_roles::services::{CallCode, ForwardKind, ServiceCode, of_calls, of_services};
+use dialtone_roles::settings::{Destination, Domain, Mode, Secret, Settings, StarAction};
 use dialtone_wire::uri::{Uri, UriBuf};
 use smol_str::{SmolStr, format_smolstr};
 use thiserror::Error;
@@ -63,6 +64,8 @@ pub struct Explanation {
     pub clock: String,
     /// What became of the rules that were looked at.
     pub rules: Vec<RuleLine>,
+    /// A star code, which goes before the rules.
+    pub star_code: bool,
     /// How many come after the one that matches.
     pub unseen: usize,
     /// The rule that counts.
@@ -93,10 +96,12 @@ pub struct RuleLine {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Goes {
-    /// One word: `user`, `robot`, `star-code`, `group`, `trunk`, `uri`, `as-dialled`, `redirect`, `refuse`.
+    /// One word: `user`, `robot`, `star-code`, `park`, `pick-up`, `group`, `trunk`, `uri`, `as-dialled`, `redirect`, `refuse`.
     pub way: &'static str,
-    /// The user, group, trunk or URI; empty where there is none.
+    /// The user, group, trunk, URI, slot or extension, or what a star code does; empty where there is none.
     pub to: String,
+    /// How long callers of a group wait while all of its members are busy, and where they go then.
+    pub queue: Option<String>,
     /// The number that a trunk gets.
     pub number: Option<String>,
     /// The status of a redirection or refusal.
@@ -141,7 +146,8 @@ fn explain_with(
     let plan = &settings.dial_plan;
     let mut rules = Vec::new();
     // A star code goes before the rules.
-    let is_star_code = own.is_some() && is_star_code(&settings.star_codes, &number);
+    let star_code = own.and_then(|own| of_services(settings, own, &number));
+    let is_star_code = star_code.is_some();
     let planned = decide(settings, &call, |index, verdict| {
         let rule = &plan.rules[index];
         if is_star_code {
@@ -166,8 +172,15 @@ fn explain_with(
         clock: zone.write(unix_s),
         unseen: if is_star_code { 0 } else { plan.rules.len().saturating_sub(rules.len()) },
         rules,
+        star_code: is_star_code,
         rule: planned.rule.filter(|_| !is_star_code).and_then(name),
-        goes: if is_star_code { Goes::star_code() } else { goes(settings, &number, planned.end) },
+        goes: match star_code {
+            Some(code) => Goes::star_code(code),
+            None => {
+                let asked = planned.rule.and_then(|index| plan.rules.get(index)?.mode);
+                bridged(settings, own, asked, &number, goes(settings, &number, planned.end))
+            }
+        },
         password: (planned.asks || is_star_code) && settings.authenticate,
         incomplete: planned.incomplete.filter(|_| !is_star_code).and_then(name),
         number: number.to_string(),
@@ -225,15 +238,89 @@ fn caller(settings: &Settings, text: &str, home: SmolStr) -> Option<Caller> {
 
 impl Goes {
     /// To the server, which changes what is done with the calls of who calls.
-    fn star_code() -> Goes {
-        let (way, to) = ("star-code", String::new());
-        Goes { way, to, number: None, status: None, contacts: Vec::new(), reason: None }
+    fn star_code(code: ServiceCode<'_>) -> Goes {
+        let (action, number) = match code {
+            ServiceCode::Changes { action, number } => (action, number),
+            // The server says the same.
+            ServiceCode::Wrong(why) => return Goes::refused(484, why),
+        };
+        let when = |kind| match kind {
+            ForwardKind::Always => "all calls",
+            ForwardKind::Busy => "calls while he is busy",
+            ForwardKind::NoAnswer => "calls that he does not answer",
+            ForwardKind::NotReachable => "calls while he has no phone",
+        };
+        let to = match action {
+            StarAction::Forward(kind) => format!("{} go to {number}", when(kind)),
+            StarAction::Stop(kind) => format!("{} are no longer forwarded", when(kind)),
+            StarAction::DoNotDisturb => "he is not disturbed".into(),
+            StarAction::Disturb => "he may be disturbed again".into(),
+            // They change nothing, and are read as codes for calls.
+            StarAction::Park | StarAction::PickUp => String::new(),
+        };
+        Goes { way: "star-code", to, ..Goes::nowhere() }
+    }
+
+    fn refused(status: u16, why: &str) -> Goes {
+        Goes { way: "refuse", status: Some(status), reason: Some(why.into()), ..Goes::nowhere() }
+    }
+
+    const fn nowhere() -> Goes {
+        Goes {
+            way: "",
+            to: String::new(),
+            queue: None,
+            number: None,
+            status: None,
+            contacts: Vec::new(),
+            reason: None,
+        }
+    }
+}
+
+/// What the back-to-back user agent makes of a call: a code for calls, or a queue. A rule may choose the mode.
+fn bridged(settings: &Settings, own: Option<&Domain>, asked: Option<Mode>, number: &str, goes: Goes) -> Goes {
+    let Some(domain) = own.filter(|own| asked.unwrap_or(own.mode) == Mode::B2bua) else { return goes };
+    match (of_calls(&settings.star_codes, number), goes.way) {
+        (_, "refuse") => goes,
+        (Some(CallCode::Slot(slot)), "user") => Goes { way: "park", to: slot.into(), ..goes },
+        (Some(CallCode::PickUp(extension)), "user") => {
+            Goes { way: "pick-up", to: format!("{extension}@{}", domain.name), ..goes }
+        }
+        (Some(_), _) => Goes::refused(403, "a rule leads this code elsewhere"),
+        (None, "group") => {
+            let queue = settings.bridges.queues.get(goes.to.as_str()).map(|queue| {
+                let time = time_text(queue.time);
+                match queue.otherwise.as_ref().map(destination_text) {
+                    Some(otherwise) => format!("{time}; then it goes to {otherwise}"),
+                    None => time,
+                }
+            });
+            Goes { queue, ..goes }
+        }
+        (None, _) => goes,
+    }
+}
+
+/// As the settings write it.
+fn time_text(time: Duration) -> String {
+    match time.as_secs() {
+        seconds if seconds > 0 && seconds % 60 == 0 => format!("{}m", seconds / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
+fn destination_text(destination: &Destination) -> String {
+    match destination {
+        Destination::User(aor) => aor.trim_start_matches("sip:").to_owned(),
+        Destination::Group(group) => format!("the group {group}"),
+        Destination::Trunk { trunk, number } => format!("{number} over the trunk {trunk}"),
+        Destination::Uri(uri) => uri.to_string(),
     }
 }
 
 fn goes(settings: &Settings, called: &str, end: End) -> Goes {
-    let none =
-        Goes { way: "", to: String::new(), number: None, status: None, contacts: Vec::new(), reason: None };
+    let none = Goes::nowhere();
     match end {
         End::User { user, domain } => {
             let to = format!("{user}@{domain}");
@@ -285,23 +372,27 @@ impl fmt::Display for Explanation {
             let rules = if self.unseen == 1 { "rule comes" } else { "rules come" };
             writeln!(f, "  {} more {rules} after it", self.unseen)?;
         }
-        let is_star_code = self.goes.way == "star-code";
-        if is_star_code {
+        if self.star_code {
             writeln!(f, "  no rule is asked")?;
         } else if self.rules.is_empty() {
             writeln!(f, "  there is no rule")?;
         } else if self.rule.is_none() {
             writeln!(f, "  no rule matches")?;
         }
-        let Goes { way, to, number: goes_on, status, contacts, reason } = &self.goes;
+        let Goes { way, to, queue, number: goes_on, status, contacts, reason } = &self.goes;
         let status = status.map(|status| status.to_string()).unwrap_or_default();
         f.write_str("\n")?;
         match *way {
             "user" => write!(f, "It goes to the phones of {to}")?,
             "robot" => write!(f, "The server answers itself, as {to}")?,
             "star-code" => {
-                write!(f, "A star code: the server changes what is done with the caller's own calls")?
+                write!(f, "A star code: the server changes what is done with the caller's own calls: {to}")?;
             }
+            "park" => write!(
+                f,
+                "It takes the call that is parked in slot {to}; who transfers a call there parks it"
+            )?,
+            "pick-up" => write!(f, "It takes the call that rings at {to}")?,
             "group" => write!(f, "It goes to the group {to}")?,
             "trunk" => {
                 write!(f, "It goes to {} over the trunk {to}", goes_on.as_deref().unwrap_or_default())?;
@@ -310,6 +401,9 @@ impl fmt::Display for Explanation {
             "as-dialled" => write!(f, "It goes to {domain}")?,
             "redirect" => write!(f, "{status}: the caller is sent to {}", contacts.join(", "))?,
             _ => write!(f, "{status}: it is refused")?,
+        }
+        if let Some(queue) = queue {
+            write!(f, ", where callers wait while all are busy, for {queue}")?;
         }
         if let Some(reason) = reason {
             write!(f, ": {reason}")?;

@@ -289,10 +289,7 @@ fn decide_target(
         }
     }
     let begins_call = request.method() == Some(&Method::Invite) && !in_dialog;
-    if begins_call
-        && !matches!(domain.mode, Mode::Stateless | Mode::Redirect)
-        && star_codes::read(&settings.star_codes, &user).is_some()
-    {
+    if begins_call && star_codes::is_taken(settings, domain, &user) {
         return Decision::StarCode { domain: domain.name.clone(), dialled: user };
     }
     // A dialog goes on where it has begun, whatever the plan says by now.

@@ -24,13 +24,10 @@ mod target;
 
 pub use target::{aor, is_target};
 
+pub use crate::star_codes::{CallCode, ServiceCode, of_calls, of_services};
+
 pub(crate) use table::ServiceTable;
 pub(crate) use target::{destination, domain_of, target_uri, user_of};
-
-/// Whether a dialled number is a star code that the server takes.
-pub fn is_star_code(codes: &crate::settings::StarCodes, dialled: &str) -> bool {
-    crate::star_codes::read(codes, dialled).is_some()
-}
 
 /// Bytes of a number or URI that calls are forwarded to, at most.
 pub const TARGET_BYTES: usize = 128;

@@ -1,11 +1,37 @@
-//! Star codes: what a user dials to change his own services, `*72201` say.
+//! Star codes: what a user dials to change his own services, `*72201` say, or to park and fetch calls, `*51`.
 
 use std::time::Duration;
 
 use smol_str::SmolStr;
 
 use crate::services::{Change, Choice, ForwardKind, NO_ANSWER_AFTER, TARGET_BYTES};
-use crate::settings::{StarAction, StarCodes};
+use crate::settings::{Domain, Mode, Settings, StarAction, StarCodes};
+
+/// Digits of a slot at most.
+const SLOT_DIGITS: usize = 4;
+
+/// A code for calls: it counts in calls of which the server is both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallCode<'a> {
+    /// A slot: who transfers a call there parks it, who calls it takes it.
+    Slot(&'a str),
+    /// The call that rings at an extension is taken.
+    PickUp(&'a str),
+}
+
+/// A code by which a user changes what is done with his calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceCode<'a> {
+    /// It does this.
+    Changes {
+        /// What.
+        action: StarAction,
+        /// The number that stands behind it, for what forwards calls.
+        number: &'a str,
+    },
+    /// It is used wrongly, with words for the user.
+    Wrong(&'static str),
+}
 
 /// What was dialled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +54,42 @@ pub(crate) fn read(codes: &StarCodes, dialled: &str) -> Option<Dialled> {
     (!matches!(action, StarAction::Park | StarAction::PickUp)).then(|| read_action(codes, action, rest))
 }
 
-/// The code that concerns calls, to park or to pick up, and what stands behind it.
-pub(crate) fn of_calls<'a>(codes: &StarCodes, dialled: &'a str) -> Option<(StarAction, &'a str)> {
+/// Reads a number that is a code for calls.
+pub fn of_calls<'a>(codes: &StarCodes, dialled: &'a str) -> Option<CallCode<'a>> {
     if !dialled.starts_with(['*', '#']) {
         return None;
     }
-    longest(codes, dialled).filter(|(action, _)| matches!(action, StarAction::Park | StarAction::PickUp))
+    let (action, rest) = longest(codes, dialled)?;
+    match action {
+        StarAction::Park => {
+            let is_slot =
+                (1..=SLOT_DIGITS).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit());
+            is_slot.then_some(CallCode::Slot(rest))
+        }
+        StarAction::PickUp => is_number(rest).then_some(CallCode::PickUp(rest)),
+        StarAction::Forward(_) | StarAction::Stop(_) | StarAction::DoNotDisturb | StarAction::Disturb => None,
+    }
+}
+
+/// What a star code changes that is dialled in a domain: the same that the server does for it.
+pub fn of_services<'a>(settings: &Settings, domain: &Domain, dialled: &'a str) -> Option<ServiceCode<'a>> {
+    if !is_taken(settings, domain, dialled) {
+        return None;
+    }
+    Some(match read(&settings.star_codes, dialled)? {
+        Dialled::Wrong(why) => ServiceCode::Wrong(why),
+        Dialled::Changes { .. } => {
+            let (action, rest) = longest(&settings.star_codes, dialled)?;
+            ServiceCode::Changes { action, number: rest.split('*').next().unwrap_or_default() }
+        }
+    })
+}
+
+/// Whether a number is a code by which a user changes his services, in this domain.
+pub(crate) fn is_taken(settings: &Settings, domain: &Domain, dialled: &str) -> bool {
+    domain.next_hops.is_empty()
+        && !matches!(domain.mode, Mode::Stateless | Mode::Redirect)
+        && read(&settings.star_codes, dialled).is_some()
 }
 
 /// The longest code that a number begins with, and what stands behind it.

@@ -55,6 +55,11 @@ address = ["sip:192.0.2.1"]
 
 #[track_caller]
 fn check(number: &str, from: Option<&str>, at: &str, expected: &str) {
+    check_in(FILE, number, from, at, expected);
+}
+
+#[track_caller]
+fn check_in(file: &str, number: &str, from: Option<&str>, at: &str, expected: &str) {
     let facts = Facts {
         data: Path::new(""),
         listen: Vec::new(),
@@ -63,7 +68,7 @@ fn check(number: &str, from: Option<&str>, at: &str, expected: &str) {
         open: false,
         fallback_domain: "a.test".parse().expect("a domain"),
     };
-    let (file, resolved) = Config::read_and_resolve(FILE, "t.toml", &facts).expect("no problem");
+    let (file, resolved) = Config::read_and_resolve(file, "t.toml", &facts).expect("no problem");
     let settings = resolved.settings(0, Secret([0; 32]), 0, Vec::new());
     let question = Question { number: number.into(), from: from.map(Into::into), at: Some(at.into()) };
     let said = match explain_with(&settings, &file, &question, || 0) {
@@ -96,8 +101,8 @@ fn a_star_code_goes_before_the_rules() {
         Some("bob"),
         "2026-11-20T09:30",
         "*72201 in a.test, called by bob@a.test, fri 2026-11-20 09:30 (Europe/Berlin)\n\n  no rule is asked\n\n\
-         A star code: the server changes what is done with the caller's own calls, after the caller has shown a \
-         password.\n",
+         A star code: the server changes what is done with the caller's own calls: all calls go to 201, after the \
+         caller has shown a password.\n",
     );
 }
 
@@ -208,5 +213,140 @@ fn a_question_without_meaning_says_what_is_expected() {
         None,
         "noon",
         "\"noon\" is no time: expected something like 2026-11-22T21:30 or 2026-11-22T20:30:00Z",
+    );
+}
+
+const OFFICE: &str = r#"
+[[domain]]
+name = "a.test"
+mode = "b2bua"
+
+[[domain]]
+name = "b.test"
+mode = "redirect"
+
+[star_codes]
+park = "*6"
+
+[[rule]]
+name = "a code of ours"
+number = "*69"
+to = "refuse"
+code = 403
+
+[[rule]]
+name = "one call"
+number = "*67"
+mode = "call"
+to = "user:*67"
+
+[[group]]
+name = "sales"
+members = ["bob"]
+queue = "5m"
+otherwise = "dave"
+
+[[group]]
+name = "*68"
+members = ["bob"]
+queue = "90s"
+"#;
+
+#[track_caller]
+fn check_office(number: &str, rules: &str, expected: &str) {
+    let head = format!("{number} in a.test, called by bob@a.test, fri 2026-11-20 09:30 (UTC)\n\n{rules}");
+    check_in(OFFICE, number, Some("bob"), "2026-11-20T09:30", &format!("{head}\n\n{expected}\n"));
+}
+
+const UNMATCHED: fn(&str) -> String = |number| {
+    format!(
+        "  a code of ours  line 14    not matched: `{number}` is not `*69`\n  \
+         one call        line 20    not matched: `{number}` is not `*67`\n  no rule matches"
+    )
+};
+
+#[test]
+fn codes_to_park_and_to_pick_up_are_what_the_server_makes_of_them() {
+    check_office(
+        "*61",
+        &UNMATCHED("*61"),
+        "It takes the call that is parked in slot 1; who transfers a call there parks it, after the caller has shown a \
+         password.",
+    );
+    check_office(
+        "*8201",
+        &UNMATCHED("*8201"),
+        "It takes the call that rings at 201@a.test, after the caller has shown a password.",
+    );
+    // A slot has one to four digits, and its code is another one here.
+    for number in ["*612345", "*51"] {
+        let expected =
+            format!("It goes to the phones of {number}@a.test, after the caller has shown a password.");
+        check_office(number, &UNMATCHED(number), &expected);
+    }
+    let first = "  a code of ours  line 14    ";
+    check_office(
+        "*69",
+        &format!("{first}matches `*69`\n  1 more rule comes after it"),
+        "403: it is refused, after the caller has shown a password.",
+    );
+    // A code for calls of which the server is both ends.
+    check_office(
+        "*67",
+        &format!("{first}not matched: `*67` is not `*69`\n  one call        line 20    matches `*67`"),
+        "It goes to the phones of *67@a.test, after the caller has shown a password.",
+    );
+    check_office(
+        "*68",
+        &UNMATCHED("*68"),
+        "403: it is refused: a rule leads this code elsewhere, after the caller has shown a password.",
+    );
+}
+
+#[test]
+fn a_queue_says_for_how_long_and_what_comes_then() {
+    check_office(
+        "sales",
+        &UNMATCHED("sales"),
+        "It goes to the group sales, where callers wait while all are busy, for 5m; then it goes to dave@a.test, after the \
+         caller has shown a password.",
+    );
+}
+
+#[test]
+fn a_star_code_says_what_it_changes_or_why_it_is_refused() {
+    let none = "  no rule is asked";
+    let star = "A star code: the server changes what is done with the caller's own calls: ";
+    for (number, what) in [
+        ("*90201", "calls while he is busy go to 201"),
+        ("*92201*30", "calls that he does not answer go to 201"),
+        ("*95", "calls while he has no phone are no longer forwarded"),
+        ("*78", "he is not disturbed"),
+        ("*79", "he may be disturbed again"),
+    ] {
+        check_office(number, none, &format!("{star}{what}, after the caller has shown a password."));
+    }
+    for (number, why) in [
+        ("*72", "Dial the number to forward to behind the code"),
+        ("*785", "Nothing is dialled behind this code"),
+        ("*92201*500", "The time without an answer is 1 to 180 seconds"),
+    ] {
+        check_office(
+            number,
+            none,
+            &format!("484: it is refused: {why}, after the caller has shown a password."),
+        );
+    }
+    // A domain whose server only redirects takes none.
+    check_in(
+        OFFICE,
+        "sip:*72201@b.test",
+        Some("bob@b.test"),
+        "2026-11-20T09:30",
+        &format!(
+            "*72201 in b.test, called by bob@b.test, fri 2026-11-20 09:30 (UTC)\n\n{}\n\n\
+             It goes to the phones of *72201@b.test, after the caller has shown a password.\n",
+            UNMATCHED("*72201")
+        ),
     );
 }

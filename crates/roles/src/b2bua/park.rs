@@ -26,11 +26,9 @@ use super::progress::Accepted;
 use super::{Asked, B2bua, LegId, Stage, pass};
 use crate::context::Context;
 use crate::policy::Decision;
-use crate::settings::{Destination, Settings, StarAction};
-use crate::star_codes;
+use crate::settings::{Destination, Settings};
+use crate::star_codes::{self, CallCode};
 
-/// Digits of a slot at most.
-const SLOT_DIGITS: usize = 4;
 /// How often a parked call goes back to who has parked it before it is given up.
 const RETURNS_MAX: u8 = 3;
 
@@ -77,19 +75,12 @@ pub(super) fn read(settings: &Settings, uri: &UriBuf) -> Option<Code> {
     let parsed = uri.uri();
     let sip = parsed.as_sip()?;
     let user = sip.user_unescaped()?;
-    let (action, rest) = star_codes::of_calls(&settings.star_codes, &user)?;
+    let code = star_codes::of_calls(&settings.star_codes, &user)?;
     let domain = settings.domain_of(&sip.host, sip.port)?.name.clone();
-    match action {
-        StarAction::Park => {
-            let is_number =
-                (1..=SLOT_DIGITS).contains(&rest.len()) && rest.bytes().all(|byte| byte.is_ascii_digit());
-            is_number.then(|| Code::Slot(Slot { domain, number: SmolStr::new(rest) }))
-        }
-        StarAction::PickUp => {
-            star_codes::is_number(rest).then(|| Code::PickUp { domain, extension: SmolStr::new(rest) })
-        }
-        _ => None,
-    }
+    Some(match code {
+        CallCode::Slot(number) => Code::Slot(Slot { domain, number: SmolStr::new(number) }),
+        CallCode::PickUp(extension) => Code::PickUp { domain, extension: SmolStr::new(extension) },
+    })
 }
 
 impl B2bua {

@@ -7,6 +7,7 @@ mod b2bua_dial;
 mod b2bua_dialog;
 mod b2bua_park;
 mod b2bua_queue;
+mod b2bua_races;
 mod b2bua_setup;
 mod b2bua_transfer;
 mod b2bua_ways;
