@@ -288,7 +288,7 @@ fn codes_to_park_and_to_pick_up_are_what_the_server_makes_of_them() {
     check_office(
         "*69",
         &format!("{first}matches `*69`\n  1 more rule comes after it"),
-        "403: it is refused, after the caller has shown a password.",
+        "403: it is refused.",
     );
     // A code for calls of which the server is both ends.
     check_office(
