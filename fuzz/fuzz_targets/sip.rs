@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use bytes::Bytes;
 use dialtone_wire::auth::{Challenge, Credentials};
 use dialtone_wire::headers::{
-    Event, MinSe, RAck, RSeq, ReferSub, ReferTo, Replaces, SessionExpires, SubscriptionState, TypedHeader,
+    Event, Join, MinSe, RAck, RSeq, ReferSub, ReferTo, Replaces, SessionExpires, SubscriptionState, TypedHeader,
     Via,
 };
 use dialtone_wire::refusal::refuse;
@@ -86,6 +86,7 @@ fn look_at(message: &Message) {
         let _ = SubscriptionState::parse(header.value).map(|state| state.expires_s());
         if let Ok(text) = std::str::from_utf8(header.value) {
             let _ = (Replaces::parse(header.value), Replaces::from_uri_header(text));
+            let _ = Join::parse(header.value);
             let _ = Uri::parse(text).map(|uri| uri.equivalent(&uri));
         }
     }

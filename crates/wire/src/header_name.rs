@@ -72,6 +72,7 @@ header_names! {
     From = "From" / b'f';
     HistoryInfo = "History-Info", list;
     InReplyTo = "In-Reply-To", list;
+    Join = "Join";
     MaxBreadth = "Max-Breadth";
     MaxForwards = "Max-Forwards";
     MimeVersion = "MIME-Version";

@@ -9,6 +9,7 @@ use crate::scan::{self, find_outside, trim};
 use crate::uri::Uri;
 
 mod events;
+mod join;
 mod name_addr;
 mod refer;
 mod session;
@@ -16,6 +17,7 @@ mod via;
 
 pub use crate::params::Params;
 pub use events::{Event, SubscriptionState};
+pub use join::Join;
 pub use name_addr::{Contact, NameAddr};
 pub use refer::{ReferSub, ReferTo, ReferredBy, Replaces, TargetDialog};
 pub use session::{MinSe, RAck, RSeq, Refresher, SessionExpires};
