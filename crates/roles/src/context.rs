@@ -18,6 +18,7 @@ use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use smol_str::{SmolStr, SmolStrBuilder, format_smolstr};
 
+use crate::contact_user::ContactUser;
 use crate::counters::Counters;
 use crate::events::Watched;
 use crate::gruu::Key;
@@ -287,7 +288,7 @@ impl Context<'_> {
         &mut self,
         request: UaRequest,
         draft: &Draft,
-        contact_user: Option<&str>,
+        contact_user: Option<&ContactUser>,
     ) -> Result<(), SendError> {
         match hop_of(draft.next_hop())? {
             Hop::Address(transport, remote) => {
@@ -298,7 +299,7 @@ impl Context<'_> {
                 let waiting = Waiting::UaSend {
                     request,
                     draft: Box::new(draft.clone()),
-                    contact_user: contact_user.map(SmolStr::new),
+                    contact_user: contact_user.cloned(),
                     transport,
                     port,
                 };
@@ -314,15 +315,15 @@ impl Context<'_> {
         &mut self,
         request: UaRequest,
         draft: &Draft,
-        contact_user: Option<&str>,
+        contact_user: Option<&ContactUser>,
         flow: Flow,
     ) -> Result<(), SendError> {
         let branch = self.branch_on(&flow);
         // RFC 5627 §4.2: what is registered is never a GRUU.
         let is_bare = *draft.method() == Method::Register;
         let contact = contact_user.map(|user| match is_bare {
-            true => self.address_for(&flow, user, ""),
-            false => self.contact_for(&flow, user),
+            true => self.address_for(&flow, user.name(), ""),
+            false => self.contact_of(&flow, user),
         });
         let bytes = draft.write(&via_value(&flow, &branch), contact.as_deref());
         let client = self
@@ -538,6 +539,13 @@ impl Context<'_> {
         let user = dialtone_wire::uri::escape_user(user);
         let transport = transport_param(flow.transport);
         format!("<sip:{user}@{}{transport}{gruu}>", flow.local)
+    }
+
+    /// Our Contact on a flow, with its parameters.
+    pub(crate) fn contact_of(&self, flow: &Flow, user: &ContactUser) -> String {
+        let mut contact = self.contact_for(flow, user.name());
+        contact.push_str(user.params());
+        contact
     }
 
     /// Ports for one audio stream on a local address; `None` when none are ready.

@@ -106,6 +106,10 @@ numbers! {
         responses_forwarded,
         /// Calls begun by the user agent or by its peers.
         calls,
+        /// Calls to a user agent of ours that asked to be let into one of its conversations.
+        joins,
+        /// Of them, those that could not be let in, or may not.
+        joins_refused,
         /// Calls that went through the back-to-back user agent.
         bridged,
         /// Of them, those that were refused because there were as many as there may be.

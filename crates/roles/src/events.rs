@@ -343,9 +343,10 @@ impl Subscriptions {
         let request = cx.next_request();
         subscription.outstanding = Some(request);
         cx.core.counters.notifications += 1;
+        let user = SmolStr::new_static(CONTACT_USER).into();
         let sent = match subscription.flow {
-            Some(flow) => cx.send_on(request, &draft, Some(CONTACT_USER), flow),
-            None => cx.send(request, &draft, Some(CONTACT_USER)),
+            Some(flow) => cx.send_on(request, &draft, Some(&user), flow),
+            None => cx.send(request, &draft, Some(&user)),
         };
         self.requests.insert(request, id);
         if sent.is_err() {

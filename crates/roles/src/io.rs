@@ -279,7 +279,46 @@ pub enum Command {
         /// What the media plane plays into the call.
         play: Play,
     },
-    /// Answer a call that rings.
+    /// Call somebody to be let into a conversation of his: an INVITE with Join (RFC 3911 §5).
+    CallToJoin {
+        /// Chosen by the caller.
+        token: u64,
+        /// Whom.
+        to: UriBuf,
+        /// What the media plane plays into the call.
+        play: Play,
+        /// The conversation.
+        joins: JoinTarget,
+    },
+    /// Call somebody into the conversation of a call of ours (RFC 5359 §2.10): we become the focus of a conference of
+    /// both. Told by [`Event::CallStarted`], and by [`Event::Joined`] for each of the two.
+    CallIn {
+        /// Chosen by the caller.
+        token: u64,
+        /// Whom.
+        to: UriBuf,
+        /// What the media plane plays into the call.
+        play: Play,
+        /// The call whose conversation it is.
+        call: CallHandle,
+    },
+    /// Make two calls one conversation: we become its focus (RFC 4579), take both off hold and mix them. Told by
+    /// [`Event::Joined`] for each call, or by [`Event::NotJoined`]. Calls leave it when they end.
+    Join {
+        /// One of them.
+        call: CallHandle,
+        /// The other.
+        with: CallHandle,
+    },
+    /// Become the focus for a call before there is another one (RFC 5589 §9).
+    Focus {
+        /// The call.
+        call: CallHandle,
+        /// Whether it is held meanwhile.
+        hold: bool,
+    },
+    /// Answer a call that rings. One that asks to join another ([`Event::JoinAsked`]) is let in by that: it is answered
+    /// when the other side of that one has agreed, and refused if it does not.
     Answer {
         /// The call.
         call: CallHandle,
@@ -384,6 +423,17 @@ pub enum Command {
         /// Whom.
         to: UriBuf,
     },
+}
+
+/// A conversation of somebody else, named as he sees it (RFC 3911 §7.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinTarget {
+    /// The Call-ID.
+    pub call_id: SmolStr,
+    /// His tag.
+    pub to_tag: SmolStr,
+    /// The tag of the other end.
+    pub from_tag: SmolStr,
 }
 
 /// Whom the other side of a call shall call.
@@ -519,6 +569,13 @@ pub enum Play {
     Echo,
     /// Samples of the owner's choice, known to the media plane by number.
     Prepared(u32),
+    /// What is heard in the other calls of a conference, and this with it.
+    Conference {
+        /// The conference, by a number of its phone.
+        number: u64,
+        /// What else is played.
+        own: Box<Play>,
+    },
 }
 
 /// What happened, for those who watch: command line, log, records.
@@ -632,6 +689,24 @@ pub enum Event {
         call: CallHandle,
         /// The new call, which is answered already.
         by: CallHandle,
+    },
+    /// A call that rings here asks to be let into a conversation of ours (RFC 3911): [`Command::Answer`] lets it in. Told
+    /// after its [`Event::Incoming`].
+    JoinAsked {
+        /// The new call.
+        call: CallHandle,
+        /// The call that it wants to join, or one of the conference that it has called.
+        joins: CallHandle,
+    },
+    /// A call is part of a conversation of several from now on, which our phone mixes.
+    Joined {
+        /// The call.
+        call: CallHandle,
+    },
+    /// It is none: its other side has not agreed, there are as many as may be, or its state does not fit.
+    NotJoined {
+        /// The call.
+        call: CallHandle,
     },
     /// A digit came in an INFO.
     DigitReceived {

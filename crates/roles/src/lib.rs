@@ -5,6 +5,7 @@
 mod auth;
 mod b2bua;
 mod binding;
+mod contact_user;
 mod context;
 mod counters;
 mod date;

@@ -8,6 +8,7 @@ use dialtone_wire::time::Instant;
 use smol_str::SmolStr;
 
 use crate::auth::Presented;
+use crate::contact_user::ContactUser;
 use crate::context::UaRequest;
 use crate::engine::Arrived;
 use crate::engine::services::{Keeping, StarTarget};
@@ -39,7 +40,7 @@ pub(crate) enum Waiting {
     UaSend {
         request: UaRequest,
         draft: Box<Draft>,
-        contact_user: Option<SmolStr>,
+        contact_user: Option<ContactUser>,
         transport: Transport,
         port: u16,
     },

@@ -28,7 +28,7 @@ pub use keep_alive::{KeepAliveContacts, KeepAliveSettings};
 pub use mode::{Mode, NextHops};
 pub use services::{ForwardingSettings, StarAction, StarCodes};
 pub use session::SessionSettings;
-pub use transfer::{ReferPolicy, ReplacesPolicy, TransferSettings};
+pub use transfer::{JoinPolicy, ReferPolicy, ReplacesPolicy, TransferSettings};
 pub use trunk::{InboundNumber, Trunk, TrunkAccess, TrunkFrom};
 
 /// The settings of one engine. All shards of a server hold the same value.
@@ -356,6 +356,8 @@ pub struct Limits {
     /// Hops (Max-Forwards) that must be left to a call that a REFER asks for. Each such call begins with one hop less
     /// than the call in which it was asked for, so that a chain of transfers ends, whoever takes part in it.
     pub referred_hops_min: u8,
+    /// Calls that a phone joins into one conversation.
+    pub conference_calls: usize,
     /// Dialogs that are over and are known for a while, so that a call that comes to replace one is declined.
     pub ended_dialogs: usize,
 }
@@ -389,6 +391,7 @@ impl Default for Limits {
             referrals: 1_000,
             referrals_per_call: 4,
             referred_hops_min: 20,
+            conference_calls: 2,
             ended_dialogs: 256,
         }
     }

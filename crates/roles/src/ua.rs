@@ -16,6 +16,7 @@ use crate::listing::{ListedCall, Page};
 use crate::settings::Robot;
 
 mod call;
+mod conference;
 mod deadlines;
 mod desk;
 mod in_dialog;
@@ -38,6 +39,7 @@ mod transfer;
 mod update;
 
 use call::{Call, Stage, Step};
+use conference::Conferences;
 use deadlines::Wake;
 use desk::{Desk, Purpose};
 pub(crate) use in_dialog::own_flow;
@@ -63,13 +65,19 @@ pub(crate) enum ServerEvent {
 pub(crate) struct Ua {
     calls: Calls,
     desk: Desk,
+    conferences: Conferences,
     registration: Registration,
 }
 
 impl Ua {
     /// A user agent without calls.
     pub(crate) fn new() -> Ua {
-        Ua { calls: Calls::default(), desk: Desk::new(), registration: Registration::default() }
+        Ua {
+            calls: Calls::default(),
+            desk: Desk::new(),
+            conferences: Conferences::default(),
+            registration: Registration::default(),
+        }
     }
 
     /// Does what the owner wants. A command for a call that is over, or whose state does not fit, changes nothing.
@@ -78,9 +86,11 @@ impl Ua {
             Command::Register => self.register(cx),
             Command::Unregister => self.unregister(cx),
             Command::Call { token, to, play } => self.start_call(cx, token, to, play),
-            Command::Answer { call, play } => {
-                self.with_call(cx, call, |call, desk, cx| call.answer(desk, cx, play));
-            }
+            Command::CallToJoin { token, to, play, joins } => self.call_to_join(cx, token, to, play, &joins),
+            Command::CallIn { token, to, play, call } => self.call_in(cx, token, to, play, call),
+            Command::Join { call, with } => self.join(cx, call, with),
+            Command::Focus { call, hold } => self.focus(cx, call, hold),
+            Command::Answer { call, play } => self.answer_call(cx, call, play),
             Command::Decline { call, status } => {
                 let status = if status.code() < 300 { Status::of(603) } else { status };
                 self.with_call(cx, call, |call, _, cx| call.refuse(cx, status, EndReason::LocalHangup));
@@ -318,9 +328,15 @@ impl Ua {
         act: impl FnOnce(&mut Call, &mut Desk, &mut Context<'_>) -> Step,
     ) {
         let Some(call) = self.calls.get_mut(handle) else { return };
-        match act(call, &mut self.desk, cx) {
+        let conference = call.contact_user.conference().cloned();
+        let step = act(call, &mut self.desk, cx);
+        let conference = conference.or_else(|| call.contact_user.conference().cloned());
+        match step {
             Step::Stay => {}
             Step::End(reason) => self.end(cx, handle, reason),
+        }
+        if let Some(name) = conference {
+            self.settle_conference(cx, &name);
         }
         self.settle_transfers(cx);
     }
@@ -332,6 +348,7 @@ impl Ua {
         self.leave_transfers(cx, &mut call, reason);
         call.forget(&mut self.desk, cx);
         cx.event(Event::Ended { call: handle, reason });
+        self.leave_conference(cx, &call);
     }
 }
 
@@ -352,6 +369,6 @@ impl Call {
 impl Ua {
     /// Whether no table holds anything.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.calls.len() == 0 && self.desk.is_at_rest()
+        self.calls.len() == 0 && self.desk.is_at_rest() && self.conferences.is_empty()
     }
 }

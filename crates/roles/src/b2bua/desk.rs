@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 use super::bodies;
 use super::deadlines::Wake;
 use super::{Leg, LegId};
+use crate::contact_user::ContactUser;
 use crate::context::{Context, Failure, UaRequest};
 use crate::deadlines::Deadlines;
 use crate::loopback::{self, UNLIMITED};
@@ -120,10 +121,10 @@ impl Desk {
         let request = cx.next_request();
         let draft = sent.draft.clone().header(HeaderName::UserAgent, &cx.settings.product);
         // Contact stands in all that may refresh the target; elsewhere it does no harm.
-        let user = Some(sent.user.as_str());
+        let user = ContactUser::from(sent.user.clone());
         let result = match sent.flow {
-            Some(flow) => cx.send_on(request, &draft, user, flow),
-            None => cx.send(request, &draft, user),
+            Some(flow) => cx.send_on(request, &draft, Some(&user), flow),
+            None => cx.send(request, &draft, Some(&user)),
         };
         if result.is_err() {
             return Err(Box::new(sent));
@@ -154,7 +155,7 @@ impl Desk {
         }
         sent.flow = None;
         let draft = sent.draft.clone().header(HeaderName::UserAgent, &cx.settings.product);
-        cx.send(request, &draft, Some(&sent.user)).is_ok()
+        cx.send(request, &draft, Some(&sent.user.clone().into())).is_ok()
     }
 
     /// Sends the ACK for a 2xx to an INVITE of ours, and keeps it for a repeated one.

@@ -52,7 +52,7 @@ impl Engine {
                 let failure = match first_address(&cx, &answer, transport, port) {
                     None => Some(Failure::Unresolvable),
                     Some(flow) => {
-                        let sent = cx.send_on(request, &draft, contact_user.as_deref(), flow);
+                        let sent = cx.send_on(request, &draft, contact_user.as_ref(), flow);
                         sent.err().map(|_| Failure::Overload)
                     }
                 };

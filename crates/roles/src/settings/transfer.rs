@@ -12,6 +12,8 @@ pub struct TransferSettings {
     pub strangers: ReferPolicy,
     /// Which calls may take the place of one of ours.
     pub replaces: ReplacesPolicy,
+    /// Who may join one of our calls.
+    pub joins: JoinPolicy,
     /// Whether each provisional response of such a call is reported; else only its beginning and its end.
     pub tells_progress: bool,
     /// Whether our Contact is a GRUU that we have made ourselves (RFC 5627 §4.3): only where everybody reaches us at our
@@ -47,12 +49,26 @@ pub enum ReplacesPolicy {
     Refuse,
 }
 
+/// Which INVITEs with Join, or to the URI of a conference of ours, are taken (RFC 3911 §4). Whoever knows the Call-ID and
+/// the tags of a call could listen to it: that alone lets nobody in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum JoinPolicy {
+    /// Those that the owner lets in: the call rings, he is told which conversation it wants to join
+    /// ([`Event::JoinAsked`](crate::io::Event::JoinAsked)), and it does so when he answers it. From is as true as the
+    /// proxy on the way makes it: one that asks for passwords vouches for it.
+    Ask,
+    /// None: 403.
+    Refuse,
+}
+
 impl Default for TransferSettings {
     fn default() -> Self {
         TransferSettings {
             referred: ReferPolicy::Refuse,
             strangers: ReferPolicy::Refuse,
             replaces: ReplacesPolicy::Named,
+            joins: JoinPolicy::Ask,
             tells_progress: true,
             self_made_gruu: false,
             time: Duration::from_secs(300),

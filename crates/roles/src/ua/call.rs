@@ -19,6 +19,7 @@ use super::redirect::Redirects;
 use super::reoffer::Changes;
 use super::session::Session;
 use super::transfer::Ties;
+use crate::contact_user::ContactUser;
 use crate::context::{Context, UaRequest};
 use crate::io::{CallHandle, EndReason, Play};
 use crate::listing::{CallState, ListedCall};
@@ -29,8 +30,10 @@ pub(super) struct Call {
     pub(super) handle: CallHandle,
     /// Whether we called: then the Call-ID is ours (RFC 3261 §14.1).
     pub(super) outgoing: bool,
-    /// The user part of our Contact.
-    pub(super) contact_user: SmolStr,
+    /// Who we are in our Contact.
+    pub(super) contact_user: ContactUser,
+    /// Who we were there before, until the other side has agreed to the change that tells it that we are a focus now.
+    pub(super) before_focus: Option<ContactUser>,
     /// The flow on which the peer's requests come, if ours go there too whatever its Contact says; see [`own_flow`].
     ///
     /// [`own_flow`]: super::in_dialog::own_flow
@@ -55,11 +58,12 @@ pub(super) struct Call {
 
 impl Call {
     /// A call that has no session yet.
-    pub(super) fn new(handle: CallHandle, outgoing: bool, contact_user: SmolStr, stage: Stage) -> Call {
+    pub(super) fn new(handle: CallHandle, outgoing: bool, contact_user: ContactUser, stage: Stage) -> Call {
         Call {
             handle,
             outgoing,
             contact_user,
+            before_focus: None,
             flow: None,
             session: None,
             play: Play::Silence,

@@ -16,6 +16,7 @@ use smol_str::{SmolStr, StrExt as _, ToSmolStr};
 use super::deadlines::Wake;
 use super::leftover::Leftover;
 use super::transfer::Transfers;
+use crate::contact_user::ContactUser;
 use crate::context::{Context, Failure, SendError, UaRequest};
 use crate::deadlines::Deadlines;
 use crate::io::{CallHandle, EndReason};
@@ -43,7 +44,7 @@ pub(super) struct Desk {
 pub(super) struct Sent {
     pub(super) draft: Draft,
     pub(super) purpose: Purpose,
-    contact_user: Option<SmolStr>,
+    contact_user: Option<ContactUser>,
     /// Where it goes, whatever its URI says.
     pub(super) flow: Option<Flow>,
     attempt: Attempt,
@@ -194,7 +195,7 @@ impl Desk {
         &mut self,
         cx: &mut Context<'_>,
         draft: Draft,
-        contact_user: Option<SmolStr>,
+        contact_user: Option<ContactUser>,
         purpose: Purpose,
     ) -> Result<UaRequest, SendError> {
         self.send_over(cx, draft, contact_user, purpose, None)
@@ -205,7 +206,7 @@ impl Desk {
         &mut self,
         cx: &mut Context<'_>,
         draft: Draft,
-        contact_user: Option<SmolStr>,
+        contact_user: Option<ContactUser>,
         purpose: Purpose,
         flow: Option<Flow>,
     ) -> Result<UaRequest, SendError> {
@@ -221,7 +222,7 @@ impl Desk {
             return false;
         }
         let draft = sent.add_credentials(sent.draft.clone());
-        cx.send(request, &draft, sent.contact_user.as_deref()).is_ok()
+        cx.send(request, &draft, sent.contact_user.as_ref()).is_ok()
     }
 
     fn send_again(&mut self, cx: &mut Context<'_>, mut sent: Sent) -> Result<UaRequest, SendError> {
@@ -245,8 +246,8 @@ impl Desk {
         let request = cx.next_request();
         let draft = sent.add_credentials(sent.draft.clone());
         match sent.flow {
-            Some(flow) => cx.send_on(request, &draft, sent.contact_user.as_deref(), flow)?,
-            None => cx.send(request, &draft, sent.contact_user.as_deref())?,
+            Some(flow) => cx.send_on(request, &draft, sent.contact_user.as_ref(), flow)?,
+            None => cx.send(request, &draft, sent.contact_user.as_ref())?,
         }
         self.requests.insert(request, sent);
         Ok(request)

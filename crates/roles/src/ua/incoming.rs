@@ -25,6 +25,7 @@ use super::refusal::{
 use super::session::{Hold, Session};
 use super::timer::write_grant;
 use super::transfer::Ties;
+use crate::contact_user::ContactUser;
 use crate::context::Context;
 use crate::io::{EndReason, Event, Play};
 use crate::settings::{Robot, RobotKind};
@@ -61,6 +62,10 @@ impl Ua {
             Ok(replaced) => replaced,
             Err(refusal) => return refusal.send(cx, server, request, Some(&tag)),
         };
+        let joined = match self.joined_by(cx, request) {
+            Ok(joined) => joined,
+            Err(refusal) => return refusal.send(cx, server, request, Some(&tag)),
+        };
         let checked = match self.check_invite(cx, server, request, flow, &tag) {
             Ok(checked) => checked,
             Err(refusal) => return refusal.send(cx, server, request, Some(&tag)),
@@ -75,7 +80,11 @@ impl Ua {
         let ties = Ties::of_invite(&request, as_robot.is_some());
         let mut packages = Packages::default();
         packages.learn(&request);
-        let contact_user = as_robot.map_or_else(|| own_user(cx.settings), |robot| robot.user.clone());
+        let conference = joined.as_ref().map(|joined| self.conference_for(cx, joined));
+        let of_replaced = replaced.and_then(|old| Some(self.calls.get(old)?.contact_user.clone()));
+        let contact_user = conference.clone().map(ContactUser::focus).or(of_replaced).unwrap_or_else(|| {
+            as_robot.map_or_else(|| own_user(cx.settings), |robot| robot.user.clone()).into()
+        });
         let dialog_of_call = dialog.clone();
         // RFC 3262 §3: "MUST send any non-100 provisional response reliably" where the caller requires it.
         let has_tag = |name| request.has_token(name, OPTION_TAG);
@@ -107,7 +116,11 @@ impl Ua {
         self.desk.servers.insert(server, handle);
         self.desk.add_dialog(&dialog_of_call, handle);
         cx.event(Event::Incoming { call: handle, from });
+        if let Some((joined, name)) = joined.zip(conference) {
+            self.asks_in(cx, &joined, &name, handle);
+        }
         if let Some(replaced) = replaced {
+            self.inherits(replaced, handle);
             return self.take_place(cx, replaced, handle);
         }
         let robot = as_robot.map(|robot| robot.kind);
@@ -412,9 +425,9 @@ pub(super) fn dialog_headers<'a>(
     cx: &Context<'_>,
     request: &'a Message,
     flow: &Flow,
-    contact_user: &str,
+    contact_user: &ContactUser,
 ) -> impl FnOnce(&mut Writer) + use<'a> {
-    let contact = cx.contact_for(flow, contact_user);
+    let contact = cx.contact_of(flow, contact_user);
     let product = cx.settings.product.clone();
     move |writer| {
         writer.copy(request, HeaderName::RecordRoute);
@@ -428,7 +441,7 @@ pub(super) fn answer_headers<'a>(
     cx: &Context<'_>,
     request: &'a Message,
     flow: &Flow,
-    contact_user: &str,
+    contact_user: &ContactUser,
     grant: Option<Grant>,
 ) -> impl FnOnce(&mut Writer) + use<'a> {
     let of_dialog = dialog_headers(cx, request, flow, contact_user);

@@ -21,7 +21,7 @@ use super::reoffer::Pending;
 use super::session::{Hold, Session};
 use super::transfer;
 use crate::context::{Context, Failure, UaRequest};
-use crate::io::{CallHandle, EndReason, Event, Play};
+use crate::io::{CallHandle, EndReason, Event, JoinTarget, Play};
 
 impl Ua {
     /// Calls somebody.
@@ -40,10 +40,30 @@ impl Ua {
         }
     }
 
+    /// Calls somebody to be let into a conversation of his (RFC 3911 §5).
+    pub(super) fn call_to_join(
+        &mut self,
+        cx: &mut Context<'_>,
+        token: u64,
+        to: UriBuf,
+        play: Play,
+        joins: &JoinTarget,
+    ) {
+        let (handle, full) = self.add_outgoing(cx, play);
+        cx.event(Event::CallStarted { token, call: handle });
+        if full {
+            return self.end(cx, handle, EndReason::Overload);
+        }
+        self.with_call(cx, handle, |call, desk, cx| {
+            call.ties.set_join(joins);
+            call.begin(desk, cx, to)
+        });
+    }
+
     /// A call whose INVITE is to be sent, and whether there are too many of them already.
     pub(super) fn add_outgoing(&mut self, cx: &mut Context<'_>, play: Play) -> (CallHandle, bool) {
         let full = self.calls.len() >= cx.settings.limits.calls;
-        let contact_user = own_user(cx.settings);
+        let contact_user = own_user(cx.settings).into();
         let handle = self.calls.insert(|handle| {
             // Until the INVITE is sent, the call waits for nothing.
             let stage = Stage::Cancelling { invite: UaRequest(0), reason: EndReason::Overload };

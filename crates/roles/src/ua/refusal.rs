@@ -11,8 +11,8 @@ use crate::settings::Settings;
 
 /// The methods that the user agent handles.
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, REFER, NOTIFY, INFO";
-/// The extensions that it knows: RFC 3262, RFC 4028, RFC 3891, RFC 4488, RFC 4538, RFC 7614.
-pub(super) const SUPPORTED: &str = "100rel, timer, replaces, norefersub, tdialog, nosub";
+/// The extensions that it knows: RFC 3262, RFC 4028, RFC 3891, RFC 3911, RFC 4488, RFC 4538, RFC 7614.
+pub(super) const SUPPORTED: &str = "100rel, timer, replaces, join, norefersub, tdialog, nosub";
 /// The bodies that it reads.
 pub(super) const SDP: &str = "application/sdp";
 

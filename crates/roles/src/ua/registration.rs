@@ -152,7 +152,7 @@ impl Ua {
         if let Some(routes) = proxy.and_then(preloaded) {
             draft = draft.with_routes(&routes);
         }
-        match self.desk.send(cx, draft, Some(own_user(cx.settings)), Purpose::Register) {
+        match self.desk.send(cx, draft, Some(own_user(cx.settings).into()), Purpose::Register) {
             Ok(request) => self.registration.state = State::Sent { request, expires_s },
             Err(_) => self.registration_failed(cx, None, None),
         }

@@ -345,6 +345,7 @@ impl Call {
     ) -> Step {
         let Some(asked) = self.changes.take(request) else { return Step::Stay };
         self.changes.retries = 0;
+        self.focus_accepted();
         self.packages.learn(response);
         self.note_allow(response);
         if matches!(self.stage, Stage::Answered(_) | Stage::Confirmed(_)) && asked.method != Carrier::Prack {
@@ -452,7 +453,8 @@ impl Call {
         }
     }
 
-    fn not_changed(&self, cx: &mut Context<'_>, what: What, status: Option<Status>) {
+    fn not_changed(&mut self, cx: &mut Context<'_>, what: What, status: Option<Status>) {
+        self.focus_refused();
         let call = self.handle;
         cx.event(match what {
             What::Offer(_) => Event::ChangeRefused { call, status },

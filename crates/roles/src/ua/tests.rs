@@ -7,6 +7,7 @@ mod caller;
 mod calls;
 mod changes;
 mod credentials;
+mod conference;
 mod flows;
 mod hostile;
 mod info;

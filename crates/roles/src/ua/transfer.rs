@@ -24,15 +24,16 @@ use dialtone_wire::headers::Event as EventHeader;
 use dialtone_wire::net::Flow;
 use dialtone_wire::uri::{Uri, UriBuf};
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
-use smol_str::SmolStr;
+use smol_str::{SmolStr, format_smolstr};
 
 use super::Ua;
 use super::call::{Call, Stage};
 use super::deadlines::Wake;
 use super::desk::Desk;
 use super::refusal::{Refusal, check_method, check_require};
+use crate::contact_user::ContactUser;
 use crate::context::Context;
-use crate::io::{CallHandle, EndReason, Event, TransferOutcome};
+use crate::io::{CallHandle, EndReason, Event, JoinTarget, TransferOutcome};
 use crate::settings::Settings;
 
 mod asked;
@@ -90,7 +91,7 @@ pub(super) struct Transfers {
 struct OwnDialog {
     dialog: Dialog,
     flow: Option<Flow>,
-    contact_user: SmolStr,
+    contact_user: ContactUser,
 }
 
 /// The dialog in which a transfer is spoken of.
@@ -124,6 +125,8 @@ pub(super) struct Ties {
     was_referred: bool,
     /// A robot has it.
     is_robots: bool,
+    /// The conversation of the called one that it asks to be let into (RFC 3911 §5).
+    join: Option<SmolStr>,
 }
 
 /// What an INVITE has because a REFER asked for it, or a link.
@@ -139,7 +142,13 @@ pub(super) struct Referred {
 
 impl Default for Ties {
     fn default() -> Ties {
-        Ties { referred: None, hops: dialtone_dialog::MAX_FORWARDS, was_referred: false, is_robots: false }
+        Ties {
+            referred: None,
+            hops: dialtone_dialog::MAX_FORWARDS,
+            was_referred: false,
+            is_robots: false,
+            join: None,
+        }
     }
 }
 
@@ -151,8 +160,23 @@ impl Ties {
         Ties { hops: hops.map_or(most.hops, |hops| hops.min(most.hops)), is_robots, ..most }
     }
 
+    /// Whether a robot has the call.
+    pub(super) const fn is_robots(&self) -> bool {
+        self.is_robots
+    }
+
+    /// It asks to be let into a conversation.
+    pub(super) fn set_join(&mut self, joins: &JoinTarget) {
+        let JoinTarget { call_id, to_tag, from_tag } = joins;
+        self.join = Some(format_smolstr!("{call_id};to-tag={to_tag};from-tag={from_tag}"));
+    }
+
     /// Adds what an INVITE of the call has because of them.
     pub(super) fn mark(&self, draft: Draft) -> Draft {
+        let draft = match &self.join {
+            Some(join) => draft.header(HeaderName::Join, join),
+            None => draft,
+        };
         let Some(referred) = &self.referred else { return draft };
         let mut draft = draft.max_forwards(referred.hops);
         if let Some(replaces) = &referred.replaces {
@@ -199,6 +223,11 @@ impl Transfers {
         if !ways.any(|used| used == way) {
             self.dialogs.remove(id);
         }
+    }
+
+    /// Whether the call of a dialog is over.
+    pub(super) fn has_ended(&self, id: &DialogId) -> bool {
+        self.ended.contains(id)
     }
 
     /// Whether no table holds anything.
@@ -313,7 +342,7 @@ impl Ua {
     }
 
     /// Begins a request in the dialog of a transfer.
-    fn request_in(&mut self, way: &Way, method: Method) -> Option<(Draft, Option<Flow>, SmolStr)> {
+    fn request_in(&mut self, way: &Way, method: Method) -> Option<(Draft, Option<Flow>, ContactUser)> {
         match way {
             Way::Call(handle) => {
                 let call = self.calls.get_mut(*handle)?;

@@ -56,6 +56,8 @@ pub(super) struct Bench {
     pub(super) events: Vec<Event>,
     /// How often the media plane was told about each lease in use.
     pub(super) applied: BTreeMap<Lease, Vec<String>>,
+    /// What it was told last to play into each call.
+    pub(super) plays: BTreeMap<CallHandle, Play>,
     next_lease: u16,
     ready: usize,
     /// Whether the media plane hands out ports.
@@ -66,7 +68,10 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(settings: Settings) -> Bench {
         let address = settings.listeners[0].address;
-        let seed = [address.ip().to_string().len() as u8 + address.port() as u8; 32];
+        // No two phones have the same names for things.
+        let seed =
+            address.to_string().bytes().fold(0_u8, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte));
+        let seed = [seed; 32];
         let mut bench = Bench {
             engine: Engine::new(0, seed, Arc::new(settings)),
             address,
@@ -74,6 +79,7 @@ impl Bench {
             transmits: VecDeque::new(),
             events: Vec::new(),
             applied: BTreeMap::new(),
+            plays: BTreeMap::new(),
             next_lease: 0,
             ready: 0,
             has_ports: true,
@@ -120,7 +126,8 @@ impl Bench {
                 leases.iter().for_each(|lease| assert!(self.applied.insert(*lease, Vec::new()).is_none()));
                 Some(Input::Media(MediaEvent::Leased(leases)))
             }
-            MediaCommand::Apply { lease, session, .. } => {
+            MediaCommand::Apply { lease, session, call, play } => {
+                self.plays.insert(call, play);
                 let remote = session.remote_rtp.map_or("none".into(), |remote| remote.to_string());
                 let told = format!("{remote} {}", session.direction.as_str());
                 self.applied.get_mut(&lease).expect("a lease that was not released").push(told);

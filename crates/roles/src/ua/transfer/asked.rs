@@ -9,6 +9,7 @@ use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
 use super::{Incoming, OwnDialog, PACKAGE, Transfers, Way};
+use crate::contact_user::ContactUser;
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, ChangeBy, EndReason, Event, TransferOutcome, TransferTo};
 use crate::ua::Ua;
@@ -176,7 +177,7 @@ impl Ua {
         &mut self,
         cx: &mut Context<'_>,
         call: CallHandle,
-    ) -> Option<(Way, Draft, Option<Flow>, SmolStr)> {
+    ) -> Option<(Way, Draft, Option<Flow>, ContactUser)> {
         let call = self.calls.get_mut(call).filter(|call| call.packages.knows_target_dialog)?;
         let contact_user = call.contact_user.clone();
         let dialog = &call.talk_mut()?.dialog;
@@ -202,7 +203,7 @@ impl Ua {
             return false;
         };
         asked.way = Way::Own(id.clone());
-        let own = OwnDialog { dialog, flow: None, contact_user: SmolStr::default() };
+        let own = OwnDialog { dialog, flow: None, contact_user: ContactUser::default() };
         self.desk.transfers.dialogs.insert(id, own);
         true
     }

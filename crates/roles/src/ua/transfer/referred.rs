@@ -97,7 +97,7 @@ impl Ua {
                 format_smolstr!("{PACKAGE};id={cseq}")
             }
         };
-        let contact = cx.contact_for(&incoming.flow, &call.contact_user);
+        let contact = cx.contact_of(&incoming.flow, &call.contact_user);
         // RFC 7647 §5: "MUST NOT reply with a 202 response code", but with 200.
         incoming.accept(cx, |writer| {
             writer.header(HeaderName::Contact, contact);
@@ -132,7 +132,7 @@ impl Ua {
             Ok(admitted) => admitted,
             Err(refusal) => return refusal.send(cx, incoming.server, request, Some(&tag)),
         };
-        let contact_user = own_user(cx.settings);
+        let contact_user = own_user(cx.settings).into();
         let headers = dialog_headers(cx, request, &incoming.flow, &contact_user);
         let is_silent = wanted.is_silent;
         let headers = |writer: &mut dialtone_wire::Writer| {
@@ -377,7 +377,7 @@ impl Ua {
             Way::Call(handle) => self.calls.get(*handle).map(|call| call.contact_user.clone()),
             Way::Own(own) => self.desk.transfers.dialogs.get(own).map(|own| own.contact_user.clone()),
         };
-        let contact = cx.contact_for(&incoming.flow, &contact_user.unwrap_or_default());
+        let contact = cx.contact_of(&incoming.flow, &contact_user.unwrap_or_default());
         incoming.accept(cx, |writer| {
             writer.header(HeaderName::Contact, contact);
             writer.header(HeaderName::Expires, time.as_secs());

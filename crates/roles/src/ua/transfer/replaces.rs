@@ -17,7 +17,12 @@ use crate::ua::refusal::Refusal;
 /// §3: "if a Replaces header field is present in a request other than INVITE, the UAS MUST reject the request with a 400
 /// Bad Request response." Within a dialog there is nothing to be replaced either.
 pub(in crate::ua) fn check_absent(request: &Message) -> Result<(), Refusal> {
-    if request.has(HeaderName::Replaces) { Err(Refusal::new(400)) } else { Ok(()) }
+    // RFC 3911 §4 says the same of Join.
+    if request.has(HeaderName::Replaces) || request.has(HeaderName::Join) {
+        Err(Refusal::new(400))
+    } else {
+        Ok(())
+    }
 }
 
 impl Ua {
@@ -34,7 +39,7 @@ impl Ua {
             return fault("There is more than one Replaces");
         }
         // RFC 3911 §4 as an example of "another header field with contradictory semantics".
-        if request.value_by_text("Join").is_some() {
+        if request.has(HeaderName::Join) {
             return fault("Replaces and Join contradict each other");
         }
         let Ok(replaces) = Replaces::parse(value) else { return fault("Replaces can't be read") };
