@@ -44,6 +44,10 @@ pub(crate) enum Field {
     Credentials,
     /// Whether there is a session description.
     Body,
+    /// `isfocus` in Contact: the focus of a conference.
+    Focus,
+    /// Whether it asks to join a conversation.
+    Join,
     /// For how many seconds each Contact holds: its own word, or that of Expires. Not compared with RFCs.
     Lifetimes,
     /// The parameters of the MD5 challenge, or of the credentials. Not compared with RFCs.
@@ -127,6 +131,8 @@ pub(crate) fn fields(message: &Message) -> Vec<(Field, String)> {
         (Field::Challenges, challenges(message)),
         (Field::Credentials, credentials(message)),
         (Field::Body, (!message.body().is_empty()).to_string()),
+        (Field::Focus, focus(message)),
+        (Field::Join, message.has(HeaderName::Join).to_string()),
     ];
     let party = |party: Option<NameAddr<'_>>| party.map(|party| place(&party.uri)).unwrap_or_default();
     fields.push((Field::Parties, format!("{} {}", party(message.from().ok()), party(message.to().ok()))));
@@ -239,6 +245,12 @@ fn contacts(message: &Message) -> String {
         Contact::Address(address) => place(&address.uri),
     });
     contacts.collect::<Vec<_>>().join(", ")
+}
+
+fn focus(message: &Message) -> String {
+    let mut contacts = message.contacts().filter_map(|contact| contact.ok()?.address().copied());
+    let is_focus = contacts.any(|contact| contact.params.has("isfocus"));
+    if is_focus { "isfocus".to_owned() } else { String::new() }
 }
 
 fn contacts_expire(message: &Message) -> String {

@@ -5,6 +5,7 @@ mod aftermath;
 mod bridged;
 mod click;
 mod compare;
+mod conferences;
 mod credentials;
 mod crossings;
 mod deck;
@@ -166,6 +167,10 @@ const FLOWS: &[Flow] = &[
     transfers::SEMI_ATTENDED,
     transfers::FALLBACK,
     transfers::REFERRED_BY,
+    conferences::THIRD_IS_ADDED,
+    conferences::THIRD_JOINS,
+    conferences::AD_HOC,
+    conferences::MULTIPLE,
     deck::BASIC_CALL,
     deck::SESSION_UPDATE,
     deck::REGISTRATION,
