@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dialtone_media::Ringback;
 use dialtone_roles::io::{CallHandle, Command, EndReason, Event};
-use dialtone_roles::settings::{AudioCodec, ReplacesPolicy, TransferSettings};
+use dialtone_roles::settings::{AudioCodec, JoinPolicy, ReplacesPolicy, TransferSettings};
 use dialtone_wire::Status;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
@@ -107,8 +107,12 @@ pub fn call(
         prepared: config.sound.prepared(),
         ..MediaSettings::default()
     };
-    // There is this one call, and nobody takes its place.
-    let transfer = TransferSettings { replaces: ReplacesPolicy::Refuse, ..TransferSettings::default() };
+    // There is this one call, and nobody takes its place or joins it.
+    let transfer = TransferSettings {
+        replaces: ReplacesPolicy::Refuse,
+        joins: JoinPolicy::Refuse,
+        ..TransferSettings::default()
+    };
     let phone = config.identity.start(Some(&config.to), config.codecs.clone(), transfer, media)?;
     let begun = clock::now();
     let mut course = Course::new(begun, Ear::new(config.ringback, config.record));

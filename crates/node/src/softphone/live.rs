@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dialtone_media::Ringback;
 use dialtone_roles::io::Command;
-use dialtone_roles::settings::{AudioCodec, ReferPolicy, TransferSettings};
+use dialtone_roles::settings::{AudioCodec, JoinPolicy, ReferPolicy, TransferSettings};
 use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
@@ -96,8 +96,11 @@ impl Softphone {
             ..MediaSettings::default()
         };
         let (aor, domain) = (config.identity.account(None)?.aor, config.identity.own_domain()?);
+        // Who answers by himself lets nobody listen to his calls.
+        let joins = if config.reply.is_some() { JoinPolicy::Refuse } else { JoinPolicy::Ask };
         let transfer = TransferSettings {
             referred: config.transfers,
+            joins,
             self_made_gruu: config.own_gruu,
             ..TransferSettings::default()
         };
