@@ -19,6 +19,12 @@ use crate::services::{Change, Choices, Services};
 use crate::settings::Settings;
 pub use crate::trunks::{HopState, TrunkNews};
 
+mod dial;
+mod play;
+
+pub use dial::{Dial, DialState};
+pub use play::Play;
+
 /// Something that happened to a shard.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -473,51 +479,6 @@ pub enum TransferOutcome {
     NotPossible,
 }
 
-/// A call between two that is asked for from outside of SIP: click to dial.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Dial {
-    /// Chosen by the asker, never the same twice.
-    pub token: u64,
-    /// The canonical address-of-record of a user of ours: his phones ring first.
-    pub first: SmolStr,
-    /// Whom he is to talk with, called when he has answered.
-    pub second: UriBuf,
-    /// The canonical address-of-record of a user of ours, whom the second one sees, and by whose right he is called.
-    pub caller: SmolStr,
-}
-
-/// How far a [`Dial`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum DialState {
-    /// One of the two is called.
-    Calling {
-        /// The second one; the first one has answered.
-        second: bool,
-    },
-    /// His phone rings.
-    Ringing {
-        /// As above.
-        second: bool,
-    },
-    /// They talk.
-    Talking,
-    /// One of the two can't be had, and the other one was hung up.
-    Refused {
-        /// As above.
-        second: bool,
-        /// Why: what his side answered, 408 when nobody did, 487 when the first one hung up meanwhile.
-        status: Status,
-    },
-}
-
-impl DialState {
-    /// Whether nothing more will come of it.
-    pub const fn is_over(self) -> bool {
-        matches!(self, DialState::Talking | DialState::Refused { .. })
-    }
-}
-
 /// How hold is written into a session description.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -547,35 +508,6 @@ pub enum Side {
     Local,
     /// The other side.
     Remote,
-}
-
-/// What the media plane sends into a call.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Play {
-    /// Silence.
-    Silence,
-    /// A sine tone.
-    Tone {
-        /// Its frequency in Hz.
-        hz: f32,
-    },
-    /// A synthetic signal that has the rhythm and bands of speech.
-    SpeechLike {
-        /// Chooses the signal.
-        seed: u64,
-    },
-    /// What comes in goes back out.
-    Echo,
-    /// Samples of the owner's choice, known to the media plane by number.
-    Prepared(u32),
-    /// What is heard in the other calls of a conference, and this with it.
-    Conference {
-        /// The conference, by a number of its phone.
-        number: u64,
-        /// What else is played.
-        own: Box<Play>,
-    },
 }
 
 /// What happened, for those who watch: command line, log, records.
