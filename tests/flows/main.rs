@@ -150,6 +150,7 @@ const FLOWS: &[Flow] = &[
     routes::SERVICE_ROUTE_OF_INVITE,
     bridged::CALL,
     bridged::CROSSING,
+    transfers::JOINED,
     transfers::UNATTENDED,
     transfers::FRIENDS_ATTENDED,
     transfers::INSTANT_MESSAGE,

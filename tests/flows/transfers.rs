@@ -4,12 +4,14 @@
 //! speaks with the target ([`CONSULTED`]).
 
 mod basic;
+mod bridged;
 mod consulted;
 mod friends;
 mod old_phone;
 mod otherwise;
 
 pub(crate) use basic::{BUSY, DIALOG_REUSE, NO_ANSWER, SUCCESSFUL};
+pub(crate) use bridged::JOINED;
 pub(crate) use consulted::{ATTENDED, EXPOSED, PROTECTED, REFERRED_BY};
 pub(crate) use friends::{FRIENDS_ATTENDED, INSTANT_MESSAGE, UNATTENDED};
 pub(crate) use otherwise::{ADDRESS_FAILS, BY_ADDRESS, FALLBACK, NO_REFER, RECOMMENDED, SEMI_ATTENDED};
@@ -236,6 +238,12 @@ fn act(world: &mut World, phone: HostId, command: Command) {
 fn answer(world: &mut World, phone: HostId) {
     let call = *world.calls(phone).last().expect("a call");
     act(world, phone, Command::Answer { call, play: Play::Silence });
+}
+
+#[test]
+fn our_phones_are_joined_through_the_back_to_back_user_agent() {
+    let is_it = |flow: &&Flow| flow.section == "b2bua-attended-transfer";
+    crate::compare::check(crate::FLOWS.iter().find(is_it).expect("a flow of ours"));
 }
 
 fn check(section: &str, drawn_as: &str) {

@@ -10,8 +10,12 @@ use crate::pjsua2::{Foreign, Settings};
 use crate::process::Process;
 use crate::scripts::{add_user, finish, last_of, script, script_of, words};
 use crate::serve::{DOMAIN, Server};
+use crate::services::{B2BUA, now, serve};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Our phone speaks with bob, then with carol, and joins the two.
+const CONSULTS_AND_JOINS: &str = "call bob\nwait for answered\nwait 1s\ncall carol\nwait for answered\nwait 1s\n\
+                                  select 1\ntransfer to 2\nwait for transferred\nwait for ended\n";
 
 /// Our phone of a user, registered, that does what these lines say after that.
 fn ours(lab: &Lab, server: &Server, name: &str, lines: &str) -> Process {
@@ -89,9 +93,7 @@ fn our_phone_joins_a_foreign_one_with_one_of_ours_after_consultation() {
                      wait for ended\n";
         let carol = ours(lab, &server, "carol", carol);
         let mut bob = Foreign::register(&server, "bob", &Settings::new(2));
-        let alice = "call bob\nwait for answered\nwait 1s\ncall carol\nwait for answered\nwait 1s\nselect 1\n\
-                     transfer to 2\nwait for transferred\nwait for ended\n";
-        let alice = ours(lab, &server, "alice", alice);
+        let alice = ours(lab, &server, "alice", CONSULTS_AND_JOINS);
         answer(&mut bob);
         let refer = bob.wait_for_request("REFER");
         let refer_to = refer.header("Refer-To");
@@ -103,6 +105,62 @@ fn our_phone_joins_a_foreign_one_with_one_of_ours_after_consultation() {
         assert!(has(&carol, "replaced"), "{carol:?}");
         bob.wait_for_call(1, "DISCONNECTED");
         bob.switch_off();
+        server.stop();
+    });
+}
+
+#[test]
+fn our_phone_joins_a_foreign_one_with_one_of_ours_through_the_bridge() {
+    lab(|lab| {
+        let mut server = serve(lab, B2BUA, "");
+        let carol = "wait for incoming\nanswer\nwait for answered\nwait 6s\nhangup\nwait for ended\n";
+        let carol = ours(lab, &server, "carol", carol);
+        let mut bob = Foreign::register(&server, "bob", &Settings::new(2));
+        let alice = ours(lab, &server, "alice", CONSULTS_AND_JOINS);
+        answer(&mut bob);
+        let hold = bob.wait_for_request("INVITE");
+        assert_eq!(hold.direction(), "sendonly", "{}", bob.told());
+        // The server acts on the REFER: bob's phone is told by re-INVITE where carol's is.
+        let joined = bob.wait_for_request("INVITE");
+        assert_eq!(joined.direction(), "sendrecv", "{}", bob.told());
+        let alice = finish(alice, 0);
+        assert!(has(&alice, "transferred"), "{alice:?}");
+        bob.wait_for_media(0, "active");
+        assert_eq!(now(lab).len(), 1, "{:?}", now(lab));
+        assert!(!bob.wire("received").iter().any(|one| one.asks("REFER")), "{}", bob.told());
+        bob.wait_for_call(0, "DISCONNECTED");
+        let carol = finish(carol, 0);
+        assert!(!has(&carol, "replaced"), "{carol:?}");
+        let heard = &last_of(&carol, "ended")["audio"]["received"];
+        assert!(heard["packets"].as_u64() > Some(50), "{carol:?}");
+        bob.switch_off();
+        server.stop();
+    });
+}
+
+#[test]
+fn a_foreign_phone_joins_two_of_ours_through_the_bridge() {
+    lab(|lab| {
+        let mut server = serve(lab, B2BUA, "");
+        let answers = "wait for incoming\nanswer\nwait for answered\n";
+        let bob = ours(lab, &server, "bob", &format!("{answers}wait 8s\nhangup\nwait for ended\n"));
+        let carol = ours(lab, &server, "carol", &format!("{answers}wait for ended\n"));
+        let mut alice = Foreign::register(&server, "alice", &Settings::new(1));
+        alice.call("bob");
+        alice.wait_for_call(0, "CONFIRMED");
+        alice.call("carol");
+        alice.wait_for_call(1, "CONFIRMED");
+        alice.act("attended 0 1");
+        let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+        assert_eq!(last["code"], 200, "{last}");
+        alice.act("hangup-all");
+        let (bob, carol) = (finish(bob, 0), finish(carol, 0));
+        for (events, hertz) in [(&bob, 700.0), (&carol, 440.0)] {
+            assert!(!has(events, "transfer-asked"), "the server has done it: {events:?}");
+            let heard = last_of(events, "ended")["audio"]["received"]["tone_hz"].as_f64();
+            assert!(heard.is_some_and(|heard: f64| (heard - hertz).abs() < 5.0), "{events:?}");
+        }
+        alice.switch_off();
         server.stop();
     });
 }

@@ -199,7 +199,7 @@ impl Transfers {
     }
 
     fn is_full(&self, settings: &Settings) -> bool {
-        self.asked.len() + self.referrals.len() >= settings.limits.referrals
+        self.asked.len() + self.waiting.len() + self.referrals.len() >= settings.limits.referrals
     }
 
     /// Whether there is no dialog without call.
