@@ -26,8 +26,8 @@ answers 100 and forwards in the same instant) may come in another order than in 
 named.
 
 Not there of the transfers: the MESSAGE of RFC 5359 §2.6, which gets 405 until our phones take messages (the call that it asks
-for is there); of RFC 5589 Figure 13, which keeps a call that was answered in spite of its CANCEL and is not recommended, and
-Figure 14, a consultation that requires Replaces from the start; the signed bodies of §8.
+for is there); of RFC 5589 Figure 13, which keeps a call that was answered in spite of its CANCEL and is not recommended, and the
+signed bodies of §8.
 
 | flow | |
 |---|---|

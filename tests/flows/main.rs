@@ -166,6 +166,7 @@ const FLOWS: &[Flow] = &[
     transfers::ADDRESS_FAILS,
     transfers::RECOMMENDED,
     transfers::SEMI_ATTENDED,
+    transfers::REQUIRED,
     transfers::FALLBACK,
     transfers::REFERRED_BY,
     conferences::THIRD_IS_ADDED,

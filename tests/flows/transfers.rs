@@ -14,7 +14,9 @@ pub(crate) use basic::{BUSY, DIALOG_REUSE, NO_ANSWER, SUCCESSFUL};
 pub(crate) use bridged::JOINED;
 pub(crate) use consulted::{ATTENDED, EXPOSED, PROTECTED, REFERRED_BY};
 pub(crate) use friends::{FRIENDS_ATTENDED, INSTANT_MESSAGE, UNATTENDED};
-pub(crate) use otherwise::{ADDRESS_FAILS, BY_ADDRESS, FALLBACK, NO_REFER, RECOMMENDED, SEMI_ATTENDED};
+pub(crate) use otherwise::{
+    ADDRESS_FAILS, BY_ADDRESS, FALLBACK, NO_REFER, RECOMMENDED, REQUIRED, SEMI_ATTENDED,
+};
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -311,6 +313,11 @@ fn rfc_5589_7_6_semi_attended_transfer_as_recommended() {
 #[test]
 fn rfc_5589_7_6_semi_attended_transfer_as_blind_transfer() {
     check("7.6", "Figure 12");
+}
+
+#[test]
+fn rfc_5589_7_7_fallback_to_basic_transfer_using_require() {
+    check("7.7", "Figure 14");
 }
 
 #[test]

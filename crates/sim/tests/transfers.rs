@@ -37,6 +37,15 @@ impl Three {
 
     /// A call that is answered; as its caller and as its callee name it.
     fn call(&mut self, from: HostId, to: (HostId, &str)) -> (CallHandle, CallHandle) {
+        let (caller, callee) = self.ring(from, to);
+        self.scene.world.command(to.0, Command::Answer { call: callee, play: Play::Silence });
+        self.talks(from, caller);
+        self.talks(to.0, callee);
+        (caller, callee)
+    }
+
+    /// A call that rings.
+    fn ring(&mut self, from: HostId, to: (HostId, &str)) -> (CallHandle, CallHandle) {
         let before = self.scene.world.calls(from).len();
         let to_uri = uri(&format!("sip:{}@example.com", to.1));
         self.scene
@@ -47,11 +56,7 @@ impl Three {
             "{} rings",
             to.1
         );
-        let (caller, callee) = (self.scene.world.calls(from)[before], self.scene.world.calls(to.0)[0]);
-        self.scene.world.command(to.0, Command::Answer { call: callee, play: Play::Silence });
-        self.talks(from, caller);
-        self.talks(to.0, callee);
-        (caller, callee)
+        (self.scene.world.calls(from)[before], self.scene.world.calls(to.0)[0])
     }
 
     fn talks(&mut self, phone: HostId, call: CallHandle) {
@@ -137,6 +142,27 @@ fn attended(shards: u16, faults: &[(usize, Planned)]) -> History {
     let (consultation, old) = three.call(alice, (carol, "carol"));
     let to = TransferTo::Call(consultation);
     three.scene.world.command(alice, Command::Transfer { call: of_alice, to });
+    joined(three, of_bob, old, faults)
+}
+
+/// The same, but alice does not wait until carol answers (RFC 5589 §7.6, Figure 11).
+fn semi_attended(shards: u16, faults: &[(usize, Planned)]) -> History {
+    let mut three = Three::new(shards, faults);
+    let (alice, bob, carol) = (three.scene.alice, three.scene.bob, three.carol);
+    let (of_alice, of_bob) = three.call(alice, (bob, "bob"));
+    three.scene.world.command(alice, Command::Reoffer { call: of_alice, hold: true });
+    three.scene.world.run_for(Duration::from_secs(3));
+    let (consultation, old) = three.ring(alice, (carol, "carol"));
+    let to = TransferTo::Call(consultation);
+    three.scene.world.command(alice, Command::Transfer { call: of_alice, to });
+    three.scene.world.run_for(Duration::from_secs(2));
+    three.scene.world.command(carol, Command::Answer { call: old, play: Play::Silence });
+    joined(three, of_bob, old, faults)
+}
+
+/// bob and carol talk with each other; carol hangs up.
+fn joined(mut three: Three, of_bob: CallHandle, old: CallHandle, faults: &[(usize, Planned)]) -> History {
+    let (alice, bob, carol) = (three.scene.alice, three.scene.bob, three.carol);
     assert_eq!(three.outcome(alice), TransferOutcome::Done, "{faults:?}");
     let replaced = |event: &Event| matches!(event, Event::Replaced { call, .. } if *call == old);
     assert!(three.scene.world.events(carol).any(replaced), "{faults:?}");
@@ -178,6 +204,11 @@ fn a_blind_transfer_is_the_same_whichever_packet_is_lost_or_comes_twice() {
 #[test]
 fn an_attended_transfer_is_the_same_whichever_packet_is_lost_or_comes_twice() {
     check("attended", attended);
+}
+
+#[test]
+fn a_transfer_that_waits_for_the_answer_is_the_same_whichever_packet_is_lost_or_comes_twice() {
+    check("semi-attended", semi_attended);
 }
 
 #[test]

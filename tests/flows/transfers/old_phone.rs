@@ -64,8 +64,13 @@ impl OldPhone {
         if self.knows_replaces {
             writer.header(HeaderName::Supported, "replaces");
         }
+        if status == 420 {
+            writer.header(HeaderName::Unsupported, "replaces");
+        }
         match request.method() {
-            Some(Method::Invite) => writer.finish_with("application/sdp", description(own).as_bytes()),
+            Some(Method::Invite) if status == 200 => {
+                writer.finish_with("application/sdp", description(own).as_bytes())
+            }
             _ => writer.finish(),
         }
     }
@@ -87,6 +92,10 @@ impl OldPhone {
     }
 
     fn invited(&mut self, cx: &mut AgentContext<'_>, from: SocketAddr, invite: &Message) {
+        let requires = invite.has_token(HeaderName::Require, "replaces");
+        if requires && !self.knows_replaces {
+            return cx.send(from, self.answer(invite, cx.address, from, 420));
+        }
         let answer = self.answer(invite, cx.address, from, 200);
         cx.send(from, answer.clone());
         if invite.to_tag().ok().flatten().is_some() {

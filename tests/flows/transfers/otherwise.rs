@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dialtone_sim::roles::io::{CallHandle, Command};
+use dialtone_sim::roles::io::{CallHandle, Command, EndReason, Event};
 use dialtone_sim::roles::settings::dial_plan::{Action, Rule};
 use dialtone_sim::roles::settings::{Mode, Settings};
 use dialtone_sim::{HostId, World, server_settings};
@@ -262,6 +262,41 @@ Transfer Target -> Transferee: BYE 200",
         three.answer(three.target);
         let target = three.target;
         three.done_and_over(target)
+    },
+    ..RFC_5589
+};
+
+pub(crate) const REQUIRED: Flow = Flow {
+    section: "7.7",
+    drawn_as: "Figure 14",
+    title: "Attended Transfer Fallback to Basic Transfer Using Require: replaces",
+    text: "The transferor knows from the start that it is going to join the two, and calls the target with `Require: replaces` \
+           (as a header of the URI that it calls). The target does not know that (420), and the transferor sends the \
+           transferee there instead. (The target is played by hand. The RFC asks the transferee by OPTIONS what it knows; here \
+           its INVITE has said so.)",
+    begins: HELD,
+    figure: "\
+Transferor -> Transfer Target: INVITE 420 ACK
+Transferor -> Transferee: REFER 202
+Transferee -> Transferor: NOTIFY 200
+Transferee -> Transfer Target: INVITE 200 ACK
+Transferee -> Transferor: NOTIFY 200
+Transferor -> Transferee: BYE 200
+Transfer Target -> Transferee: BYE 200",
+    differences: &[("F12", Field::Status, IS_200)],
+    shows: &[("F8", Field::Requires, "replaces"), ("F15", Field::Requires, "")],
+    play: || {
+        let mut three = Three::held(Contacts::Gruus);
+        three.world.add_agent("target", TARGET, Box::new(OldPhone::without_replaces()));
+        three.act(three.transferor, call_to(&format!("{TARGET_URI}?Require=replaces")));
+        let refused = |event: &Event| matches!(event, Event::Ended { reason: EndReason::Refused(status), .. } if status.code() == 420);
+        assert!(three.world.events(three.transferor).any(refused));
+        three.transfer();
+        three.done();
+        // The target hangs up.
+        three.world.run_for(OldPhone::TALK);
+        assert!(three.world.calls(three.transferee).is_empty());
+        (three.world, 0)
     },
     ..RFC_5589
 };

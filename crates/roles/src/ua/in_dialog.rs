@@ -160,7 +160,7 @@ impl Call {
                 if let Some(invite) = self.changes.invite() {
                     desk.limit_invite(cx, invite);
                 }
-                Step::End(if talk.hung_up { EndReason::LocalHangup } else { EndReason::RemoteHangup })
+                Step::End(if talk.hung_up { self.ties.hangup_reason() } else { EndReason::RemoteHangup })
             }
             // Both hung up at once: both get their 200, and ours is still to come.
             Stage::Ending { .. } => Step::Stay,

@@ -384,8 +384,9 @@ impl Call {
         } else {
             self.confirm(cx);
         }
+        let reason = self.ties.hangup_reason();
         match self.talk_mut() {
-            Some(talk) if talk.hung_up => self.say_bye_now(desk, cx, EndReason::LocalHangup),
+            Some(talk) if talk.hung_up => self.say_bye_now(desk, cx, reason),
             _ => self.try_change(desk, cx),
         }
     }
@@ -413,9 +414,10 @@ impl Call {
 
     /// No ACK has come for 64·T1: RFC 3261 §13.3.1.4 "the dialog is confirmed, but the session SHOULD be terminated".
     pub(super) fn no_ack(&mut self, desk: &mut Desk, cx: &mut Context<'_>) -> Step {
+        let reason = self.ties.hangup_reason();
         let Some(talk) = self.talk_mut() else { return Step::Stay };
         talk.unacked = None;
-        let reason = if talk.hung_up { EndReason::LocalHangup } else { EndReason::NoAck };
+        let reason = if talk.hung_up { reason } else { EndReason::NoAck };
         self.say_bye_now(desk, cx, reason)
     }
 }

@@ -125,6 +125,8 @@ pub(super) struct Ties {
     was_referred: bool,
     /// A robot has it.
     is_robots: bool,
+    /// Another call has taken its place, and it ends as soon as its peer has our 2xx.
+    gave_way: bool,
     /// The conversation of the called one that it asks to be let into (RFC 3911 §5).
     join: Option<SmolStr>,
 }
@@ -147,6 +149,7 @@ impl Default for Ties {
             hops: dialtone_dialog::MAX_FORWARDS,
             was_referred: false,
             is_robots: false,
+            gave_way: false,
             join: None,
         }
     }
@@ -158,6 +161,11 @@ impl Ties {
         let most = Ties::default();
         let hops = invite.max_forwards().ok().flatten().and_then(|hops| u8::try_from(hops).ok());
         Ties { hops: hops.map_or(most.hops, |hops| hops.min(most.hops)), is_robots, ..most }
+    }
+
+    /// Why a call ends that we have hung up before its peer had our 2xx.
+    pub(super) const fn hangup_reason(&self) -> EndReason {
+        if self.gave_way { EndReason::Replaced } else { EndReason::LocalHangup }
     }
 
     /// Whether a robot has the call.

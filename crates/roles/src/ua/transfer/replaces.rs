@@ -111,9 +111,11 @@ impl Call {
         match &self.stage {
             Stage::Confirmed(_) => self.say_bye_now(desk, cx, EndReason::Replaced),
             Stage::Calling(_) => self.give_up(desk, cx, EndReason::Replaced),
-            Stage::Answered(_) | Stage::Ringing(_) | Stage::Cancelling { .. } | Stage::Ending { .. } => {
+            Stage::Answered(_) => {
+                self.ties.gave_way = true;
                 self.hang_up(desk, cx)
             }
+            Stage::Ringing(_) | Stage::Cancelling { .. } | Stage::Ending { .. } => self.hang_up(desk, cx),
         }
     }
 }
