@@ -97,10 +97,13 @@ impl Ua {
 
     /// Remembers a dialog whose call is over.
     pub(super) fn remember_ended(&mut self, cx: &Context<'_>, id: &DialogId) {
-        let ended = &mut self.desk.transfers.ended;
-        ended.push_back(id.clone());
-        while ended.len() > cx.settings.limits.ended_dialogs {
+        let (ended, limit) = (&mut self.desk.transfers.ended, cx.settings.limits.ended_dialogs);
+        // Room is made first, so that the queue never grows beyond the limit.
+        while ended.len() >= limit.max(1) {
             ended.pop_front();
+        }
+        if limit > 0 {
+            ended.push_back(id.clone());
         }
     }
 }
