@@ -95,6 +95,15 @@ fn phones_do_what_the_scripts_of_their_page_say() {
 }
 
 #[test]
+fn calls_are_transferred_parked_and_picked_up_as_their_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["alice", "bob", "carol"]);
+        reader.carry_out("transfer-and-park.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn blocks_are_found_with_their_kind_and_host() {
     let found = blocks("a\n```sh laptop\nb c\n\nd # exit code 3\n```\n    e\n```keys server\nCtrl-C\n```\n");
     let found: Vec<_> =
@@ -200,6 +209,7 @@ impl<'a> Reader<'a> {
             "accounts" => drop(self.accounts.insert(host.to_owned(), line)),
             "baresip" => self.press(host, &line),
             "keys" if line == "Ctrl-C" => self.interrupt(host),
+            "ends" => self.wait_for_the_end(host, &line),
             _ => panic!("this test can't do `{line}` of a block `{kind} {host}`"),
         }
     }
@@ -227,6 +237,15 @@ impl<'a> Reader<'a> {
                 phone.wait_for("registered for", PATIENCE);
                 assert!(
                     self.running.insert(host.to_owned(), phone).is_none(),
+                    "the terminal of {host} is busy"
+                );
+            }
+            _ if line.starts_with("dialtone ") && line.contains(" # until ") => {
+                let (line, word) = line.split_once(" # until ").expect("it is there");
+                let mut process = Process::start(&mut self.command(host, line));
+                process.wait_for(word, PATIENCE);
+                assert!(
+                    self.running.insert(host.to_owned(), process).is_none(),
                     "the terminal of {host} is busy"
                 );
             }
@@ -329,6 +348,14 @@ impl<'a> Reader<'a> {
             _ => panic!("this test doesn't know what `{line}` does to baresip"),
         }
         self.phones.insert(host.to_owned(), phone);
+    }
+
+    /// What runs on a host ends by itself, with this exit code.
+    fn wait_for_the_end(&mut self, host: &str, line: &str) {
+        let mut process = self.running.remove(host).unwrap_or_else(|| panic!("nothing runs at {host}"));
+        let status = process.finish(PATIENCE);
+        let ended = status.code().map(|code| format!("exit code {code}"));
+        assert_eq!(ended.as_deref(), Some(line), "{}", process.output());
     }
 
     fn interrupt(&mut self, host: &str) {
