@@ -110,6 +110,36 @@ fn our_phone_joins_a_foreign_one_with_one_of_ours_after_consultation() {
 }
 
 #[test]
+fn our_phone_joins_two_as_soon_as_the_foreign_one_answers() {
+    lab(|lab| {
+        let mut server = Server::start(lab);
+        let bob = "wait for incoming\nanswer\nwait for answered\nwait for transfer-asked\naccept\nwait for answered\n\
+                   wait for ended\nwait 1s\nhangup\nwait for ended\n";
+        let bob = ours(lab, &server, "bob", bob);
+        let carol = add_user(lab, "carol");
+        let mut carol = Foreign::register_at(server.address, &carol, &Settings::new(3));
+        let alice = "call bob\nwait for answered\nwait 1s\ncall carol\nwait for ringing\nselect 1\ntransfer to 2\n\
+                     wait for transferred\nwait for ended\n";
+        let alice = ours(lab, &server, "alice", alice);
+        carol.wait_for_call(0, "INCOMING");
+        carol.act("answer 0 180");
+        carol.act("answer 0 200");
+        carol.wait_for_call(0, "CONFIRMED");
+        let invite = carol.wait_for_request("INVITE");
+        assert!(invite.header("From").contains("sip:alice@"), "{}", invite.text());
+        let replacing = carol.wait_for_request("INVITE");
+        assert!(replacing.header("From").contains("sip:bob@"), "{}", replacing.text());
+        assert!(replacing.header("Replaces").contains("to-tag="), "{}", replacing.text());
+        carol.wait_for_call(0, "DISCONNECTED");
+        assert!(has(&finish(alice, 0), "transferred"));
+        let bob = finish(bob, 0);
+        assert_eq!(last_of(&bob, "transfer-asked")["replaces"], true, "{bob:?}");
+        carol.switch_off();
+        server.stop();
+    });
+}
+
+#[test]
 fn our_phone_joins_a_foreign_one_with_one_of_ours_through_the_bridge() {
     lab(|lab| {
         let mut server = serve(lab, B2BUA, "");
