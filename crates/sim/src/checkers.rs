@@ -4,6 +4,8 @@ mod answers;
 mod calls;
 mod dialogs;
 mod leases;
+mod legs;
+mod overlaps;
 mod rest;
 mod timers;
 mod traffic;
@@ -56,6 +58,14 @@ pub const CHECKERS: &[Checker] = &[
     Checker { name: "no BYE before the ACK by the callee", judge: dialogs::no_bye_before_ack },
     Checker { name: "one BYE by each side", judge: dialogs::one_bye },
     Checker { name: "CSeq numbers of a dialog rise", judge: dialogs::cseq_rises },
+    Checker { name: "each request gets one final answer", judge: overlaps::one_answer },
+    Checker { name: "one INVITE at a time in a dialog", judge: overlaps::one_invite_at_a_time },
+    Checker {
+        name: "CANCEL after a provisional and before the final response",
+        judge: overlaps::cancel_in_time,
+    },
+    Checker { name: "each dialog ends with a BYE", judge: legs::each_dialog_ends },
+    Checker { name: "no leg of a bridge is left behind", judge: legs::no_leg_left_behind },
     Checker { name: "each call ends, once", judge: calls::each_call_ends_once },
     Checker { name: "each call command starts a call, once", judge: calls::each_command_starts_once },
     Checker { name: "hanging up ends a call in time", judge: calls::hang_up_ends_in_time },

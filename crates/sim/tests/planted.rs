@@ -18,8 +18,11 @@ fn good() -> History {
 
 /// Plants a fault; the named checker must find it, and must have found nothing before.
 fn check(name: &str, plant: impl FnOnce(&mut History)) {
+    check_in(name, good(), plant);
+}
+
+fn check_in(name: &str, mut history: History, plant: impl FnOnce(&mut History)) {
     let checker = CHECKERS.iter().find(|checker| checker.name == name).expect("the checker exists");
-    let mut history = good();
     let before = checker.judge(&history, &Traffic::of(&history));
     assert!(before.judged > 0, "{name} judged nothing in a good call");
     assert_eq!(before.findings, Vec::<String>::new());

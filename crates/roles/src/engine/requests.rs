@@ -299,6 +299,10 @@ impl Engine {
 
     /// RFC 3261 §9.2, §16.10.
     pub(super) fn cancel(&mut self, now: Instant, flow: Flow, cancel: Message) {
+        // §17.2.2: one that was answered gets the same answer again, though its INVITE may be forgotten by now (Timer I).
+        if self.core.transactions.absorb_repetition(now, &cancel) {
+            return;
+        }
         let invite = self.core.transactions.find_cancelled(&cancel);
         let Some(invite) = invite else {
             // §16.10: what we forwarded without state is cancelled by whoever has the transaction.

@@ -57,6 +57,24 @@ fn a_call_that_is_cancelled_is_487_to_alice_and_cancelled_at_bob() {
 }
 
 #[test]
+fn a_cancel_that_comes_again_when_its_invite_is_forgotten_gets_the_answer_that_it_had() {
+    let mut server = server();
+    let at_bob = invited(&mut server, "", OFFER);
+    server.receive(BOB, &response(&at_bob, "180 Ringing", "t", BOB, "", ""));
+    let sent = server.receive(ALICE, &cancel());
+    let answer = to(&sent, ALICE)[0].clone();
+    let cancelled = only(&sent, BOB).clone();
+    server.receive(BOB, &response(&cancelled, "200 OK", "", BOB, "", ""));
+    server.receive(BOB, &response(&at_bob, "487 Request Terminated", "t", BOB, "", ""));
+    server.receive(ALICE, &cancel().replace("CANCEL", "ACK"));
+    // Timer I of the INVITE is over, Timer J of the CANCEL is not.
+    server.pass(8);
+    let sent = server.receive(ALICE, &cancel());
+    assert_eq!((sent.len(), only(&sent, ALICE).bytes()), (1, answer.bytes()));
+    at_rest(&mut server);
+}
+
+#[test]
 fn an_answer_that_crosses_with_the_cancel_gets_its_ack_and_a_bye() {
     for (offer, answer) in [(OFFER, ANSWER), ("", OFFER)] {
         let mut server = server();

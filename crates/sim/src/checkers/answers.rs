@@ -37,21 +37,24 @@ pub(super) fn one_final_answer(history: &History, traffic: &Traffic, verdict: &m
             arrived.entry((host, life, invite.from, &invite.branch, &invite.call_id)).or_insert(invite);
         }
     }
-    let mut answers: BTreeMap<ServerKey<'_>, BTreeMap<(u16, &SmolStr), Instant>> = BTreeMap::new();
+    let mut answers: BTreeMap<ServerKey<'_>, BTreeMap<(u16, &SmolStr), (Instant, bool)>> = BTreeMap::new();
     for answer in traffic.units.iter().filter(|unit| unit.is_final() && unit.method == Method::Invite) {
         let (Some((host, life)), Some(status)) = (answer.sender, answer.status) else { continue };
         let key = (host, life, answer.to, &answer.branch, &answer.call_id);
-        answers.entry(key).or_default().entry((status, &answer.to_tag)).or_insert(answer.sent);
+        answers.entry(key).or_default().entry((status, &answer.to_tag)).or_insert((answer.sent, answer.own));
     }
     for (key, invite) in arrived {
         let (host, life, ..) = key;
         let none = BTreeMap::new();
         let given = answers.get(&key).unwrap_or(&none);
-        let first = given.values().min().copied().unwrap_or_default();
+        let first = given.values().map(|(at, _)| *at).min().unwrap_or_default();
         // A copy of the INVITE that comes when Timer L or H is over begins another transaction.
-        let given: Vec<(u16, &SmolStr)> =
-            given.iter().filter(|(_, at)| at.since(first) < TIMEOUT).map(|(answer, _)| *answer).collect();
-        let count = |which: &dyn Fn(u16) -> bool| given.iter().filter(|(status, _)| which(*status)).count();
+        let given: Vec<(u16, &SmolStr, bool)> = given
+            .iter()
+            .filter(|(_, (at, _))| at.since(first) < TIMEOUT)
+            .map(|((status, tag), (_, own))| (*status, *tag, *own))
+            .collect();
+        let count = |which: &dyn Fn(u16) -> bool| given.iter().filter(|(status, ..)| which(*status)).count();
         let is_server = !history.hosts[host.0].is_phone;
         // A server challenges without state (RFC 3261 §26.3.2.4), with the same tag each time.
         let is_challenge = |status: u16| is_server && matches!(status, 401 | 407);
@@ -64,8 +67,8 @@ pub(super) fn one_final_answer(history: &History, traffic: &Traffic, verdict: &m
         let at_most_one = challenges <= 1
             && refusals <= 1
             && (refusals + challenges == 0 || successes == 0)
-            // Several 2xx come of forking.
-            && (successes <= 1 || is_server);
+            // Several 2xx come of forking, and from others.
+            && (successes <= 1 || given.iter().filter(|(status, _, own)| *status < 300 && *own).count() == 0);
         verdict.judge(enough && at_most_one, || {
             format!("{} got {given:?} from {}", invite.brief(), history.hosts[host.0].name)
         });
@@ -85,9 +88,7 @@ pub(super) fn success_is_repeated(history: &History, traffic: &Traffic, verdict:
     type Key<'a> = (HostId, u32, &'a SmolStr, &'a SmolStr, u32);
     let mut answers: BTreeMap<Key<'_>, Vec<&Unit>> = BTreeMap::new();
     for unit in traffic.units.iter().filter(|unit| unit.is_success() && unit.method == Method::Invite) {
-        let Some((host, life)) = unit.sender.filter(|(host, _)| history.hosts[host.0].is_phone) else {
-            continue;
-        };
+        let Some((host, life)) = unit.sender.filter(|_| unit.own) else { continue };
         answers.entry((host, life, &unit.call_id, &unit.to_tag, unit.cseq)).or_default().push(unit);
     }
     for ((host, life, call_id, to_tag, cseq), sent) in answers {

@@ -11,21 +11,21 @@ use super::traffic::{Traffic, Unit};
 use crate::history::History;
 use crate::world::HostId;
 
-/// One side of one dialog: the phone, its life, Call-ID, its tag and the other tag.
+/// One side of one dialog: the user agent, be it a phone or a leg of a server, its life, Call-ID, its tag and the other tag.
 type Side<'a> = (HostId, u32, &'a SmolStr, &'a SmolStr, &'a SmolStr);
 
 /// B11: "BYE ahead of ACK". RFC 3261 §15: "the callee's UA MUST NOT send a BYE on a confirmed dialog until it has
 /// received an ACK for its 2xx response or until the server transaction times out".
-pub(super) fn no_bye_before_ack(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
+pub(super) fn no_bye_before_ack(_: &History, traffic: &Traffic, verdict: &mut Verdict) {
     // When each callee answered first, and when it got its first ACK.
     let mut answered: BTreeMap<(HostId, &SmolStr, &SmolStr), &Unit> = BTreeMap::new();
     let initial = |unit: &&Unit| unit.is_success() && unit.method == Method::Invite;
     for answer in traffic.units.iter().filter(initial) {
-        if let Some((host, _)) = answer.sender.filter(|(host, _)| history.hosts[host.0].is_phone) {
+        if let Some((host, _)) = answer.sender.filter(|_| answer.own) {
             answered.entry((host, &answer.call_id, &answer.to_tag)).or_insert(answer);
         }
     }
-    for bye in byes_of_phones(history, traffic).filter(|bye| !bye.tampered) {
+    for bye in own_byes(traffic).filter(|bye| !bye.tampered) {
         let Some((host, _)) = bye.sender else { continue };
         let Some(answer) = answered.get(&(host, &bye.call_id, &bye.from_tag)) else { continue };
         // A 2xx of the same side to a re-INVITE came after the call was confirmed.
@@ -48,7 +48,7 @@ pub(super) fn no_bye_before_ack(history: &History, traffic: &Traffic, verdict: &
 /// B12: "Duplicate BYE". Repetitions have the same branch; a challenged one is sent anew, with the next CSeq.
 pub(super) fn one_bye(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
     let mut byes: BTreeMap<Side<'_>, BTreeSet<&SmolStr>> = BTreeMap::new();
-    for bye in byes_of_phones(history, traffic) {
+    for bye in own_byes(traffic) {
         byes.entry(side(bye)).or_default().insert(&bye.branch);
     }
     for (side, branches) in byes {
@@ -73,25 +73,25 @@ pub(super) fn one_bye(history: &History, traffic: &Traffic, verdict: &mut Verdic
 pub(super) fn cseq_rises(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
     let mut last: BTreeMap<Side<'_>, (u32, &Unit)> = BTreeMap::new();
     let mut seen: BTreeSet<(HostId, u32, &SmolStr)> = BTreeSet::new();
-    let counted = |unit: &&Unit| {
-        unit.is_request() && unit.vias == 1 && !matches!(unit.method, Method::Ack | Method::Cancel)
-    };
+    let counted =
+        |unit: &&Unit| unit.is_request() && unit.own && !matches!(unit.method, Method::Ack | Method::Cancel);
     for unit in traffic.units.iter().filter(counted) {
-        let Some((host, life)) = unit.sender.filter(|(host, _)| history.hosts[host.0].is_phone) else {
-            continue;
-        };
+        let Some((host, life)) = unit.sender else { continue };
         if !seen.insert((host, life, &unit.branch)) {
             continue;
         }
         if let Some((cseq, before)) = last.insert(side(unit), (unit.cseq, unit)) {
-            verdict.judge(unit.cseq > cseq, || format!("{} after {}", unit.brief(), before.brief()));
+            // The proxy in front of a leg of ours forks what is outside of dialogs (RFC 3261 §16.6).
+            let is_server = !history.hosts[host.0].is_phone;
+            let is_fork = is_server && unit.to_tag.is_empty() && unit.cseq == cseq;
+            verdict
+                .judge(unit.cseq > cseq || is_fork, || format!("{} after {}", unit.brief(), before.brief()));
         }
     }
 }
 
-fn byes_of_phones<'a>(history: &'a History, traffic: &'a Traffic) -> impl Iterator<Item = &'a Unit> {
-    let by_phone = |unit: &&Unit| unit.sender.is_some_and(|(host, _)| history.hosts[host.0].is_phone);
-    traffic.requests(&Method::Bye).filter(by_phone)
+fn own_byes(traffic: &Traffic) -> impl Iterator<Item = &Unit> {
+    traffic.requests(&Method::Bye).filter(|bye| bye.own && bye.sender.is_some())
 }
 
 fn side(unit: &Unit) -> Side<'_> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use dialtone_wire::time::Instant;
 use dialtone_wire::{Limits, Message, Method};
@@ -10,6 +11,9 @@ use smol_str::{SmolStr, ToSmolStr as _};
 use crate::history::History;
 use crate::network::{Fate, Packet};
 use crate::world::HostId;
+
+/// What a host needs to hear that its network has refused something.
+const MOMENT: Duration = Duration::from_millis(1);
 
 /// A datagram that is a whole SIP message.
 #[derive(Clone, Debug)]
@@ -38,8 +42,9 @@ pub struct Unit {
     pub cseq: u32,
     /// The branch of the topmost Via.
     pub branch: SmolStr,
-    /// How many Via values it has.
-    pub vias: usize,
+    /// Whether its sender made it; else it came to the sender before, and was passed on. A back-to-back user agent makes
+    /// what it sends on each of its legs, whatever became of it between them in the same process.
+    pub own: bool,
     /// The Call-ID.
     pub call_id: SmolStr,
     /// The tag in From.
@@ -78,7 +83,17 @@ impl Traffic {
                 });
             }
         }
+        mark_own(&mut units);
         Traffic { units }
+    }
+
+    /// Whether the network refused a datagram of a host to an address in that time. Over UDP nothing says which one it
+    /// was, and all transactions with that address end (RFC 3261 §17.1.4, §17.2.4), a moment later.
+    pub(super) fn was_refused(&self, host: HostId, to: SocketAddr, from: Instant, until: Instant) -> bool {
+        self.units.iter().any(|unit| {
+            let is_of_host = unit.sender.is_some_and(|(sender, _)| sender == host);
+            unit.refused && is_of_host && unit.to == to && unit.sent + MOMENT >= from && unit.sent <= until
+        })
     }
 
     /// The requests of a method.
@@ -137,13 +152,46 @@ fn read(history: &History, index: usize, packet: &Packet) -> Option<Unit> {
         status: message.status().map(|status| status.code()),
         cseq: cseq.number,
         branch: via.branch().unwrap_or_default().to_smolstr(),
-        vias: message.values(dialtone_wire::HeaderName::Via).count(),
+        own: true,
         call_id: message.call_id().ok()?.to_smolstr(),
         from_tag: message.from().ok()?.tag().unwrap_or_default().to_smolstr(),
         to_tag: message.to().ok()?.tag().unwrap_or_default().to_smolstr(),
         media: media_of(message.body()),
         tampered: false,
     })
+}
+
+/// What a message keeps on its way from user agent to user agent, and who got it.
+type Sameness<'a> = (HostId, &'a SmolStr, &'a SmolStr, &'a SmolStr, u32, &'a str, Option<u16>);
+
+fn sameness(unit: &Unit, host: HostId) -> Sameness<'_> {
+    let Unit { call_id, from_tag, to_tag, cseq, method, status, .. } = unit;
+    (host, call_id, from_tag, to_tag, *cseq, method.as_str(), *status)
+}
+
+/// Tells what each host made itself from what it passed on: what it sent before it came.
+fn mark_own(units: &mut [Unit]) {
+    let mut came: BTreeMap<Sameness<'_>, Instant> = BTreeMap::new();
+    // A request that comes round again goes out on another branch.
+    let mut sent: BTreeMap<(Sameness<'_>, &SmolStr), Instant> = BTreeMap::new();
+    for unit in units.iter() {
+        if let Some((host, _)) = unit.sender {
+            sent.entry((sameness(unit, host), &unit.branch)).or_insert(unit.sent);
+        }
+        if let (Some(host), Some(first)) = (unit.receiver, unit.arrivals.iter().min()) {
+            let known = came.entry(sameness(unit, host)).or_insert(*first);
+            *known = (*known).min(*first);
+        }
+    }
+    let is_own = |unit: &Unit| {
+        let key = unit.sender.map(|(host, _)| sameness(unit, host));
+        let times = key.and_then(|key| came.get(&key).zip(sent.get(&(key, &unit.branch))));
+        times.is_none_or(|(came, sent)| sent < came)
+    };
+    let own: Vec<bool> = units.iter().map(is_own).collect();
+    for (unit, own) in units.iter_mut().zip(own) {
+        unit.own = own;
+    }
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
