@@ -240,6 +240,17 @@ impl Dialog {
         next
     }
 
+    /// The number of the last request that we have sent in it, that of its INVITE counted; 0 where there was none.
+    pub fn last_cseq(&self) -> u32 {
+        self.local_seq.unwrap_or(0)
+    }
+
+    /// Takes note that requests up to this number were sent in it, for a dialog that was forgotten and is made again of
+    /// another response.
+    pub fn go_on_after(&mut self, cseq: u32) {
+        self.local_seq = self.local_seq.max(Some(cseq).filter(|cseq| *cseq > 0));
+    }
+
     fn draft(&self, method: Method, cseq: u32) -> Draft {
         Draft::new(method, self.remote_target.clone(), &self.local, &self.remote, &self.id.call_id, cseq)
             .with_routes(&self.route_set)

@@ -57,6 +57,8 @@ pub(super) struct Sent {
     pub(super) purpose: Purpose,
     flow: Option<Flow>,
     user: SmolStr,
+    /// Of an INVITE: the last number that was used in early dialogs of it that are forgotten.
+    pub(super) early_cseq: u32,
 }
 
 /// What all legs share.
@@ -74,7 +76,7 @@ impl Sent {
     /// The INVITE that begins a leg, before it is sent.
     pub(super) fn unsent(leg: &Leg, draft: Draft) -> Sent {
         let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Begin };
-        Sent { leg: leg.id, draft, purpose, flow: leg.flow, user: leg.user.clone() }
+        Sent { leg: leg.id, draft, purpose, flow: leg.flow, user: leg.user.clone(), early_cseq: 0 }
     }
 
     /// The request as a message, for what has to be read from it.
@@ -103,7 +105,8 @@ impl Desk {
         draft: Draft,
         purpose: Purpose,
     ) -> Option<UaRequest> {
-        let sent = Sent { leg: leg.id, draft, purpose, flow: leg.flow, user: leg.user.clone() };
+        let sent =
+            Sent { leg: leg.id, draft, purpose, flow: leg.flow, user: leg.user.clone(), early_cseq: 0 };
         self.send_again(cx, sent)
     }
 
@@ -142,7 +145,7 @@ impl Desk {
         purpose: Purpose,
     ) {
         let Some(Sent { leg, flow, user, .. }) = self.requests.get(&beside) else { return };
-        let sent = Sent { leg: *leg, draft, purpose, flow: *flow, user: user.clone() };
+        let sent = Sent { leg: *leg, draft, purpose, flow: *flow, user: user.clone(), early_cseq: 0 };
         self.send_again(cx, sent);
     }
 

@@ -323,6 +323,10 @@ impl B2bua {
         if let Some(description) = description {
             strand.described.received = bytes::Bytes::copy_from_slice(description);
         }
+        let last = leg.strands.iter().map(|strand| strand.dialog.last_cseq()).max();
+        if let Some(sent) = self.desk.requests.get_mut(&request) {
+            sent.early_cseq = last.unwrap_or(0);
+        }
         leg.strands.clear();
         leg.strands.push(strand);
         leg.stage = Stage::Talking;
@@ -488,6 +492,8 @@ impl B2bua {
         let Some(mut dialog) = sent.message().and_then(|invite| Dialog::uac(&invite, response).ok()) else {
             return;
         };
+        // A PRACK or an UPDATE may have been sent in it when it was an early one.
+        dialog.go_on_after(sent.early_cseq);
         let offer = bodies::description(response).filter(|_| !sent.offers());
         let ip = sent.local_ip();
         let mut described = Described::new(cx.random_u64());

@@ -54,10 +54,13 @@ impl B2bua {
 
     /// RFC 3261 §14.2, RFC 3311 §5.2: whether a peer may offer now. Nothing else may be under way on either side.
     fn may_change(&mut self, cx: &mut Context<'_>, came: &Came<'_>) -> Result<(), Refusal> {
-        self.take_as_acknowledged(came.leg);
+        let is_invite = came.request.method() == Some(&Method::Invite);
+        // An UPDATE may have been sent before our 2xx came (RFC 3311 §5.1).
+        if is_invite {
+            self.take_as_acknowledged(came.leg);
+        }
         let Some(leg) = self.legs.get(&came.leg) else { return Err(Refusal::of(481)) };
         let is_busy = |leg: &Leg| leg.asked.is_some() || leg.updates;
-        let is_invite = came.request.method() == Some(&Method::Invite);
         if leg.stage == Stage::Setup && is_invite {
             return Err(if leg.outgoing { Refusal::of(491) } else { Refusal::later(cx) });
         }

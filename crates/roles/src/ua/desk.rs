@@ -49,6 +49,8 @@ pub(super) struct Sent {
     pub(super) flow: Option<Flow>,
     attempt: Attempt,
     credentials: Vec<(HeaderName, SmolStr)>,
+    /// Of an INVITE: the last number that was used in early dialogs of it that are forgotten.
+    pub(super) early_cseq: u32,
 }
 
 /// What a request was sent for.
@@ -211,7 +213,7 @@ impl Desk {
         flow: Option<Flow>,
     ) -> Result<UaRequest, SendError> {
         let (attempt, credentials) = (Attempt::default(), Vec::new());
-        self.send_again(cx, Sent { draft, purpose, contact_user, flow, attempt, credentials })
+        self.send_again(cx, Sent { draft, purpose, contact_user, flow, attempt, credentials, early_cseq: 0 })
     }
 
     /// A request could not be sent over the flow that it was meant for: a phone that closed its connection may still

@@ -450,7 +450,7 @@ impl Call {
                 return Step::Stay;
             }
         };
-        early.iter().for_each(|early| desk.forget_dialog(&early.dialog));
+        desk.forget_early(request, &early);
         desk.deadlines.stop(Wake::Unanswered(self.handle));
         desk.deadlines.stop(Wake::CancelOver(self.handle));
         let known = early.iter().position(|early| early.dialog.id().remote_tag == tag);
@@ -614,7 +614,7 @@ impl Call {
     pub(super) fn give_up(&mut self, desk: &mut Desk, cx: &mut Context<'_>, reason: EndReason) -> Step {
         let Stage::Calling(calling) = &mut self.stage else { return Step::Stay };
         let invite = calling.invite;
-        calling.early.drain(..).for_each(|early| desk.forget_dialog(&early.dialog));
+        desk.forget_early(invite, &std::mem::take(&mut calling.early));
         self.stage = Stage::Cancelling { invite, reason };
         self.release(cx);
         desk.deadlines.stop(Wake::Unanswered(self.handle));
@@ -679,10 +679,22 @@ impl Desk {
         }
     }
 
-    /// The dialog that a response to an INVITE of ours makes; `None` when it makes none.
+    /// Forgets early dialogs of an INVITE that may still get a 2xx of each.
+    fn forget_early(&mut self, invite: UaRequest, early: &[Early]) {
+        early.iter().for_each(|early| self.forget_dialog(&early.dialog));
+        if let Some(sent) = self.requests.get_mut(&invite) {
+            let last = early.iter().map(|early| early.dialog.last_cseq()).max();
+            sent.early_cseq = sent.early_cseq.max(last.unwrap_or(0));
+        }
+    }
+
+    /// The dialog that a response to an INVITE of ours makes; `None` when it makes none. A PRACK or an UPDATE may have been
+    /// sent in it when it was an early one.
     fn dialog_of(&self, request: UaRequest, response: &Message) -> Option<Dialog> {
-        let request = self.requests.get(&request)?.message()?;
-        Dialog::uac(&request, response).ok()
+        let sent = self.requests.get(&request)?;
+        let mut dialog = Dialog::uac(&sent.message()?, response).ok()?;
+        dialog.go_on_after(sent.early_cseq);
+        Some(dialog)
     }
 
     /// Sends the ACK for a 2xx and keeps it for when the 2xx comes again. Says whether it was sent, or will be once its

@@ -197,6 +197,30 @@ fn two_who_offer_at_once_get_491_each() {
     call.end();
 }
 
+/// Found by the swarm: the 2xx was not sent again, and the BYE came before any ACK.
+#[test]
+fn an_update_before_the_ack_gets_491_and_says_nothing_of_the_answer() {
+    let mut server = server();
+    let sent = server.receive(ALICE, &alices_invite("Allow: INVITE, ACK, BYE, CANCEL, UPDATE\r\n", OFFER));
+    let invite = only(&sent, BOB).clone();
+    let sent = server.receive(BOB, &response(&invite, "200 OK", "t", BOB, "", ANSWER));
+    let ok = only(&sent, ALICE).clone();
+    // It may have been sent before the 200 came (RFC 3311 §5.1), which was lost.
+    let mut alice = Phone::caller(ALICE, &ok);
+    let update = alice.request("UPDATE", "", &held(OFFER));
+    let sent = server.receive(ALICE, &update);
+    assert_eq!((sent.len(), code(only(&sent, ALICE))), (1, 491));
+    let again = server.pass(1);
+    assert!(to(&again, ALICE).iter().any(|message| message.bytes() == ok.bytes()), "{again:?}");
+    alice.cseq = 1;
+    let ack = alice.request("ACK", "", "");
+    assert!(server.receive(ALICE, &ack).is_empty());
+    alice.cseq = 2;
+    let update = alice.request("UPDATE", "", &held(OFFER));
+    let sent = server.receive(ALICE, &update);
+    assert_eq!(method(only(&sent, BOB)), "UPDATE");
+}
+
 #[test]
 fn a_re_invite_that_overtakes_the_ack_of_its_sender_passes() {
     // RFC 5407 §3.1.4: alice's hold comes before her ACK, or the ACK was lost.

@@ -128,6 +128,36 @@ fn each_fork_is_an_early_dialog_of_alices_and_the_first_that_answers_is_hers() {
     at_rest(&mut server);
 }
 
+/// RFC 3261 §12.2.1.1, found by the swarm: the BYE had the number of the PRACK, got 500, and the phone was left behind.
+#[test]
+fn a_fork_that_answers_too_late_gets_a_bye_with_the_number_after_that_of_its_prack() {
+    let mut server = server_with(settings(), &[BOB, CELL]);
+    let sent = server.receive(ALICE, &alices_invite("Supported: 100rel\r\n", OFFER));
+    let (desk, cell) = (only(&sent, BOB).clone(), only(&sent, CELL).clone());
+    let reliable = "Require: 100rel\r\nRSeq: 5\r\n";
+    let sent = server.receive(BOB, &response(&desk, "180 Ringing", "d", BOB, reliable, ""));
+    let ringing = only(&sent, ALICE).clone();
+    let rack = format!("RAck: {} 1 INVITE\r\n", value(&ringing, HeaderName::RSeq));
+    let prack = Phone::caller(ALICE, &ringing).request("PRACK", &rack, "");
+    let sent = server.receive(ALICE, &prack);
+    let prack = only(&sent, BOB).clone();
+    server.receive(BOB, &response(&prack, "200 OK", "", BOB, "", ""));
+    let sent = server.receive(CELL, &response(&cell, "200 OK", "c", CELL, "", ANSWER));
+    let ok = only(&sent, ALICE).clone();
+    let sent = server.receive(BOB, &response(&desk, "200 OK", "d", BOB, "", ANSWER));
+    let [ack, bye] = to(&sent, BOB)[..] else { panic!("{sent:?}") };
+    assert_eq!((method(ack), method(bye)), ("ACK", "BYE"));
+    assert_eq!(bye.cseq().unwrap().number, prack.cseq().unwrap().number + 1);
+    answer_byes(&mut server, sent.clone());
+    let mut alice = Phone::caller(ALICE, &ok);
+    for request in ["ACK", "BYE"] {
+        let request = alice.request(request, "", "");
+        let sent = server.receive(ALICE, &request);
+        answer_byes(&mut server, sent);
+    }
+    at_rest(&mut server);
+}
+
 #[test]
 fn a_late_offer_goes_to_alice_and_her_answer_into_the_ack_for_bob() {
     let mut server = server();

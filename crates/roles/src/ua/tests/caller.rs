@@ -267,6 +267,26 @@ fn a_cancel_waits_for_the_first_provisional_response() {
     bench.assert_at_rest();
 }
 
+/// RFC 3261 §12.2.1.1, found by the swarm: the BYE had the number of the PRACK, got 500, and the other side talked on.
+#[test]
+fn the_bye_after_an_answer_that_crosses_the_cancel_has_the_number_after_that_of_the_prack() {
+    let mut bench = Bench::phone();
+    let (call, invite) = bench.call_bob();
+    bench.respond(&invite, 180, "b", &format!("{CONTACT}\r\nRequire: 100rel\r\nRSeq: 1"), "");
+    let prack = bench.take();
+    assert_eq!(brief(&prack), "PRACK");
+    bench.respond(&prack, 200, "b", "", "");
+    bench.command(Command::Hangup { call });
+    assert_eq!(bench.take_all(), "CANCEL");
+    bench.respond(&invite, 200, "b", CONTACT, &sdp(4000, "sendrecv"));
+    assert_eq!(brief(&bench.take()), "ACK");
+    let bye = bench.take();
+    assert_eq!(brief(&bye), "BYE");
+    assert_eq!(bye.cseq().unwrap().number, prack.cseq().unwrap().number + 1);
+    bench.respond(&bye, 200, "b", "", "");
+    bench.assert_at_rest();
+}
+
 #[test]
 fn a_cancelled_invite_without_final_response_is_given_up() {
     let mut bench = Bench::phone();
