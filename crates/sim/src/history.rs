@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 
 use dialtone_roles::io::{Command, Event};
-use dialtone_roles::{EdgeCounts, Tables};
+use dialtone_roles::{Counters, EdgeCounts, Tables};
 use dialtone_wire::time::Instant;
 
 use crate::media_plane::LeaseFact;
@@ -54,6 +54,8 @@ pub struct HostFacts {
     pub is_b2bua: bool,
     /// What its tables hold.
     pub tables: Tables,
+    /// What its engines have counted since they were made last.
+    pub counters: Counters,
     /// How many of its shards still wait for a time to come.
     pub deadlines: usize,
 }

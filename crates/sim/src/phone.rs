@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use dialtone_roles::io::{CallHandle, Command, DigitForm, Event, Play, TransferTo};
+use dialtone_roles::io::{
+    CallHandle, ChangeBy, Command, DigitForm, Event, HoldForm, Play, TransferOutcome, TransferTo,
+};
 use dialtone_wire::Status;
 use dialtone_wire::uri::UriBuf;
 
@@ -31,6 +33,16 @@ pub struct Habits {
     pub join: u32,
     /// Presses a key during a call.
     pub digits: u32,
+    /// Lets the caller hear something before answering (RFC 3960), and changes what is heard early.
+    pub early: u32,
+    /// Changes sessions by UPDATE (RFC 3311) rather than by re-INVITE.
+    pub updates: u32,
+    /// Refreshes the session of a call without being asked to.
+    pub refresh: u32,
+    /// Calls one of these when a transfer is done: whoever has parked a call fetches it.
+    pub fetch: u32,
+    /// Where parked calls are.
+    pub slots: Vec<UriBuf>,
 }
 
 impl Habits {
@@ -46,6 +58,11 @@ impl Habits {
         transfer_to: Vec::new(),
         join: 0,
         digits: 0,
+        early: 0,
+        updates: 0,
+        refresh: 0,
+        fetch: 0,
+        slots: Vec::new(),
     };
 }
 
@@ -56,11 +73,16 @@ pub(crate) struct Person {
     random: Random,
     /// Calls that exist, each at its shard.
     pub(crate) calls: Vec<(u16, CallHandle)>,
+    /// How many calls were begun to fetch something.
+    fetched: u64,
 }
+
+/// Where the tokens of these begin.
+const FETCHING: u64 = 1_000;
 
 impl Person {
     pub(crate) const fn new(habits: Habits, random: Random) -> Person {
-        Person { habits, random, calls: Vec::new() }
+        Person { habits, random, calls: Vec::new(), fetched: 0 }
     }
 
     /// What the person does about an event: commands, each after some time.
@@ -80,7 +102,9 @@ impl Person {
                 self.calls.push((shard, *call));
                 self.ring(*call)
             }
+            Event::Progress { call, has_media: true, .. } => self.change_early(*call),
             Event::Answered { call } => self.talk(*call),
+            Event::TransferEnded { outcome: TransferOutcome::Done, .. } => self.fetch(),
             Event::Ended { call, .. } => {
                 self.calls.retain(|own| *own != (shard, *call));
                 Vec::new()
@@ -99,16 +123,57 @@ impl Person {
             let status = if self.random.chance(500) { 486 } else { 603 };
             return vec![(wait, Command::Decline { call, status: Status::of(status) })];
         }
-        vec![(wait, Command::Answer { call, play: Play::Silence })]
+        let mut acts = vec![(wait, Command::Answer { call, play: Play::Silence })];
+        if self.random.chance(self.habits.early) {
+            acts.push((wait / 2, Command::Progress { call, play: Play::Silence }));
+            acts.push((wait, Command::Resume { call, by: ChangeBy::Update }));
+        }
+        acts
+    }
+
+    /// Holds and takes back what is heard before the answer.
+    fn change_early(&mut self, call: CallHandle) -> Vec<(Duration, Command)> {
+        if !self.random.chance(self.habits.early) {
+            return Vec::new();
+        }
+        let wait = self.random.between(Duration::ZERO, Duration::from_secs(2));
+        let (form, by) = (HoldForm::Direction, ChangeBy::Update);
+        vec![(wait, Command::Hold { call, form, by }), (wait * 2, Command::Resume { call, by })]
+    }
+
+    /// Calls a slot in which a call may be parked.
+    fn fetch(&mut self) -> Vec<(Duration, Command)> {
+        let Some(to) = self.random.choose(&self.habits.slots).cloned() else { return Vec::new() };
+        if !self.random.chance(self.habits.fetch) {
+            return Vec::new();
+        }
+        self.fetched += 1;
+        let wait = self.random.between(Duration::ZERO, Duration::from_secs(10));
+        vec![(wait, Command::Call { token: FETCHING + self.fetched, to, play: Play::Silence })]
+    }
+
+    /// Puts the other side on hold, and takes it back.
+    fn hold(&mut self, call: CallHandle) -> [(Duration, Command); 2] {
+        let (hold, back) = (Duration::from_secs(2), Duration::from_secs(3));
+        let wait = self.random.between(Duration::ZERO, hold);
+        let [first, second] = if self.random.chance(self.habits.updates) {
+            let by = ChangeBy::Update;
+            [Command::Hold { call, form: HoldForm::Direction, by }, Command::Resume { call, by }]
+        } else {
+            [true, false].map(|hold| Command::Reoffer { call, hold })
+        };
+        [(wait, first), (wait + back, second)]
     }
 
     fn talk(&mut self, call: CallHandle) -> Vec<(Duration, Command)> {
         let mut acts = Vec::new();
         if self.random.chance(self.habits.hold) {
-            let (hold, back) = (Duration::from_secs(2), Duration::from_secs(3));
-            let wait = self.random.between(Duration::ZERO, hold);
-            acts.push((wait, Command::Reoffer { call, hold: true }));
-            acts.push((wait + back, Command::Reoffer { call, hold: false }));
+            acts.extend(self.hold(call));
+        }
+        if self.random.chance(self.habits.refresh) {
+            let by = if self.random.chance(500) { ChangeBy::Update } else { ChangeBy::Invite };
+            let wait = self.random.between(Duration::ZERO, Duration::from_secs(3));
+            acts.push((wait, Command::Refresh { call, by }));
         }
         let wait = self.random.between(Duration::ZERO, Duration::from_secs(4));
         if self.random.chance(self.habits.digits) {

@@ -27,6 +27,7 @@ use crate::random::Random;
 use crate::store::Service;
 use crate::world::{HostId, World};
 
+mod services;
 mod sights;
 
 use sights::Sights;
@@ -59,6 +60,7 @@ pub fn run(seed: u64) -> History {
     plan.add_agents();
     plan.plan_calls();
     plan.plan_faults();
+    plan.silence();
     plan.play()
 }
 
@@ -297,6 +299,7 @@ impl Plan {
             if self.random.chance(350) {
                 settings.domains.iter_mut().for_each(|domain| domain.mode = Mode::B2bua);
             }
+            settings.bridges = services::bridges(&mut self.random, &domain);
             settings.registrar.path_unasked = self.random.chance(800);
             settings.groups = self.groups(&domain);
             settings.forwarding.users = self.forwards(&domain);
@@ -385,6 +388,7 @@ impl Plan {
                 let address = self.address(home as u8, 2 + number);
                 let mut settings = server_settings(&domain, address, 1 + u16::from(self.random.chance(300)));
                 settings.robots.clear();
+                settings.bridges = services::bridges(&mut self.random, &domain);
                 let modes = [Mode::Stateless, Mode::Transaction, Mode::Call, Mode::B2bua];
                 let mode = self.random.choose(&modes).copied().unwrap_or_default();
                 for domain in &mut settings.domains {
@@ -419,32 +423,12 @@ impl Plan {
             if let Some(account) = &mut settings.account {
                 account.expires_s = 60 + self.random.below(60) as u32;
             }
+            services::sessions(&mut self.random, &mut settings);
             let habits = self.habits();
             let host = self.world.add_host(&format!("{user}-{number}"), settings, Some(habits));
             let at = Instant::START + self.random.between(Duration::ZERO, seconds(2));
             self.world.command_at(at, host, Command::Register);
             self.phones.push((host, address, home, user));
-        }
-    }
-
-    fn habits(&mut self) -> Habits {
-        let users = USERS.iter().chain(&GROUPS).chain(&["nobody", "echo"]);
-        let everybody = self.servers.iter().flat_map(|(.., domain)| {
-            users.clone().filter_map(move |user| UriBuf::parse(&format!("sip:{user}@{domain}")).ok())
-        });
-        let transfer_to: Vec<UriBuf> = everybody.collect();
-        let random = &mut self.random;
-        Habits {
-            answer_after: Some((Duration::ZERO, seconds(random.below(8)))),
-            decline: 150,
-            ignore: 60,
-            talk: random.chance(700).then(|| (Duration::ZERO, seconds(1 + random.below(30)))),
-            patience: random.chance(300).then(|| (Duration::ZERO, seconds(1 + random.below(20)))),
-            hold: 300,
-            transfer: 200,
-            transfer_to,
-            join: 300,
-            digits: 200,
         }
     }
 
@@ -482,6 +466,7 @@ impl Plan {
             let Some((host, ..)) = self.random.choose(&self.phones).copied() else { return };
             let to = UriBuf::parse(&self.somebody()).expect("the simulation writes right addresses");
             let command = if self.random.chance(850) {
+                self.pick_up(at, token, &to);
                 Command::Call { token, to, play: Play::Silence }
             } else {
                 Command::Options { token, to }
@@ -492,7 +477,8 @@ impl Plan {
 
     fn somebody(&mut self) -> String {
         let (_, server, domain) = self.random.choose(&self.servers).cloned().expect("there is a server");
-        match (self.random.below(20), self.slow, self.random.choose(&self.phones)) {
+        match (self.random.below(23), self.slow, self.random.choose(&self.phones)) {
+            (20..=22, ..) => self.service(),
             (0, ..) => format!("sip:nobody@{domain}"),
             (1, ..) => "sip:somebody@nowhere.example".to_owned(),
             (2, ..) => format!("sip:{domain}"),

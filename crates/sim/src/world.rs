@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dialtone_roles::io::{Answer, CallHandle, Command, Event, Input, MediaEvent, Notice, Output, QueryId};
 use dialtone_roles::settings::{Mode, Settings};
-use dialtone_roles::{EdgeCounts, Tables, steer, turn};
+use dialtone_roles::{Counters, EdgeCounts, Tables, steer, turn};
 use dialtone_wire::net::{Flow, Transmit};
 use dialtone_wire::time::Instant;
 use smallvec::SmallVec;
@@ -230,6 +230,15 @@ impl World {
         sum
     }
 
+    /// What the engines of a host have counted since they were made last, all shards together.
+    pub fn counters(&self, host: HostId) -> Counters {
+        let mut sum = Counters::default();
+        for shard in &self.hosts[host.0].shards {
+            sum.add(shard.engine.counters());
+        }
+        sum
+    }
+
     /// The events of a host, oldest first.
     pub fn events(&self, host: HostId) -> impl Iterator<Item = &Event> {
         self.notes.iter().filter(move |note| note.host == host).filter_map(|note| match &note.what {
@@ -325,6 +334,7 @@ impl World {
             is_stateless: is_in_mode(&host.settings, Mode::Stateless),
             is_b2bua: is_in_mode(&host.settings, Mode::B2bua),
             tables: self.tables(HostId(index)),
+            counters: self.counters(HostId(index)),
             deadlines: host.shards.iter().filter_map(|shard| shard.deadline).count(),
         });
         let hosts = hosts.collect();

@@ -37,7 +37,8 @@ pub(super) fn one_final_answer(history: &History, traffic: &Traffic, verdict: &m
             arrived.entry((host, life, invite.from, &invite.branch, &invite.call_id)).or_insert(invite);
         }
     }
-    let mut answers: BTreeMap<ServerKey<'_>, BTreeMap<(u16, &SmolStr), (Instant, bool)>> = BTreeMap::new();
+    type Given<'a> = BTreeMap<(u16, &'a SmolStr), (Instant, bool)>;
+    let mut answers: BTreeMap<ServerKey<'_>, Given<'_>> = BTreeMap::new();
     for answer in traffic.units.iter().filter(|unit| unit.is_final() && unit.method == Method::Invite) {
         let (Some((host, life)), Some(status)) = (answer.sender, answer.status) else { continue };
         let key = (host, life, answer.to, &answer.branch, &answer.call_id);

@@ -147,8 +147,12 @@ impl Leg {
             };
             its == remote && is(mine, local)
         };
-        let is_change =
-            matches!(unit.method, Method::Invite | Method::Update | Method::Bye) && unit.is_request();
+        // An ACK with a description joins it with another one (RFC 3725).
+        let is_change = match unit.method {
+            Method::Invite | Method::Update | Method::Bye => unit.is_request(),
+            Method::Ack => unit.media.is_some(),
+            _ => false,
+        };
         if ours {
             self.acts.extend(is_change.then_some(unit.sent));
             self.sent.extend(unit.media.map(|media| (unit.sent, media)));
