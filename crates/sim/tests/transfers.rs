@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use dialtone_sim::roles::io::{CallHandle, Command, EndReason, Event, Play, TransferOutcome, TransferTo};
+use dialtone_sim::roles::settings::{Limits, Mode};
 use dialtone_sim::scene::{Scene, address, findings};
 use dialtone_sim::{Habits, History, HostId, Planned, phone_settings};
 use dialtone_wire::Status;
@@ -23,7 +24,18 @@ fn uri(text: &str) -> UriBuf {
 
 impl Three {
     fn new(shards: u16, faults: &[(usize, Planned)]) -> Three {
-        let mut scene = Scene::new(1, shards);
+        Three::in_scene(Scene::new(1, shards), faults)
+    }
+
+    /// The same where the server is both ends of each call, and transfers for them.
+    fn bridged(shards: u16) -> Three {
+        let scene = Scene::with(1, shards, |settings| {
+            settings.domains.iter_mut().for_each(|domain| domain.mode = Mode::B2bua);
+        });
+        Three::in_scene(scene, &[])
+    }
+
+    fn in_scene(mut scene: Scene, faults: &[(usize, Planned)]) -> Three {
         scene.world.network.plan.extend(faults.iter().copied());
         scene.world.store.add_user("example.com", "carol", "secret");
         let proxy = format!("sip:{};lr", address(1));
@@ -249,6 +261,85 @@ fn a_thousand_transfers_in_a_ring_end_by_themselves_and_say_why() {
     assert_eq!(last, Some(TransferOutcome::Refused(Status::of(483))));
     assert_eq!(done, 50, "each begins with a hop less, from 70 down to 20");
     assert_eq!(findings(&three.finish()), Vec::<String>::new());
+}
+
+/// A REFER to the user with this number; how it ended.
+fn refer(three: &mut Three, from: usize, to: usize) -> Option<TransferOutcome> {
+    let phones = [three.scene.alice, three.scene.bob, three.carol];
+    let call = three.scene.world.calls(phones[from])[0];
+    let before = count(&three.scene.world, phones[from]);
+    let name = ["alice", "bob", "carol"][to];
+    let to_uri = TransferTo::Address(uri(&format!("sip:{name}@example.com")));
+    three.scene.world.command(phones[from], Command::Transfer { call, to: to_uri });
+    three.scene.world.run_until(PATIENCE, |world| {
+        !world.calls(phones[to]).is_empty() || count(world, phones[from]) > before
+    });
+    if let Some(call) = three.scene.world.calls(phones[to]).first().copied() {
+        three.scene.world.command(phones[to], Command::Answer { call, play: Play::Silence });
+    }
+    three.scene.world.run_until(PATIENCE, |world| count(world, phones[from]) > before);
+    // Until who has transferred it is out of it, by himself or by the server.
+    three.scene.world.run_for(Duration::from_secs(7));
+    outcomes(three, phones[from]).last().copied()
+}
+
+/// A thousand transfers in a ring at the server, with its own limits: those that it makes are counted along the call, and
+/// those above are refused and told why; the call goes on, and nothing piles up.
+fn ring_at_the_server(next: fn(u32) -> [usize; 2]) {
+    let mut three = Three::bridged(1);
+    let server = three.scene.server;
+    let bob = three.scene.bob;
+    three.call(three.scene.alice, (bob, "bob"));
+    let limit = u32::from(Limits::default().transfers);
+    let mut most = [0; 4];
+    for number in 0..1_000 {
+        let [from, to] = next(number.min(limit));
+        let expected = match number < limit {
+            true => TransferOutcome::Done,
+            false => TransferOutcome::Refused(Status::of(483)),
+        };
+        assert_eq!(refer(&mut three, from, to), Some(expected), "{number}");
+        let tables = three.scene.world.tables(server);
+        assert_eq!(tables.bridges, 1, "{number}");
+        // Transactions live for 64·T1, so that no more are there at any time, however long it goes on.
+        let now = [
+            tables.server_transactions,
+            tables.client_transactions,
+            tables.kept_bytes,
+            tables.bridge_requests,
+        ];
+        let is_later = number >= 300;
+        for (most, now) in most.iter_mut().zip(now) {
+            assert!(!is_later || now <= *most, "{number}: {tables:?}");
+            *most = now.max(*most);
+        }
+    }
+    let counters = three.scene.world.counters(server);
+    assert_eq!((counters.transfers, counters.transfers_done), (32, 32));
+    assert_eq!(counters.transfers_refused, 968);
+    let history = three.finish();
+    assert_eq!(findings(&history), Vec::<String>::new());
+    let refusals: Vec<_> =
+        history.packets.iter().filter(|packet| packet.title().starts_with("483")).collect();
+    assert_eq!(refusals.len(), 968);
+    let why = "transferred too often";
+    assert!(refusals.iter().all(|packet| String::from_utf8_lossy(&packet.bytes).contains(why)));
+}
+
+/// Alice is sent from bob to carol and back, by whom she has reached.
+#[test]
+fn a_thousand_transfers_in_a_ring_at_the_server_are_thirty_two() {
+    ring_at_the_server(|number| if number % 2 == 0 { [1, 2] } else { [2, 1] });
+}
+
+/// Each of the three sends another one on in turn: who has just been reached stays, and his partner goes.
+#[test]
+fn three_who_transfer_one_another_for_ever_are_stopped_by_the_server() {
+    // alice-bob; alice brings carol to bob; bob brings alice to carol; carol brings bob to alice ...
+    ring_at_the_server(|number| {
+        let from = (number % 3) as usize;
+        [from, (from + 2) % 3]
+    });
 }
 
 fn outcomes(three: &Three, phone: HostId) -> Vec<TransferOutcome> {

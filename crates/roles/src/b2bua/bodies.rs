@@ -71,8 +71,7 @@ impl BodyFault {
             BodyFault::Signed => (415, "expected a body without signature: it is changed on its way".into()),
             BodyFault::Part => (415, "a part with handling=required has a type that does not pass".into()),
         };
-        let agent = settings.product.split('/').next().unwrap_or_default();
-        let refusal = Refusal::of(code).with(HeaderName::Warning, format_args!("399 {agent} \"{words}\""));
+        let refusal = Refusal::of(code).because(settings, &words);
         match (code, self) {
             (415, BodyFault::Encoded) => refusal.with(HeaderName::AcceptEncoding, "identity"),
             (415, _) => refusal.with(HeaderName::Accept, accepted(&settings.bridges)),

@@ -4,6 +4,7 @@ use dialtone_transaction::ServerId;
 use dialtone_wire::{HeaderName, Message, Status, Writer};
 
 use crate::context::Context;
+use crate::settings::Settings;
 
 /// A final response that refuses a request.
 #[derive(Debug)]
@@ -20,6 +21,12 @@ impl Refusal {
     pub(super) fn with(mut self, name: HeaderName, value: impl ToString) -> Refusal {
         self.headers.push((name, value.to_string()));
         self
+    }
+
+    /// Says why in words (RFC 3261 §20.43, "399 Miscellaneous warning").
+    pub(super) fn because(self, settings: &Settings, words: &str) -> Refusal {
+        let agent = settings.product.split('/').next().unwrap_or_default();
+        self.with(HeaderName::Warning, format_args!("399 {agent} \"{words}\""))
     }
 
     /// RFC 3261 §14.2: try again after "a random value from the range of 0 to 10 seconds".

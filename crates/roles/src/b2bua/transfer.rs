@@ -78,7 +78,10 @@ impl B2bua {
         let asked = match read(came.request) {
             Ok(Some(asked)) if cx.settings.bridges.transfers && !leg.party.outside => asked,
             Ok(_) => return self.carry(cx, came, |draft| draft),
-            Err(refusal) => return came.refuse(cx, &refusal),
+            Err(refusal) => {
+                let refusal = refusal.because(cx.settings, "Refer-To names nobody who could be called");
+                return came.refuse(cx, &refusal);
+            }
         };
         let Some(transferee) = leg.peer.filter(|peer| {
             let peer = self.legs.get(peer);
@@ -96,17 +99,20 @@ impl B2bua {
         let depth = self.legs.get(&transferee).map_or(0, |leg| leg.depth).max(leg.depth);
         if depth >= cx.settings.limits.transfers {
             cx.core.counters.transfers_refused += 1;
-            return came.refuse(cx, &Refusal::of(483));
+            let refusal = Refusal::of(483).because(cx.settings, "This call was transferred too often");
+            return came.refuse(cx, &refusal);
         }
         let found = asked.replaces.as_ref().map(|replaces| self.replaced(came.leg, replaces));
         if let Some(Err(refusal)) = found {
             cx.core.counters.transfers_refused += 1;
+            let refusal = refusal.because(cx.settings, "That call is somebody else's");
             return came.refuse(cx, &refusal);
         }
         let consult = found.and_then(Result::ok).flatten();
         if consult == Some(came.leg) || consult == Some(transferee) || consult.is_some_and(has_task) {
             // The call that he transfers, or one that is being transferred.
-            return came.refuse(cx, &Refusal::of(403));
+            let refusal = Refusal::of(403).because(cx.settings, "That call is being transferred already");
+            return came.refuse(cx, &refusal);
         }
         let subscribed = self.accept_refer(cx, came);
         cx.core.counters.transfers += 1;

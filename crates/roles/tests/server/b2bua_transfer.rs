@@ -318,6 +318,7 @@ fn nonsense_is_refused_and_the_call_goes_on() {
         let refer = call.bob.request("REFER", extra, "");
         let sent = call.server.receive(BOB, &refer);
         assert_eq!((sent.len(), code(only(&sent, BOB))), (1, expected), "{extra}");
+        assert!(value(only(&sent, BOB), HeaderName::Warning).contains("Refer-To names nobody"));
     }
     // Something else than a call is the other phone's matter.
     let refer = call.bob.request("REFER", "Refer-To: <sip:carol@sip.test;method=MESSAGE>\r\n", "");
@@ -456,6 +457,7 @@ fn a_call_is_transferred_so_often_and_no_more() {
     let sent = call.server.receive(BOB, &refer);
     let refused = to(&sent, BOB).into_iter().find(|message| !message.is_request()).expect("an answer");
     assert_eq!(code(refused), 483);
+    assert!(value(refused, HeaderName::Warning).contains("transferred too often"));
 }
 
 #[test]
