@@ -1,69 +1,96 @@
-//! Every single packet of the basic call and of a registration is lost once, doubled once and refused once.
+//! Every single packet of the basic call and of a registration is lost once, doubled once and refused once, with our proxy
+//! between the phones and with our back-to-back user agent.
 
 use std::time::Duration;
 
 use dialtone_sim::roles::io::{ChangeBy, Command, EndReason, Event, HoldForm, Play};
+use dialtone_sim::roles::settings::Mode;
 use dialtone_sim::scene::{CallOutcome, Scene, findings};
 use dialtone_sim::{History, Planned, What};
 
-/// A basic call with these faults.
-fn call(shards: u16, faults: &[(usize, Planned)]) -> (History, CallOutcome) {
-    let mut scene = Scene::new(1, shards);
+/// A basic call through a server of this mode, with these faults.
+fn call(mode: Mode, shards: u16, faults: &[(usize, Planned)]) -> (History, CallOutcome) {
+    let mut scene = Scene::with(1, shards, |settings| {
+        settings.domains.iter_mut().for_each(|domain| domain.mode = mode);
+    });
     scene.world.network.plan.extend(faults.iter().copied());
     scene.basic_call();
     scene.finish()
 }
 
-fn check_same_call(shards: u16, faults: &[(usize, Planned)]) {
-    let (history, outcome) = call(shards, faults);
+fn check_same_call(mode: Mode, shards: u16, faults: &[(usize, Planned)]) {
+    let (history, outcome) = call(mode, shards, faults);
     assert_eq!(outcome, CallOutcome::good(), "{faults:?}");
     assert_eq!(findings(&history), Vec::<String>::new(), "{faults:?}");
 }
 
-/// The number of packets of an undisturbed call.
-fn packets(shards: u16) -> usize {
-    let (history, outcome) = call(shards, &[]);
+/// The number of packets of an undisturbed call: both ends see the same ones, whether we are between or an end ourselves.
+fn packets(mode: Mode, shards: u16) -> usize {
+    let (history, outcome) = call(mode, shards, &[]);
     assert_eq!(outcome, CallOutcome::good());
     // Two registrations of 4, INVITE with 407 and ACK, INVITE to ACK of 9, BYE of 4, two removals of 2.
     assert_eq!(history.packets.len(), 28);
     history.packets.len()
 }
 
-#[test]
-fn the_call_is_the_same_whichever_packet_is_lost() {
-    for shards in [1, 2] {
-        for number in 0..packets(shards) {
-            check_same_call(shards, &[(number, Planned::Lose)]);
+fn check_each_lost(mode: Mode, shards: u16) {
+    for number in 0..packets(mode, shards) {
+        check_same_call(mode, shards, &[(number, Planned::Lose)]);
+    }
+}
+
+fn check_each_twice(mode: Mode, shards: u16) {
+    for number in 0..packets(mode, shards) {
+        for after in [0, 1, 30, 700, 3_000] {
+            check_same_call(mode, shards, &[(number, Planned::Double(Duration::from_millis(after)))]);
         }
     }
+}
+
+fn check_each_two_lost(mode: Mode) {
+    // Also those that are sent only because the first was lost.
+    let count = packets(mode, 1) + 4;
+    for first in 0..count {
+        for second in first + 1..count {
+            check_same_call(mode, 1, &[(first, Planned::Lose), (second, Planned::Lose)]);
+        }
+    }
+}
+
+#[test]
+fn the_call_is_the_same_whichever_packet_is_lost() {
+    [1, 2].into_iter().for_each(|shards| check_each_lost(Mode::Call, shards));
 }
 
 #[test]
 fn the_call_is_the_same_whichever_packet_comes_twice() {
-    for shards in [1, 2] {
-        for number in 0..packets(shards) {
-            for after in [0, 1, 30, 700, 3_000] {
-                check_same_call(shards, &[(number, Planned::Double(Duration::from_millis(after)))]);
-            }
-        }
-    }
+    [1, 2].into_iter().for_each(|shards| check_each_twice(Mode::Call, shards));
 }
 
 #[test]
 fn the_call_is_the_same_whichever_two_packets_are_lost() {
-    // Also those that are sent only because the first was lost.
-    let count = packets(1) + 4;
-    for first in 0..count {
-        for second in first + 1..count {
-            check_same_call(1, &[(first, Planned::Lose), (second, Planned::Lose)]);
-        }
-    }
+    check_each_two_lost(Mode::Call);
+}
+
+#[test]
+fn a_bridged_call_is_the_same_whichever_packet_is_lost() {
+    [1, 3].into_iter().for_each(|shards| check_each_lost(Mode::B2bua, shards));
+}
+
+#[test]
+fn a_bridged_call_is_the_same_whichever_packet_comes_twice() {
+    [1, 3].into_iter().for_each(|shards| check_each_twice(Mode::B2bua, shards));
+}
+
+#[test]
+fn a_bridged_call_is_the_same_whichever_two_packets_are_lost() {
+    check_each_two_lost(Mode::B2bua);
 }
 
 #[test]
 fn whichever_packet_is_refused_by_the_sender_the_call_ends_and_leaves_nothing() {
     let mut good = 0;
-    for number in 0..packets(1) {
+    for number in 0..packets(Mode::Call, 1) {
         let (history, outcome) = call_or_none(&[(number, Planned::Refuse)]);
         assert_eq!(findings(&history), Vec::<String>::new(), "packet {number}");
         good += u32::from(outcome == CallOutcome::good());
@@ -96,9 +123,9 @@ fn call_or_none(faults: &[(usize, Planned)]) -> (History, CallOutcome) {
 
 #[test]
 fn a_refused_180_does_not_end_the_call() {
-    let (clean, _) = call(1, &[]);
+    let (clean, _) = call(Mode::Call, 1, &[]);
     let ringing = clean.packets.iter().position(|packet| packet.title().starts_with("180")).unwrap();
-    let (history, outcome) = call(1, &[(ringing, Planned::Refuse)]);
+    let (history, outcome) = call(Mode::Call, 1, &[(ringing, Planned::Refuse)]);
     assert_eq!(outcome, CallOutcome::good());
     assert_eq!(findings(&history), Vec::<String>::new());
 }
