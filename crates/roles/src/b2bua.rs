@@ -24,6 +24,8 @@
 //! | [`bodies`] | session descriptions wherever they stand, and what else a body holds |
 //! | [`end`] | BYE, and what an end on one side means for the other |
 //! | [`transfer`] | the place where REFER is looked at before it is carried |
+//! | [`elsewhere`] | calls that meet one of another shard |
+//! | [`replace`] | an INVITE that comes in place of a leg (RFC 3891) |
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
@@ -51,6 +53,7 @@ mod deadlines;
 mod description;
 mod desk;
 mod dial;
+mod elsewhere;
 mod end;
 mod in_dialog;
 mod join;
@@ -62,6 +65,7 @@ mod progress;
 mod queue;
 mod refusal;
 mod reinvite;
+mod replace;
 mod setup;
 mod transfer;
 
@@ -70,10 +74,13 @@ use description::Described;
 use desk::{Desk, Purpose};
 use dial::Dials;
 use join::{Task, TaskId};
-use originate::{Party, Plan};
+use originate::Plan;
 use park::{Lot, Parked};
 use pass::Allowed;
 use queue::Queues;
+
+pub(crate) use elsewhere::{MovedBridge, ReferAside, Replaced, meeting};
+pub(crate) use originate::Party;
 
 /// Early dialogs of one INVITE at most: as many as a proxy may fork.
 const STRANDS_MAX: usize = 64;
@@ -100,6 +107,8 @@ pub(crate) struct B2bua {
     dials: Dials,
     lot: Lot,
     queues: Queues,
+    /// Calls that have ended here and slots that are free, with the shard that is their home.
+    released: Vec<(u16, SmolStr)>,
 }
 
 /// How far a leg is.
@@ -168,6 +177,12 @@ struct Leg {
     parked: Option<Box<Parked>>,
     /// How often this call was transferred.
     depth: u16,
+    /// The shard where its packets come in, if that is another one.
+    home: Option<u16>,
+    /// How often it has moved from shard to shard.
+    moves: u8,
+    /// Another shard waits for it to be quiet, to have it.
+    wanted: Option<Box<elsewhere::Wanted>>,
     /// How the list of calls shows it.
     listed: Option<Box<ListedCall>>,
 }
@@ -344,6 +359,8 @@ impl B2bua {
                 Wake::Queued(id) => self.queue_due(cx, id),
                 Wake::Parked(id) => self.park_over(cx, id),
                 Wake::Task(id) => self.task_due(cx, id),
+                Wake::Renew(id) => self.renew(cx, id),
+                Wake::GiveAway(id) => self.give_away_again(cx, id),
             }
         }
     }
@@ -384,7 +401,10 @@ impl B2bua {
         let Some(leg) = self.legs.remove(&id) else { return };
         self.desk.forget(&leg);
         if let Some(parked) = &leg.parked {
-            self.lot.free(parked);
+            self.free_slot(parked);
+        }
+        if let Some(home) = leg.home {
+            self.released.push((home, leg.call_id.clone()));
         }
         self.queues.leave(id);
         if let Some(peer) = leg.peer.and_then(|peer| self.legs.get_mut(&peer)) {

@@ -18,11 +18,13 @@ use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 use smol_str::{SmolStr, SmolStrBuilder, format_smolstr};
 
+use crate::aliases::Aliases;
 use crate::contact_user::ContactUser;
 use crate::counters::Counters;
 use crate::events::Watched;
 use crate::gruu::Key;
-use crate::io::{CallRecord, Event, Found, Lease, MediaCommand, Output, Query, QueryId};
+use crate::handover::{Handover, Word};
+use crate::io::{CallRecord, Event, Found, Lease, MediaCommand, Notice, Output, Query, QueryId};
 use crate::leases::Leases;
 use crate::location::Location;
 use crate::loopback::{self, Loopback};
@@ -123,6 +125,10 @@ pub(crate) struct Core {
     pub(crate) loopback: Loopback,
     pub(crate) loopback_max: usize,
     pub(crate) counters: Counters,
+    /// Calls of this shard that others have.
+    pub(crate) aliases: Aliases,
+    /// How many shards the packet at hand has passed.
+    pub(crate) hops: u8,
     /// Flows as tokens, for Record-Routes.
     pub(crate) flows: FlowTokens,
     /// Calls that are followed for their records; `None` for a phone.
@@ -179,6 +185,8 @@ impl Core {
             loopback: Loopback::default(),
             loopback_max: loopback_limit(settings),
             counters: Counters::default(),
+            aliases: Aliases::default(),
+            hops: 0,
             flows: FlowTokens::new(&settings.secret, (settings.unix_start_s & u64::from(u32::MAX)) as u32),
             records: (!settings.domains.is_empty()).then(|| Records::new(hash_seed)),
             trunks: Trunks::new(&settings.secret),
@@ -215,6 +223,12 @@ impl Core {
             self.counters.call_records += 1;
             self.outputs.push_back(Output::Event(Event::CallRecorded(Box::new(record))));
         }
+    }
+
+    /// Tells another shard something about calls that meet.
+    pub(crate) fn tell_shard(&mut self, to: u16, word: Word) {
+        let notice = Notice::Handover(Handover::new(word));
+        self.outputs.push_back(Output::Notice { to, notice });
     }
 
     pub(crate) fn transmit(&mut self, transmit: Transmit) {
@@ -267,6 +281,20 @@ impl Context<'_> {
         let is_home = |call_id: &SmolStr| shard_of(self.settings, call_id.as_bytes()) == self.core.shard;
         let random = &mut self.core.random;
         (0..tries).map(|_| random.token()).find(is_home).unwrap_or_else(|| random.token())
+    }
+
+    /// Notes that another shard has a call, or a slot; `false`, and counted, when too many are elsewhere.
+    pub(crate) fn alias(&mut self, name: &str, owner: u16, moves: u8, time: Duration) -> bool {
+        let limit = self.settings.limits.aliases;
+        let is_noted = self.core.aliases.set(name, owner, moves, self.now + time, limit);
+        self.core.counters.aliases_full += u64::from(!is_noted);
+        is_noted
+    }
+
+    /// The shard whose keys a name belongs to; `None` when it is this one.
+    pub(crate) fn home_elsewhere(&self, name: &str) -> Option<u16> {
+        let home = shard_of(self.settings, name.as_bytes());
+        (home != self.core.shard).then_some(home)
     }
 
     /// 64 random bits.

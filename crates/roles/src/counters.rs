@@ -134,6 +134,16 @@ numbers! {
         calls_queued_in_vain,
         /// Calls that were taken by another one than was called.
         calls_picked_up,
+        /// Calls that came in place of another one (Replaces).
+        calls_replaced,
+        /// INVITEs and calls that were handed to the shard of the call that they meet.
+        handed_over,
+        /// Packets that went on to the shard that has their call.
+        followed,
+        /// INVITEs and calls that could not be handed over because the table of aliases was full.
+        aliases_full,
+        /// Packets and requests dropped because their call moved on faster than they did.
+        hops_exceeded,
         /// Calls through this server that were recorded.
         call_records,
         /// Questions asked of the world outside.
@@ -160,6 +170,8 @@ numbers! {
         bridges,
         /// Requests of such calls to one of their sides that wait for an answer, or whose answer may come again.
         bridge_requests,
+        /// Calls, and slots of parked ones, that another shard has.
+        aliases,
         /// INVITEs that are being forwarded and have no final response yet.
         calls_forwarding,
         /// Calls between others that were answered and have not ended, in mode `call`.

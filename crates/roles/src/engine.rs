@@ -40,6 +40,7 @@ use crate::ua::{ServerEvent, Ua};
 mod act;
 mod answers;
 mod bridging;
+pub(crate) mod meeting;
 mod pass;
 mod requests;
 pub(crate) mod services;
@@ -58,6 +59,8 @@ pub(crate) struct Arrived {
     pub(crate) caller: Option<Caller>,
     /// The trunk that it came from.
     pub(crate) trunk: Option<SmolStr>,
+    /// How many shards it has passed, on its way to a call of another one.
+    pub(crate) hops: u8,
 }
 
 /// A user of ours who has shown a password.
@@ -164,6 +167,7 @@ impl Engine {
             calls: self.ua.calls(),
             bridges: self.b2bua.bridges(),
             bridge_requests: self.b2bua.requests(),
+            aliases: self.core.aliases.len(),
             calls_forwarding: self.proxy.forwarding(),
             calls_talking: self.core.records.as_ref().map_or(0, Records::len),
             bindings: self.core.location.len(),
@@ -265,7 +269,11 @@ impl Engine {
             self.configure_keep_alive(now);
         }
         match input {
-            Input::Packet { flow, bytes } => self.packet(now, flow, bytes),
+            Input::Packet { flow, bytes } => {
+                self.core.counters.packets += 1;
+                self.core.hops = 0;
+                self.packet(now, flow, bytes);
+            }
             Input::FlowClosed(flow) => {
                 self.core.transactions.flow_failed(now, &flow);
                 if let Some(connection) = flow.connection {
@@ -339,6 +347,7 @@ impl Engine {
     /// Lets all timers fire that are due, and carries on until nothing moves any more.
     fn settle(&mut self, now: Instant) {
         self.core.transactions.handle_timeout(now);
+        self.core.aliases.handle_timeout(now);
         while let Some(waiting) = self.core.queries.take_expired(now) {
             self.core.counters.queries_expired += 1;
             self.answered(now, waiting, Answer::Failed);
@@ -382,6 +391,7 @@ impl Engine {
             self.drain_transmits();
         }
         self.drain_transmits();
+        self.give_back();
     }
 
     fn drain_transmits(&mut self) {
@@ -394,6 +404,7 @@ impl Engine {
         [
             self.core.transactions.poll_timeout(),
             self.core.queries.poll_timeout(),
+            self.core.aliases.poll_timeout(),
             self.core.location.poll_timeout(),
             self.authenticator.poll_timeout(),
             self.proxy.poll_timeout(),
@@ -438,10 +449,11 @@ impl Engine {
     }
 
     /// A response from the network.
-    fn response(&mut self, now: Instant, response: Message) {
+    fn response(&mut self, now: Instant, flow: Flow, response: Message) {
         let client = match self.core.transactions.receive_response(now, &response) {
             Some(Matched::PassUp(client)) => client,
             Some(Matched::Absorbed(_)) => return,
+            None if self.follow(flow, &response) => return,
             None => {
                 let mut cx = Context { now, settings: &self.settings, core: &mut self.core };
                 if !forward_response(&mut cx, &self.tokens.branches, &response) {

@@ -15,6 +15,7 @@ use smol_str::SmolStr;
 use crate::binding::Binding;
 use crate::events::reg::ContactState;
 use crate::guesses::{Guesser, Hold};
+pub use crate::handover::Handover;
 use crate::services::{Change, Choices, Services};
 use crate::settings::Settings;
 pub use crate::trunks::{HopState, TrunkNews};
@@ -237,6 +238,8 @@ pub enum Notice {
         /// What became of it.
         verdict: NonceVerdict,
     },
+    /// Of calls that are to meet and live on two shards.
+    Handover(Handover),
     /// Somebody failed to show a password too often and is held off, by all shards.
     HoldOff(Hold),
     /// A user has shown the right password: the port from which he did is not held off.

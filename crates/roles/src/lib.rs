@@ -2,6 +2,7 @@
 //! [`Engine`] carries it out with the transaction layer below. No socket, no clock, no thread: values go into
 //! [`turn`] and values come out.
 
+mod aliases;
 mod auth;
 mod b2bua;
 mod binding;
@@ -15,6 +16,7 @@ mod engine;
 mod events;
 mod gruu;
 mod guesses;
+mod handover;
 mod history_info;
 mod identity;
 pub mod io;

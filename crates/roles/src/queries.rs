@@ -8,9 +8,11 @@ use dialtone_wire::time::Instant;
 use smol_str::SmolStr;
 
 use crate::auth::Presented;
+use crate::b2bua::ReferAside;
 use crate::contact_user::ContactUser;
 use crate::context::UaRequest;
 use crate::engine::Arrived;
+use crate::engine::meeting::PickUpAsked;
 use crate::engine::services::{Keeping, StarTarget};
 use crate::io::QueryId;
 use crate::proxy::{ContextId, LegId, Passing, Target};
@@ -24,6 +26,10 @@ pub(crate) enum Waiting {
     Credential(Box<Presented>),
     /// Credentials that are right, if the issuing shard says that their nonce count is new.
     NonceUse(Box<Presented>, SmolStr),
+    /// An INVITE that takes a call that rings, on whichever shard.
+    PickUp(Box<PickUpAsked>),
+    /// A REFER that is about a call, or a slot, of another shard.
+    Refer(Box<ReferAside>),
     /// A leg of a response context, for the bindings of its user.
     Leg { context: ContextId, leg: LegId },
     /// A leg whose user has no bindings: does the user exist at all?
@@ -85,6 +91,11 @@ impl Queries {
     /// Takes back what waits for this answer; `None` when its time was over.
     pub(crate) fn take(&mut self, id: QueryId) -> Option<Waiting> {
         self.waiting.remove(&id).map(|(_, waiting)| waiting)
+    }
+
+    /// What waits for this answer, where more than one is to come.
+    pub(crate) fn get_mut(&mut self, id: QueryId) -> Option<&mut Waiting> {
+        self.waiting.get_mut(&id).map(|(_, waiting)| waiting)
     }
 
     /// Takes the oldest wait whose time is over.

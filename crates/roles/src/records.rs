@@ -33,7 +33,7 @@ const TEXT_MAX: usize = 256;
 
 /// A call that was answered.
 #[derive(Debug)]
-struct Talking {
+pub(crate) struct Talking {
     number: u64,
     /// The tag of the caller: tells who hung up.
     caller_tag: SmolStr,
@@ -215,6 +215,30 @@ impl Records {
         Some(call.record(now, CallEnd::RanOut))
     }
 
+    /// Takes a call out that goes on at another shard.
+    pub(crate) fn take(&mut self, call_id: &str, one: &str, other: &str) -> Option<Talking> {
+        self.forget(&key(call_id, one, other))
+    }
+
+    /// Takes a call in that has begun at another shard; gives the record of one that gives way to it.
+    pub(crate) fn put(
+        &mut self,
+        now: Instant,
+        one: &str,
+        other: &str,
+        talking: Talking,
+    ) -> Option<CallRecord> {
+        let gone = self.make_room(now);
+        self.next += 1;
+        let number = self.next;
+        let key = key(&talking.call_id, one, other);
+        self.order.insert(number, key.clone());
+        talking.session_end.map(|at| self.sessions.insert((at, number)));
+        self.own += usize::from(talking.is_own);
+        self.calls.insert(key, Talking { number, ..talking });
+        gone
+    }
+
     fn forget(&mut self, key: &SmolStr) -> Option<Talking> {
         let call = self.calls.remove(key)?;
         self.order.remove(&call.number);
@@ -258,6 +282,11 @@ impl Records {
 }
 
 impl Talking {
+    /// Whether it is the call of this Call-ID.
+    pub(crate) fn is_of(&self, call_id: &str) -> bool {
+        self.call_id == call_id
+    }
+
     fn record(self, ended: Instant, end: CallEnd) -> CallRecord {
         let Talking { call_id, caller, callee, names: [caller_name, callee_name], started, answered, .. } =
             self;

@@ -347,6 +347,8 @@ pub struct Limits {
     pub queued: usize,
     /// Calls at a time that were asked for from outside of SIP.
     pub dials: usize,
+    /// Calls, and slots of parked ones, whose home a shard is and that another shard has since they met a call of that one.
+    pub aliases: usize,
     /// Leased ports kept ready for each local address.
     pub leases_ready: u16,
     /// Transfers under way, those that we asked for and those that we were asked for.
@@ -387,6 +389,7 @@ impl Default for Limits {
             parked: 1_000,
             queued: 1_000,
             dials: 64,
+            aliases: 10_000,
             leases_ready: 8,
             referrals: 1_000,
             referrals_per_call: 4,

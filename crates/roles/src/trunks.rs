@@ -212,6 +212,21 @@ impl Trunks {
         true
     }
 
+    /// Takes a call out that goes on at another shard: its trunk, and since when it counts.
+    pub(crate) fn take_call(&mut self, call_id: &str) -> Option<(SmolStr, Instant)> {
+        let call = self.calls.get(&call_key(call_id)).cloned()?;
+        self.end_call(call_id);
+        Some(call)
+    }
+
+    /// Takes a call in that has begun at another shard: it counts, however many there are.
+    pub(crate) fn put_call(&mut self, call_id: &str, call: (SmolStr, Instant)) {
+        if let Some(state) = self.states.get_mut(&call.0) {
+            state.calls += 1;
+            self.calls.insert(call_key(call_id), call);
+        }
+    }
+
     /// A call is over, whichever way it went.
     pub(crate) fn end_call(&mut self, call_id: &str) {
         if self.calls.is_empty() {

@@ -342,6 +342,9 @@ tables! {
         parked: u64 = count(roles().parked), 0..=1_000_000, Reload;
         /// Calls at a time that `dialtone dial` has asked for, and those whose end is remembered.
         dials: u64 = count(roles().dials), 0..=10_000, Reload;
+        /// Calls, and slots of parked ones, that went from one shard to another since they met a call there; one more INVITE
+        /// for that gets 480, one more transfer 500.
+        aliases: u64 = count(roles().aliases), 0..=1_000_000, Reload;
         /// Users who have chosen services by star code or command.
         services: u64 = count(roles().services), 0..=1_000_000_000, Reload;
         /// Subscriptions of those who watch a registration; one more is refused with 503.

@@ -361,6 +361,7 @@ impl Config {
             bridge_requests: count(&own.bridge_requests),
             transfers: u16::try_from(own.transfers.value).unwrap_or(u16::MAX),
             dials: count(&own.dials),
+            aliases: count(&own.aliases),
             parked: count(&own.parked),
             queued: count(&own.queued),
             bindings: count(&own.bindings),

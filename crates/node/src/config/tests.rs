@@ -162,6 +162,7 @@ fn each_value_arrives_where_it_belongs() {
         bridge_requests = 9
         transfers = 10
         dials = 11
+        aliases = 14
         parked = 12
         queued = 13
         bindings = 0x100
@@ -277,6 +278,7 @@ fn rest_of_the_values(resolved: &Resolved) {
         limits.bridge_requests,
         limits.transfers.into(),
         limits.dials,
+        limits.aliases,
         limits.parked,
         limits.queued,
         limits.bindings,
@@ -284,7 +286,7 @@ fn rest_of_the_values(resolved: &Resolved) {
     ];
     assert_eq!(
         numbers,
-        [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 12, 13, 256, 7]
+        [4096, 100, 20, 300, 2048, 201, 202, 1 << 30, 203, 204, 5, 6, 8, 9, 10, 11, 14, 12, 13, 256, 7]
     );
     assert_eq!(settings.bridges.media, ["audio", "x-smell"]);
     assert_eq!(settings.bridges.parts, ["image/*", "application/pidf+xml"]);

@@ -30,6 +30,10 @@ pub(super) enum Wake {
     Queued(LegId),
     /// A transferor has not hung up.
     Release(LegId),
+    /// The home of a call, or of its slot, is told again who has it.
+    Renew(LegId),
+    /// A call that another shard wants may be quiet now.
+    GiveAway(LegId),
     /// A task tries again what met another request.
     Task(TaskId),
 }
@@ -48,6 +52,8 @@ impl Timer for Wake {
             Wake::Parked(_) => "bridge parked",
             Wake::Queued(_) => "bridge queue",
             Wake::Release(_) => "bridge transferor",
+            Wake::Renew(_) => "bridge alias",
+            Wake::GiveAway(_) => "bridge wanted",
             Wake::Task(_) => "bridge task again",
         }
     }
@@ -55,7 +61,7 @@ impl Timer for Wake {
 
 impl Wake {
     /// All timers that a leg can have.
-    const fn of_leg(leg: LegId) -> [Wake; 10] {
+    pub(super) const fn of_leg(leg: LegId) -> [Wake; 12] {
         [
             Wake::RepeatAnswer(leg),
             Wake::NoAck(leg),
@@ -67,6 +73,8 @@ impl Wake {
             Wake::Release(leg),
             Wake::Parked(leg),
             Wake::Queued(leg),
+            Wake::Renew(leg),
+            Wake::GiveAway(leg),
         ]
     }
 }

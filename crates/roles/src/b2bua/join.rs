@@ -75,6 +75,8 @@ pub(super) enum Goal {
     Return,
     /// The other side takes the call of one who has called somebody else; that one's INVITE has the offer.
     PickUp,
+    /// The offerer, who has called for it, takes the place of the partner that the other side has.
+    Replace,
 }
 
 impl std::fmt::Debug for Task {
@@ -132,7 +134,8 @@ impl B2bua {
         match self.tasks.get(&task).map(|task| &task.goal) {
             Some(Goal::Transfer(_)) if status.code() == 180 => self.tell_ringing(cx, task),
             Some(Goal::Dial(_)) => self.dial_progress(task, id, status),
-            Some(Goal::Transfer(_) | Goal::Retrieve | Goal::Return | Goal::PickUp) | None => {}
+            Some(Goal::Transfer(_) | Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace) | None => {
+            }
         }
     }
 
@@ -353,9 +356,9 @@ impl B2bua {
         let Some(task) = self.take_task(id) else { return };
         let restored = task.aligned.as_ref().map(|aligned| aligned.restore(answer));
         let answer = restored.as_deref().unwrap_or(answer);
-        if matches!(task.goal, Goal::PickUp) {
+        if matches!(task.goal, Goal::PickUp | Goal::Replace) {
             if !self.accept_own(cx, offerer, answer) {
-                return self.hang_up(cx, other, Status::of(500), None);
+                return self.give_up(cx, other, Status::of(500), None);
             }
         } else {
             self.pay_ack(cx, offerer, Some(answer));
@@ -368,6 +371,7 @@ impl B2bua {
             Goal::Dial(dial) => self.dial_done(&dial),
             Goal::Retrieve | Goal::Return => self.unpark(other),
             Goal::PickUp => {}
+            Goal::Replace => self.replaced_by_now(cx, left),
         }
     }
 
@@ -409,7 +413,7 @@ impl B2bua {
         match &task.goal {
             Goal::Transfer(transfer) => self.transfer_failed(cx, transfer, status),
             Goal::Dial(dial) => self.dial_failed(&task, dial, status),
-            Goal::Retrieve | Goal::Return | Goal::PickUp => {}
+            Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace => {}
         }
         let legs = [task.offerer, Some(task.other)].into_iter().flatten();
         for leg in legs.filter(|leg| Some(*leg) != gone) {
@@ -471,7 +475,7 @@ fn failure_reason(status: Status) -> SmolStr {
 fn legs_of(task: &Task) -> impl Iterator<Item = LegId> + use<> {
     let more = match &task.goal {
         Goal::Transfer(transfer) => [transfer.referrer, transfer.consult],
-        Goal::Dial(_) | Goal::Retrieve | Goal::Return | Goal::PickUp => [None, None],
+        Goal::Dial(_) | Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace => [None, None],
     };
     [task.offerer, Some(task.other)].into_iter().chain(more).flatten()
 }

@@ -24,6 +24,7 @@ use super::join::{Goal, Task, TaskStage};
 use super::originate::{Party, Wanted};
 use super::progress::Accepted;
 use super::{Asked, B2bua, LegId, Stage, pass};
+use crate::aliases::slot_name;
 use crate::context::Context;
 use crate::policy::Decision;
 use crate::settings::{Destination, Settings};
@@ -35,17 +36,16 @@ const RETURNS_MAX: u8 = 3;
 /// Why the phones stop ringing whose call was taken elsewhere (RFC 3326).
 const TAKEN: &str = "SIP ;cause=200 ;text=\"Call completed elsewhere\"";
 
-/// A slot of a domain.
+/// A slot of a domain, by the name that it has among all shards.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Slot {
-    domain: SmolStr,
-    number: SmolStr,
-}
+pub(super) struct Slot(pub(super) SmolStr);
 
 /// What is known of a call in a slot.
 #[derive(Debug)]
 pub(super) struct Parked {
-    slot: Slot,
+    pub(super) slot: Slot,
+    /// The shard that is its home, if that is another one.
+    pub(super) home: Option<u16>,
     /// Who gets it back.
     parker: Party,
     returns: u8,
@@ -53,7 +53,7 @@ pub(super) struct Parked {
 
 /// Which slot has which call.
 #[derive(Debug, Default)]
-pub(super) struct Lot(BTreeMap<Slot, LegId>);
+pub(super) struct Lot(pub(super) BTreeMap<Slot, LegId>);
 
 impl Lot {
     pub(super) fn free(&mut self, parked: &Parked) {
@@ -78,7 +78,7 @@ pub(super) fn read(settings: &Settings, uri: &UriBuf) -> Option<Code> {
     let code = star_codes::of_calls(&settings.star_codes, &user)?;
     let domain = settings.domain_of(&sip.host, sip.port)?.name.clone();
     Some(match code {
-        CallCode::Slot(number) => Code::Slot(Slot { domain, number: SmolStr::new(number) }),
+        CallCode::Slot(number) => Code::Slot(Slot(slot_name(&domain, number))),
         CallCode::PickUp(extension) => Code::PickUp { domain, extension: SmolStr::new(extension) },
     })
 }
@@ -92,7 +92,9 @@ impl B2bua {
         slot: Slot,
         parker: Party,
     ) -> Result<(), Status> {
-        if self.lot.0.contains_key(&slot) {
+        let home = cx.home_elsewhere(&slot.0);
+        let is_elsewhere = home.is_none() && cx.core.aliases.owner_of(&slot.0).is_some();
+        if is_elsewhere || self.lot.0.contains_key(&slot) {
             return Err(Status::of(486));
         }
         if self.lot.0.len() >= cx.settings.limits.parked {
@@ -101,8 +103,9 @@ impl B2bua {
         self.unpeer(id);
         let Some(leg) = self.legs.get_mut(&id) else { return Err(Status::of(480)) };
         self.lot.0.insert(slot.clone(), id);
-        leg.parked = Some(Box::new(Parked { slot, parker, returns: 0 }));
+        leg.parked = Some(Box::new(Parked { slot, home, parker, returns: 0 }));
         cx.core.counters.calls_parked += 1;
+        self.begin_renewing(cx, id);
         self.desk.deadlines.start(Wake::Parked(id), cx.now + cx.settings.bridges.park_time);
         self.hold(cx, id);
         Ok(())
@@ -160,7 +163,7 @@ impl B2bua {
     pub(super) fn unpark(&mut self, id: LegId) {
         self.desk.deadlines.stop(Wake::Parked(id));
         if let Some(parked) = self.legs.get_mut(&id).and_then(|leg| leg.parked.take()) {
-            self.lot.free(&parked);
+            self.free_slot(&parked);
         }
     }
 
@@ -201,6 +204,18 @@ impl B2bua {
         let Some((far, near)) = self.ringing_at(cx.settings, domain, extension) else {
             return self.hang_up(cx, id, Status::of(404), None);
         };
+        self.take_ringing(cx, id, far, near, offer);
+    }
+
+    /// Joins one who has called with the caller of a call that rings elsewhere.
+    pub(super) fn take_ringing(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: LegId,
+        far: LegId,
+        near: LegId,
+        offer: &[u8],
+    ) {
         let has_offer = |asked: &Asked| bodies::description(&asked.request).is_some();
         if !self.legs.get(&near).and_then(|leg| leg.asked.as_ref()).is_some_and(has_offer) {
             return self.hang_up(cx, id, Status::of(480), None);
@@ -217,7 +232,12 @@ impl B2bua {
     }
 
     /// The oldest call that rings at an extension: at its user, or at a group of which he is a member.
-    fn ringing_at(&self, settings: &Settings, domain: &str, extension: &str) -> Option<(LegId, LegId)> {
+    pub(super) fn ringing_at(
+        &self,
+        settings: &Settings,
+        domain: &str,
+        extension: &str,
+    ) -> Option<(LegId, LegId)> {
         let aor = crate::services::aor(extension, domain);
         let is_his = |destination: &Destination| match destination {
             Destination::User(user) => *user == aor,

@@ -98,6 +98,9 @@ const OPTIONS: &[&str] = &[
 /// That of session timers, of which each leg has its own.
 const TIMER: &str = "timer";
 
+/// That of calls which take the place of another, which we are the end of (RFC 3891 §6.2).
+const REPLACES: &str = "replaces";
+
 /// Methods that pass within a dialog, or that we answer ourselves.
 pub(super) const METHODS: &[&str] = &[
     "INVITE",
@@ -156,7 +159,7 @@ fn is_other(method: &str) -> bool {
 
 /// Whether an option tag that one side requires can be had through us.
 pub(super) fn is_known_option(option: &[u8]) -> bool {
-    option.eq_ignore_ascii_case(TIMER.as_bytes()) || passes(option)
+    [TIMER, REPLACES].iter().any(|own| option.eq_ignore_ascii_case(own.as_bytes())) || passes(option)
 }
 
 fn passes(option: &[u8]) -> bool {

@@ -38,11 +38,16 @@ struct Checked {
 impl B2bua {
     /// The INVITE of a call that we are to be both ends of, by somebody who may call.
     pub(crate) fn start(&mut self, cx: &mut Context<'_>, arrived: Arrived) {
-        let Arrived { server, request, flow, decision, caller, trunk } = arrived;
+        let Arrived { server, request, flow, decision, caller, trunk, hops } = arrived;
         cx.core.counters.bridged += 1;
         let tag = cx.token();
         let checked = match self.check(cx, &request, &decision, &flow, &tag) {
             Ok(checked) => checked,
+            Err(refusal) => return refusal.send(cx, server, &request, Some(&tag)),
+        };
+        let near_party = Party::caller(&request, caller.as_ref(), trunk.is_some());
+        let place = match self.place_of(cx, &request, &near_party) {
+            Ok(place) => place,
             Err(refusal) => return refusal.send(cx, server, &request, Some(&tag)),
         };
         cx.respond(server, &request, Status::of(100), None, |_| (), None);
@@ -52,7 +57,6 @@ impl B2bua {
         let call_id = SmolStr::new(request.call_id().unwrap_or_default());
         let request = copy(&request);
         let code = request.uri_buf().ok().and_then(|uri| park::read(cx.settings, &uri));
-        let near_party = Party::caller(&request, caller.as_ref(), trunk.is_some());
         let far_party = Party::called(&request, &decision);
         let mut allowed = Allowed::default();
         allowed.learn(&request);
@@ -63,9 +67,15 @@ impl B2bua {
             challenged,
             listed: Some(listed),
             party: near_party,
+            home: cx.home_elsewhere(&call_id),
+            moves: hops,
             ..Leg::new(id, own, flow, call_id, tag)
         });
         self.desk.servers.insert(server, near);
+        self.begin_renewing(cx, near);
+        if let Some(place) = place {
+            return self.replace(cx, near, place);
+        }
         if let Some(code) = code {
             return self.code_called(cx, near, code, &decision);
         }
@@ -137,10 +147,6 @@ impl B2bua {
     ) -> Result<Checked, Refusal> {
         if cx.core.transactions.is_merged(request) {
             return Err(Refusal::of(482));
-        }
-        if request.has(HeaderName::Replaces) {
-            // RFC 3891 §3: "If no match is found, the UAS rejects the INVITE and returns a 481".
-            return Err(Refusal::of(481));
         }
         check_require(request)?;
         Dialog::uas(request, tag, State::Early).map_err(|_| Refusal::of(400))?;
@@ -263,6 +269,9 @@ impl Leg {
             task: None,
             parked: None,
             depth: 0,
+            home: None,
+            moves: 0,
+            wanted: None,
             listed: None,
         }
     }

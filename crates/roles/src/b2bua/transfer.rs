@@ -74,6 +74,11 @@ struct Asked {
 impl B2bua {
     /// A REFER within a dialog.
     pub(super) fn handle_refer(&mut self, cx: &mut Context<'_>, came: &Came<'_>) {
+        self.refer(cx, came, None);
+    }
+
+    /// The same; where it is about a call or a slot of another shard, what that one has said.
+    pub(super) fn refer(&mut self, cx: &mut Context<'_>, came: &Came<'_>, elsewhere: Option<Status>) {
         let Some(leg) = self.legs.get(&came.leg) else { return };
         let asked = match read(came.request) {
             Ok(Some(asked)) if cx.settings.bridges.transfers && !leg.party.outside => asked,
@@ -102,6 +107,24 @@ impl B2bua {
             let refusal = Refusal::of(483).because(cx.settings, "This call was transferred too often");
             return came.refuse(cx, &refusal);
         }
+        let slot = match park::read(cx.settings, &asked.to) {
+            Some(park::Code::Slot(slot)) => Some(slot),
+            _ => None,
+        };
+        if elsewhere.is_none() && self.ask_elsewhere(cx, came, slot.as_ref(), asked.replaces.as_ref()) {
+            return;
+        }
+        match elsewhere.map(Status::code) {
+            Some(403) => {
+                cx.core.counters.transfers_refused += 1;
+                return came.refuse(cx, &Refusal::of(403));
+            }
+            Some(500) => {
+                let refusal = Refusal::later(cx);
+                return came.refuse(cx, &refusal);
+            }
+            _ => {}
+        }
         let found = asked.replaces.as_ref().map(|replaces| self.replaced(came.leg, replaces));
         if let Some(Err(refusal)) = found {
             cx.core.counters.transfers_refused += 1;
@@ -109,6 +132,7 @@ impl B2bua {
             return came.refuse(cx, &refusal);
         }
         let consult = found.and_then(Result::ok).flatten();
+        let has_task = |id: LegId| self.legs.get(&id).is_some_and(|leg| leg.task.is_some());
         if consult == Some(came.leg) || consult == Some(transferee) || consult.is_some_and(has_task) {
             // The call that he transfers, or one that is being transferred.
             let refusal = Refusal::of(403).because(cx.settings, "That call is being transferred already");
@@ -119,8 +143,12 @@ impl B2bua {
         let event = came.request.cseq().map_or(0, |cseq| cseq.number);
         let transfer = Transfer { referrer: Some(came.leg), consult, event, subscribed, told_ringing: false };
         self.notify(cx, &transfer, Status::of(100), false);
-        if let Some(park::Code::Slot(slot)) = park::read(cx.settings, &asked.to) {
-            return self.park_for(cx, transferee, came.leg, slot, transfer);
+        match (slot, elsewhere.map(Status::code)) {
+            (Some(_), Some(486)) => return self.transfer_failed(cx, &transfer, Status::of(486)),
+            (Some(slot), _) => return self.park_for(cx, transferee, came.leg, slot, transfer),
+            // As where it is here: what has not been answered can't be joined.
+            (None, Some(480)) => return self.notify(cx, &transfer, Status::of(481), true),
+            (None, _) => {}
         }
         let task = self.next_task();
         match consult {

@@ -24,6 +24,7 @@ use crate::settings::{Listener, Mode, Robot, Settings};
 impl Engine {
     /// Hands a request to its role. If it asked for a password, the password was right.
     pub(super) fn act(&mut self, now: Instant, arrived: Arrived) {
+        let Some(arrived) = self.hand_over(now, arrived) else { return };
         if arrived.request.method() == Some(&Method::Bye) {
             self.core.record_bye(now, &arrived.request);
         }

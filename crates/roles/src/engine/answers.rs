@@ -28,6 +28,11 @@ impl Engine {
                 _ => self.fail(now, &presented.arrived),
             },
             Waiting::NonceUse(presented, _) => self.fail(now, &presented.arrived),
+            Waiting::PickUp(asked) => self.pick_up_at(now, *asked),
+            Waiting::Refer(aside) => {
+                let (b2bua, mut cx) = self.b2bua_and_context(now);
+                b2bua.refer_goes_on(&mut cx, &aside, Status::of(500));
+            }
             Waiting::Leg { context, leg } => {
                 let (proxy, mut cx) = self.proxy_and_context(now);
                 proxy.found(&mut cx, context, leg, None);
@@ -105,6 +110,7 @@ impl Engine {
                 Some(Waiting::PassTo(passing)) => self.pass_to(now, *passing, &found.bindings),
                 _ => {}
             },
+            Notice::Handover(handover) => self.handed(now, handover),
             Notice::HoldOff(hold) => {
                 let cx = Context { now, settings: &self.settings, core: &mut self.core };
                 self.authenticator.hold(&cx, hold);

@@ -37,7 +37,7 @@ impl Engine {
         let Transmit { flow, bytes } = looped;
         let Ok(message) = Message::parse(bytes, &UNLIMITED) else { return };
         match message.method() {
-            None => self.response(now, message),
+            None => self.response(now, flow, message),
             Some(Method::Ack) => self.ack(now, flow, message),
             Some(Method::Cancel) => self.cancel(now, flow, message),
             Some(_) => self.own_request(now, flow, message),
@@ -86,7 +86,7 @@ impl Engine {
             return self.respond_stateless(&request, flow, Status::of(481), |_| ());
         }
         let Some(server) = self.begin(now, flow, &request, Mode::Transaction) else { return };
-        let arrived = Arrived { server, request, flow, decision, caller, trunk };
+        let arrived = Arrived { server, request, flow, decision, caller, trunk, hops: 0 };
         let (proxy, mut cx) = self.proxy_and_context(now);
         proxy.start(&mut cx, arrived, onward, destination);
     }

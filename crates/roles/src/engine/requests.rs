@@ -31,7 +31,6 @@ fn begins_call(request: &Message) -> bool {
 
 impl Engine {
     pub(super) fn packet(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
-        self.core.counters.packets += 1;
         if loopback::is_loopback(&flow) {
             // No transport has such a connection.
             self.core.counters.garbage += 1;
@@ -69,11 +68,13 @@ impl Engine {
         }
         let message = self.loosened(message);
         match message.is_request() {
+            // What another shard has passed on was counted there.
+            _ if self.core.hops > 0 => {}
             true => self.core.counters.requests += 1,
             false => self.core.counters.responses += 1,
         }
         match message.method() {
-            None => self.response(now, message),
+            None => self.response(now, flow, message),
             Some(Method::Ack) => self.ack(now, flow, message),
             Some(Method::Cancel) => self.cancel(now, flow, message),
             Some(_) => self.request(now, flow, message),
@@ -125,6 +126,13 @@ impl Engine {
 
     /// Any request but ACK and CANCEL.
     fn request(&mut self, now: Instant, flow: Flow, request: Message) {
+        if self.is_elsewhere(&request) {
+            // What began before the call went there is answered here.
+            if !self.core.transactions.absorb_repetition(now, &request) {
+                self.follow(flow, &request);
+            }
+            return;
+        }
         let is_our_dialog = self.ua.owns_dialog(&request) || self.b2bua.owns_dialog(&request);
         let source = self.source_trunk(&request, flow);
         let trunk = source.map(|trunk| trunk.name.clone());
@@ -211,7 +219,7 @@ impl Engine {
                 writer.number(HeaderName::RetryAfter, RETRY_AFTER_S);
             });
         }
-        let arrived = Arrived { server, request, flow, decision, caller: None, trunk };
+        let arrived = Arrived { server, request, flow, decision, caller: None, trunk, hops: 0 };
         match credentials {
             None => self.act(now, arrived),
             Some((side, domain, credentials)) => {
@@ -305,6 +313,9 @@ impl Engine {
         }
         let invite = self.core.transactions.find_cancelled(&cancel);
         let Some(invite) = invite else {
+            if self.follow(flow, &cancel) {
+                return;
+            }
             // §16.10: what we forwarded without state is cancelled by whoever has the transaction.
             let decision =
                 decide(&self.settings, &self.tokens, &cancel, &flow, false, None, self.unix_s(now));
@@ -371,6 +382,9 @@ impl Engine {
         match self.core.transactions.receive_request(now, back, &ack) {
             Received::Ack(_) => {}
             Received::Absorbed | Received::New(_) | Received::Full | Received::Malformed(_) => return,
+        }
+        if self.follow(flow, &ack) {
+            return;
         }
         let (ua, mut cx) = self.ua_and_context(now);
         if ua.handle_ack(&mut cx, &ack) {

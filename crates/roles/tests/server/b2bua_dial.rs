@@ -45,7 +45,7 @@ fn answered(server: &mut Server, bobs: &Message) -> (Phone, Message) {
 }
 
 #[test]
-fn both_are_called_one_after_the_other_and_talk() {
+pub(crate) fn both_are_called_one_after_the_other_and_talk() {
     let (mut server, bobs) = dialled();
     assert!(bobs.body().is_empty());
     assert!(
@@ -77,7 +77,7 @@ fn both_are_called_one_after_the_other_and_talk() {
 }
 
 #[test]
-fn who_does_not_want_it_is_told_with_the_reason() {
+pub(crate) fn who_does_not_want_it_is_told_with_the_reason() {
     let (mut server, bobs) = dialled();
     let sent = server.receive(BOB, &response(&bobs, "486 Busy Here", "b", BOB, "", ""));
     assert_eq!(method(only(&sent, BOB)), "ACK");
@@ -96,7 +96,7 @@ fn who_does_not_want_it_is_told_with_the_reason() {
 }
 
 #[test]
-fn who_hangs_up_while_the_other_rings_ends_it() {
+pub(crate) fn who_hangs_up_while_the_other_rings_ends_it() {
     let (mut server, bobs) = dialled();
     let (mut bob, carols) = answered(&mut server, &bobs);
     server.receive(CAROL, &response(&carols, "180 Ringing", "c", CAROL, "", ""));
@@ -112,7 +112,7 @@ fn who_hangs_up_while_the_other_rings_ends_it() {
 }
 
 #[test]
-fn nobody_who_answers_leaves_nothing() {
+pub(crate) fn nobody_who_answers_leaves_nothing() {
     let (mut server, bobs) = dialled();
     server.receive(BOB, &response(&bobs, "180 Ringing", "b", BOB, "", ""));
     // Timer C (RFC 3261 §16.6 step 11) and what follows it.
@@ -123,7 +123,7 @@ fn nobody_who_answers_leaves_nothing() {
 }
 
 #[test]
-fn calls_that_are_asked_for_are_limited_and_those_that_are_over_forgotten() {
+pub(crate) fn calls_that_are_asked_for_are_limited_and_those_that_are_over_forgotten() {
     let limits = Limits { dials: 2, ..Limits::default() };
     let mut server = crate::b2bua::server_with(Settings { limits, ..settings() }, &[BOB]);
     for token in 0..3 {
@@ -137,7 +137,7 @@ fn calls_that_are_asked_for_are_limited_and_those_that_are_over_forgotten() {
 }
 
 #[test]
-fn a_server_that_only_forwards_does_it_too() {
+pub(crate) fn a_server_that_only_forwards_does_it_too() {
     let domain = Domain { name: "sip.test".into(), ..Domain::default() };
     let mut server = Server::new(Settings { domains: vec![domain], ..settings() });
     register_bob(&mut server);

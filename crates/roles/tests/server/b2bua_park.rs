@@ -18,7 +18,12 @@ fn ok(server: &mut Server, from: &'static str, request: &Message) -> Vec<(String
 }
 
 /// Carol calls a number.
-fn carol_calls(server: &mut Server, number: &str, call_id: &str, offer: &str) -> Vec<(String, Message)> {
+pub(crate) fn carol_calls(
+    server: &mut Server,
+    number: &str,
+    call_id: &str,
+    offer: &str,
+) -> Vec<(String, Message)> {
     let uri = format!("sip:{number}@sip.test");
     let extra = format!("Contact: <sip:carol@{CAROL}>\r\n");
     let request =
@@ -74,7 +79,7 @@ fn end_by_carol(mut call: Call, mut carol: Phone) {
 }
 
 #[test]
-fn a_call_is_parked_and_taken_by_whoever_calls_its_slot() {
+pub(crate) fn a_call_is_parked_and_taken_by_whoever_calls_its_slot() {
     let mut call = parked();
     let sent = carol_calls(&mut call.server, "*51", "fetch", CAROLS);
     let (carol, sent) = accepted(&mut call.server, &sent);
@@ -93,7 +98,7 @@ fn a_call_is_parked_and_taken_by_whoever_calls_its_slot() {
 }
 
 #[test]
-fn a_call_that_nobody_takes_goes_back_to_who_has_parked_it() {
+pub(crate) fn a_call_that_nobody_takes_goes_back_to_who_has_parked_it() {
     let mut call = parked();
     let sent = call.server.pass(121);
     let bobs = to(&sent, BOB)[0].clone();
@@ -116,7 +121,7 @@ fn a_call_that_nobody_takes_goes_back_to_who_has_parked_it() {
 }
 
 #[test]
-fn a_call_whose_parker_never_answers_ends_after_three_returns() {
+pub(crate) fn a_call_whose_parker_never_answers_ends_after_three_returns() {
     let mut call = parked();
     let mut byes = Vec::new();
     for _ in 0..4 {
@@ -139,7 +144,7 @@ fn a_call_whose_parker_never_answers_ends_after_three_returns() {
 }
 
 #[test]
-fn who_hangs_up_while_parked_frees_the_slot() {
+pub(crate) fn who_hangs_up_while_parked_frees_the_slot() {
     let mut call = parked();
     let bye = call.alice.request("BYE", "", "");
     let sent = call.server.receive(ALICE, &bye);
@@ -150,7 +155,7 @@ fn who_hangs_up_while_parked_frees_the_slot() {
 }
 
 #[test]
-fn who_hangs_up_while_taking_it_leaves_it_in_its_slot() {
+pub(crate) fn who_hangs_up_while_taking_it_leaves_it_in_its_slot() {
     let mut call = parked();
     let sent = carol_calls(&mut call.server, "*51", "fetch", CAROLS);
     let (mut carol, sent) = accepted(&mut call.server, &sent);
@@ -170,7 +175,7 @@ fn who_hangs_up_while_taking_it_leaves_it_in_its_slot() {
 }
 
 #[test]
-fn a_slot_that_is_taken_gives_the_call_back_at_once() {
+pub(crate) fn a_slot_that_is_taken_gives_the_call_back_at_once() {
     let mut call = parked();
     // Carol calls bob, who wants to park her in the same slot.
     let sent = carol_calls(&mut call.server, "bob", "second", CAROLS);
@@ -189,7 +194,7 @@ fn a_slot_that_is_taken_gives_the_call_back_at_once() {
 }
 
 #[test]
-fn as_many_are_parked_as_may() {
+pub(crate) fn as_many_are_parked_as_may() {
     let limits = Limits { parked: 0, ..Limits::default() };
     let mut call = talking_on(server_with(Settings { limits, ..settings() }, &[BOB]), "", "");
     let refer = call.bob.request("REFER", TO_SLOT, "");
@@ -226,7 +231,7 @@ fn picking_up(server: &mut Server, bobs: &Message) -> (Phone, Message) {
 }
 
 #[test]
-fn a_call_that_rings_elsewhere_is_taken_and_the_other_phones_stop() {
+pub(crate) fn a_call_that_rings_elsewhere_is_taken_and_the_other_phones_stop() {
     let mut server = server();
     with_carol(&mut server);
     let bobs = ringing(&mut server);
@@ -248,7 +253,7 @@ fn a_call_that_rings_elsewhere_is_taken_and_the_other_phones_stop() {
 }
 
 #[test]
-fn a_caller_who_gives_up_while_his_call_is_taken_ends_it() {
+pub(crate) fn a_caller_who_gives_up_while_his_call_is_taken_ends_it() {
     let mut server = server();
     with_carol(&mut server);
     let bobs = ringing(&mut server);
@@ -267,7 +272,7 @@ fn a_caller_who_gives_up_while_his_call_is_taken_ends_it() {
 }
 
 #[test]
-fn who_takes_a_call_and_hangs_up_at_once_leaves_the_caller_with_a_refusal() {
+pub(crate) fn who_takes_a_call_and_hangs_up_at_once_leaves_the_caller_with_a_refusal() {
     let mut server = server();
     with_carol(&mut server);
     let bobs = ringing(&mut server);
@@ -280,7 +285,7 @@ fn who_takes_a_call_and_hangs_up_at_once_leaves_the_caller_with_a_refusal() {
 }
 
 #[test]
-fn an_answer_that_crosses_with_the_pickup_is_hung_up_once() {
+pub(crate) fn an_answer_that_crosses_with_the_pickup_is_hung_up_once() {
     let mut server = server();
     with_carol(&mut server);
     let bobs = ringing(&mut server);
@@ -294,7 +299,7 @@ fn an_answer_that_crosses_with_the_pickup_is_hung_up_once() {
 }
 
 #[test]
-fn where_nothing_rings_there_is_nothing_to_take() {
+pub(crate) fn where_nothing_rings_there_is_nothing_to_take() {
     let mut server = server();
     with_carol(&mut server);
     let sent = carol_calls(&mut server, "*8bob", "pick", CAROLS);
@@ -309,7 +314,7 @@ fn where_nothing_rings_there_is_nothing_to_take() {
 }
 
 #[test]
-fn a_member_of_a_group_takes_its_call_by_the_number_of_a_colleague() {
+pub(crate) fn a_member_of_a_group_takes_its_call_by_the_number_of_a_colleague() {
     let member = |aor: &str| Member {
         destination: Destination::User(aor.into()),
         delay: Default::default(),

@@ -68,7 +68,7 @@ fn tried(server: &mut Server) -> (Message, Vec<(String, Message)>) {
 }
 
 #[test]
-fn who_waits_is_told_his_position_and_rings_when_a_member_is_free() {
+pub(crate) fn who_waits_is_told_his_position_and_rings_when_a_member_is_free() {
     let mut server = waiting(None);
     let sent = call(&mut server, CAROL, "second");
     assert!(to(&sent, BOB).is_empty(), "nobody overtakes alice");
@@ -95,7 +95,7 @@ fn who_waits_is_told_his_position_and_rings_when_a_member_is_free() {
 }
 
 #[test]
-fn who_waits_too_long_goes_where_the_settings_say() {
+pub(crate) fn who_waits_too_long_goes_where_the_settings_say() {
     let mut server = waiting(Some("sip:carol@sip.test"));
     let mut to_carol = None;
     for _ in 0..13 {
@@ -114,7 +114,7 @@ fn who_waits_too_long_goes_where_the_settings_say() {
 }
 
 #[test]
-fn without_another_place_it_ends_with_480_and_nothing_is_left() {
+pub(crate) fn without_another_place_it_ends_with_480_and_nothing_is_left() {
     let mut server = waiting(None);
     let mut refused = Vec::new();
     for _ in 0..13 {
@@ -133,7 +133,7 @@ fn without_another_place_it_ends_with_480_and_nothing_is_left() {
 }
 
 #[test]
-fn who_gives_up_leaves_the_queue() {
+pub(crate) fn who_gives_up_leaves_the_queue() {
     let mut server = waiting(None);
     let cancel = Request { method: "CANCEL", ..invite("sip:600@sip.test") };
     let text = cancel.text().replace("1CANCEL", "1INVITE");
@@ -146,7 +146,7 @@ fn who_gives_up_leaves_the_queue() {
 }
 
 #[test]
-fn as_many_wait_as_may() {
+pub(crate) fn as_many_wait_as_may() {
     let mut server = queue_server(None, 0);
     let sent = call(&mut server, ALICE, "call");
     let bobs = only(&sent, BOB).clone();

@@ -21,18 +21,18 @@ pub(crate) fn with_carol(server: &mut Server) {
 }
 
 /// Alice and bob talk, and carol is registered.
-fn talking_near_carol() -> Call {
+pub(crate) fn talking_near_carol() -> Call {
     let mut call = talking();
     with_carol(&mut call.server);
     call
 }
 
-fn ok(server: &mut Server, from: &'static str, request: &Message) -> Vec<(String, Message)> {
+pub(crate) fn ok(server: &mut Server, from: &'static str, request: &Message) -> Vec<(String, Message)> {
     server.receive(from, &response(request, "200 OK", "", from, "", ""))
 }
 
 /// Takes the NOTIFY among what was sent to a phone, answers it, and gives its body.
-fn notified(server: &mut Server, sent: &[(String, Message)], phone: &'static str) -> String {
+pub(crate) fn notified(server: &mut Server, sent: &[(String, Message)], phone: &'static str) -> String {
     let notify =
         to(sent, phone).into_iter().find(|message| method(message) == "NOTIFY").expect("a NOTIFY").clone();
     assert!(ok(server, phone, &notify).is_empty());
@@ -68,7 +68,7 @@ fn joined(call: &mut Call, carols: &Message) -> (Phone, Vec<(String, Message)>) 
 }
 
 /// Alice hangs up: carol is told, and nobody else.
-fn end_with_carol(mut call: Call) {
+pub(crate) fn end_with_carol(mut call: Call) {
     let bye = call.alice.request("BYE", "", "");
     let sent = call.server.receive(ALICE, &bye);
     assert_eq!(code(only(&sent, ALICE)), 200);
@@ -80,7 +80,7 @@ fn end_with_carol(mut call: Call) {
 }
 
 #[test]
-fn the_server_brings_the_target_and_the_transferor_hangs_up() {
+pub(crate) fn the_server_brings_the_target_and_the_transferor_hangs_up() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     assert_eq!(value(&carols, HeaderName::ReferredBy), "<sip:bob@sip.test>");
@@ -111,7 +111,7 @@ fn the_server_brings_the_target_and_the_transferor_hangs_up() {
 }
 
 #[test]
-fn the_caller_transfers_the_one_whom_he_called() {
+pub(crate) fn the_caller_transfers_the_one_whom_he_called() {
     let mut call = talking_near_carol();
     let refer = call.alice.request("REFER", TO_CAROL, "");
     let sent = call.server.receive(ALICE, &refer);
@@ -136,7 +136,7 @@ fn the_caller_transfers_the_one_whom_he_called() {
 }
 
 #[test]
-fn a_target_that_is_busy_gives_the_call_back() {
+pub(crate) fn a_target_that_is_busy_gives_the_call_back() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     let sent = call.server.receive(CAROL, &response(&carols, "486 Busy Here", "c", CAROL, "", ""));
@@ -152,7 +152,7 @@ fn a_target_that_is_busy_gives_the_call_back() {
 }
 
 #[test]
-fn nobody_there_gives_the_call_back_too() {
+pub(crate) fn nobody_there_gives_the_call_back_too() {
     let mut call = talking();
     let refer = call.bob.request("REFER", "Refer-To: sip:nobody@sip.test\r\n", "");
     let sent = call.server.receive(BOB, &refer);
@@ -166,7 +166,7 @@ fn nobody_there_gives_the_call_back_too() {
 }
 
 #[test]
-fn a_transferor_who_hangs_up_at_once_does_not_stop_it() {
+pub(crate) fn a_transferor_who_hangs_up_at_once_does_not_stop_it() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     let bye = call.bob.request("BYE", "", "");
@@ -178,7 +178,7 @@ fn a_transferor_who_hangs_up_at_once_does_not_stop_it() {
 }
 
 #[test]
-fn without_transferor_a_failure_ends_the_call_of_the_transferee() {
+pub(crate) fn without_transferor_a_failure_ends_the_call_of_the_transferee() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     let bye = call.bob.request("BYE", "", "");
@@ -191,7 +191,7 @@ fn without_transferor_a_failure_ends_the_call_of_the_transferee() {
 }
 
 #[test]
-fn a_transferee_who_hangs_up_while_the_target_rings_ends_all() {
+pub(crate) fn a_transferee_who_hangs_up_while_the_target_rings_ends_all() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     call.server.receive(CAROL, &response(&carols, "180 Ringing", "c", CAROL, "", ""));
@@ -213,7 +213,7 @@ fn a_transferee_who_hangs_up_while_the_target_rings_ends_all() {
 }
 
 #[test]
-fn an_answer_that_crosses_the_cancel_is_acknowledged_and_hung_up_once() {
+pub(crate) fn an_answer_that_crosses_the_cancel_is_acknowledged_and_hung_up_once() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     call.server.receive(CAROL, &response(&carols, "180 Ringing", "c", CAROL, "", ""));
@@ -235,7 +235,7 @@ fn an_answer_that_crosses_the_cancel_is_acknowledged_and_hung_up_once() {
 }
 
 #[test]
-fn a_target_that_hangs_up_in_the_middle_gives_the_call_back_with_its_session() {
+pub(crate) fn a_target_that_hangs_up_in_the_middle_gives_the_call_back_with_its_session() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     let sent = call.server.receive(CAROL, &response(&carols, "200 OK", "c", CAROL, "", CAROLS));
@@ -258,7 +258,7 @@ fn a_target_that_hangs_up_in_the_middle_gives_the_call_back_with_its_session() {
 }
 
 #[test]
-fn a_transferee_who_refuses_the_offer_stays_and_the_target_goes() {
+pub(crate) fn a_transferee_who_refuses_the_offer_stays_and_the_target_goes() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     let sent = call.server.receive(CAROL, &response(&carols, "200 OK", "c", CAROL, "", CAROLS));
@@ -273,7 +273,7 @@ fn a_transferee_who_refuses_the_offer_stays_and_the_target_goes() {
 }
 
 #[test]
-fn glare_at_the_transferee_is_waited_out() {
+pub(crate) fn glare_at_the_transferee_is_waited_out() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     let sent = call.server.receive(CAROL, &response(&carols, "200 OK", "c", CAROL, "", CAROLS));
@@ -291,7 +291,7 @@ fn glare_at_the_transferee_is_waited_out() {
 }
 
 #[test]
-fn a_refer_without_subscription_gets_no_notify() {
+pub(crate) fn a_refer_without_subscription_gets_no_notify() {
     let mut call = talking_near_carol();
     let extra = format!("{TO_CAROL}Refer-Sub: false\r\nSupported: norefersub\r\n");
     let refer = call.bob.request("REFER", &extra, "");
@@ -307,7 +307,7 @@ fn a_refer_without_subscription_gets_no_notify() {
 }
 
 #[test]
-fn nonsense_is_refused_and_the_call_goes_on() {
+pub(crate) fn nonsense_is_refused_and_the_call_goes_on() {
     let mut call = talking_near_carol();
     for (extra, expected) in [
         ("", 400),
@@ -330,7 +330,7 @@ fn nonsense_is_refused_and_the_call_goes_on() {
 }
 
 /// Bob calls carol with the Call-ID `consult`, and she answers; gives his phone and hers.
-fn consulted(call: &mut Call) -> (Phone, Phone) {
+pub(crate) fn consulted(call: &mut Call) -> (Phone, Phone) {
     let request = Request {
         from: "sip:bob@sip.test",
         via: BOB,
@@ -348,13 +348,13 @@ fn consulted(call: &mut Call) -> (Phone, Phone) {
 }
 
 /// Refer-To with the dialog of the consultation as bob has it.
-fn replacing(bob: &Phone) -> String {
+pub(crate) fn replacing(bob: &Phone) -> String {
     let [call_id, ours, theirs] = bob.dialog();
     format!("Refer-To: <sip:carol@sip.test?Replaces={call_id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}>\r\n")
 }
 
 #[test]
-fn an_attended_transfer_joins_the_two_who_are_left() {
+pub(crate) fn an_attended_transfer_joins_the_two_who_are_left() {
     let mut call = talking_near_carol();
     let (consult, _) = consulted(&mut call);
     let refer = call.bob.request("REFER", &replacing(&consult), "");
@@ -378,7 +378,7 @@ fn an_attended_transfer_joins_the_two_who_are_left() {
 }
 
 #[test]
-fn a_phone_that_hangs_up_both_calls_at_once_has_transferred_all_the_same() {
+pub(crate) fn a_phone_that_hangs_up_both_calls_at_once_has_transferred_all_the_same() {
     let mut call = talking_near_carol();
     let (mut consult, _) = consulted(&mut call);
     let refer = call.bob.request("REFER", &replacing(&consult), "");
@@ -398,7 +398,7 @@ fn a_phone_that_hangs_up_both_calls_at_once_has_transferred_all_the_same() {
 }
 
 #[test]
-fn an_attended_transfer_that_fails_leaves_both_calls_as_they_were() {
+pub(crate) fn an_attended_transfer_that_fails_leaves_both_calls_as_they_were() {
     let mut call = talking_near_carol();
     let (mut consult, _) = consulted(&mut call);
     let refer = call.bob.request("REFER", &replacing(&consult), "");
@@ -419,7 +419,7 @@ fn an_attended_transfer_that_fails_leaves_both_calls_as_they_were() {
 }
 
 #[test]
-fn nobody_transfers_to_a_call_that_is_not_his_own() {
+pub(crate) fn nobody_transfers_to_a_call_that_is_not_his_own() {
     let mut call = talking_near_carol();
     let (consult, _) = consulted(&mut call);
     // Alice has seen the names of that call, and is no party of it.
@@ -434,7 +434,7 @@ fn nobody_transfers_to_a_call_that_is_not_his_own() {
 }
 
 #[test]
-fn a_call_is_transferred_so_often_and_no_more() {
+pub(crate) fn a_call_is_transferred_so_often_and_no_more() {
     let limits = Limits { transfers: 2, ..Limits::default() };
     let mut call = crate::b2bua::talking_on(
         crate::b2bua::server_with(Settings { limits, ..settings() }, &[BOB]),
@@ -461,7 +461,7 @@ fn a_call_is_transferred_so_often_and_no_more() {
 }
 
 #[test]
-fn a_transfer_survives_lost_packets() {
+pub(crate) fn a_transfer_survives_lost_packets() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     // Her 200 comes twice, the first re-INVITE is lost, and so is the ACK that she waits for.
@@ -484,7 +484,7 @@ fn a_transfer_survives_lost_packets() {
 }
 
 #[test]
-fn a_second_refer_waits_for_the_first_one() {
+pub(crate) fn a_second_refer_waits_for_the_first_one() {
     let mut call = talking_near_carol();
     let carols = referred(&mut call);
     let refer = call.bob.request("REFER", TO_CAROL, "");
@@ -494,4 +494,88 @@ fn a_second_refer_waits_for_the_first_one() {
     let bye = call.bob.request("BYE", "", "");
     call.server.receive(BOB, &bye);
     end_with_carol(call);
+}
+
+/// Carol's phone with the call that bob had with her goes to alice, and from there to dave, who calls carol in between.
+#[test]
+pub(crate) fn a_call_that_was_joined_twice_goes_on_both_ways() {
+    let mut call = talking_near_carol();
+    let (consult, mut carol) = consulted(&mut call);
+    let refer = call.bob.request("REFER", &replacing(&consult), "");
+    let sent = call.server.receive(BOB, &refer);
+    let asks = only(&sent, CAROL).clone();
+    notified(&mut call.server, &sent, BOB);
+    let sent = call.server.receive(CAROL, &response(&asks, "200 OK", "", CAROL, "", CAROLS));
+    let reinvite = only(&sent, ALICE).clone();
+    let sent = call.server.receive(ALICE, &response(&reinvite, "200 OK", "", ALICE, "", OFFER));
+    notified(&mut call.server, &sent, BOB);
+    let bye = to(&sent, BOB).into_iter().find(|message| method(message) == "BYE").expect("a BYE").clone();
+    ok(&mut call.server, BOB, &bye);
+    let bye = call.bob.request("BYE", "", "");
+    call.server.receive(BOB, &bye);
+    // Carol has another call, with bob once more, and makes one of both.
+    let mut request = Request {
+        from: "sip:carol@sip.test",
+        via: CAROL,
+        call_id: "second",
+        extra: format!("Contact: <sip:carol@{CAROL}>\r\n"),
+        ..invite("sip:bob@sip.test")
+    };
+    request.cseq = 7;
+    let sent = call.server.receive(CAROL, &text_of(&request, CAROLS));
+    let bobs = only(&sent, BOB).clone();
+    let sent = call.server.receive(BOB, &response(&bobs, "200 OK", "b2", BOB, "", ANSWER));
+    let mut second = Phone::caller(CAROL, only(&sent, CAROL));
+    second.cseq = 7;
+    let ack = second.request("ACK", "", "");
+    assert!(call.server.receive(CAROL, &ack).is_empty());
+    let [call_id, ours, theirs] = carol.dialog();
+    let names = format!("{call_id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}");
+    let refer = second.request("REFER", &format!("Refer-To: <sip:alice@sip.test?Replaces={names}>\r\n"), "");
+    let sent = call.server.receive(CAROL, &refer);
+    assert_eq!(code(to(&sent, CAROL)[0]), 200);
+    notified(&mut call.server, &sent, CAROL);
+    let asks = only(&sent, ALICE).clone();
+    let sent = call.server.receive(ALICE, &response(&asks, "200 OK", "", ALICE, "", OFFER));
+    let reinvite = only(&sent, BOB).clone();
+    let sent = call.server.receive(BOB, &response(&reinvite, "200 OK", "", BOB, "", ANSWER));
+    assert_eq!(notified(&mut call.server, &sent, CAROL), "terminated SIP/2.0 200 OK");
+    for bye in
+        to(&sent, CAROL).into_iter().filter(|message| method(message) == "BYE").cloned().collect::<Vec<_>>()
+    {
+        ok(&mut call.server, CAROL, &bye);
+    }
+    let bye = second.request("BYE", "", "");
+    call.server.receive(CAROL, &bye);
+    assert_eq!(call.server.engine.counters().transfers_done, 2);
+    // Both sides hold, and one refreshes by UPDATE.
+    let mut bob = Phone::callee(BOB, &bobs, "b2");
+    for (from, at, to, mut phone) in
+        [(ALICE, OFFER, BOB, call.alice.clone()), (BOB, ANSWER, ALICE, bob.clone())]
+    {
+        let held = format!("{at}a=sendonly\r\n");
+        let reinvite = phone.request("INVITE", "", &held);
+        let sent = call.server.receive(from, &reinvite);
+        let carried = only(&sent, to).clone();
+        assert!(body(&carried).contains("a=sendonly"), "{}", body(&carried));
+        let answer = if to == BOB { ANSWER } else { OFFER };
+        let sent = call.server.receive(to, &response(&carried, "200 OK", "", to, "", answer));
+        assert_eq!(code(only(&sent, from)), 200);
+        assert!(call.server.receive(from, &phone.request("ACK", "", "")).is_empty());
+        let update = phone.request("UPDATE", "", "");
+        let sent = call.server.receive(from, &update);
+        assert_eq!(code(only(&sent, from)), 200);
+        match from {
+            ALICE => call.alice = phone,
+            _ => bob = phone,
+        }
+    }
+    let _ = carol.request("ACK", "", "");
+    let bye = bob.request("BYE", "", "");
+    let sent = call.server.receive(BOB, &bye);
+    assert_eq!(code(only(&sent, BOB)), 200);
+    let bye = only(&sent, ALICE).clone();
+    assert_eq!(method(&bye), "BYE");
+    ok(&mut call.server, ALICE, &bye);
+    at_rest(&mut call.server);
 }

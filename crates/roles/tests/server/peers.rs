@@ -7,18 +7,20 @@ use bytes::Bytes;
 use dialtone_dialog::digest::{
     Attempt, DigestClient, OutgoingRequest, Secret as DigestSecret, Side, StoredCredential,
 };
+use dialtone_roles::Settings;
 use dialtone_roles::io::{Answer, CallRecord, Event, Input, Output, Query, QueryId};
 use dialtone_roles::settings::{Domain, Listener, Robot, RobotKind, Secret};
-use dialtone_roles::{Engine, Settings, turn};
 use dialtone_wire::auth::Challenge;
 use dialtone_wire::net::{Flow, Transport};
 use dialtone_wire::time::Instant;
-use dialtone_wire::{HeaderName, Limits, Message};
+use dialtone_wire::{HeaderName, Limits, Message, Method};
+
+use crate::shards::Shards;
 
 pub(crate) const SERVER: &str = "127.0.0.1:5060";
 
 pub(crate) struct Server {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Shards,
     pub(crate) now: Instant,
     /// What went out in the last turn: where to, and the message.
     pub(crate) sent: Vec<(String, Message)>,
@@ -47,7 +49,7 @@ pub(crate) fn settings() -> Settings {
 
 impl Server {
     pub(crate) fn new(settings: Settings) -> Server {
-        let engine = Engine::new(0, [3; 32], Arc::new(settings));
+        let engine = Shards::new(settings);
         Server {
             engine,
             now: Instant::from_millis(1000),
@@ -63,13 +65,13 @@ impl Server {
     pub(crate) fn input(&mut self, input: Input) {
         let (mut queries, mut found) = (Vec::new(), Vec::new());
         let (sent, names, records) = (&mut self.sent, &mut self.names, &mut self.records);
-        self.next = turn(&mut self.engine, self.now, input, |output| match output {
+        self.next = self.engine.turn(self.now, input, |shard, output| match output {
             Output::Transmit(transmit) => {
                 let message = Message::parse(transmit.bytes, &Limits::default()).unwrap();
                 message.check().unwrap();
                 sent.push((transmit.flow.remote.to_string(), message));
             }
-            Output::Query(id, Query::Credential { domain, user }) => queries.push((id, domain, user)),
+            Output::Query(id, Query::Credential { domain, user }) => queries.push((shard, id, domain, user)),
             // The one name that is known.
             Output::Query(id, Query::Resolve { host }) if host == "P3.EXAMPLEHOME.COM" => found.push(id),
             Output::Event(Event::CallRecorded(record)) => records.push(*record),
@@ -80,7 +82,7 @@ impl Server {
         for id in found {
             self.input(Input::Answer(id, Answer::Addresses(vec!["127.0.0.8".parse().unwrap()])));
         }
-        for (id, domain, user) in queries {
+        for (shard, id, domain, user) in queries {
             let known = ["alice", "bob", "carol"].contains(&user.as_str());
             let stored = known.then(|| {
                 // Equal user parts of two domains are two people.
@@ -92,6 +94,7 @@ impl Server {
             if self.holds_answers {
                 self.held.push((id, answer));
             } else {
+                self.engine.asker = shard;
                 self.input(Input::Answer(id, answer));
             }
         }
@@ -105,20 +108,54 @@ impl Server {
     /// A message on some flow; gives back all that it caused.
     pub(crate) fn receive_on(&mut self, flow: Flow, text: &str) -> Vec<(String, Message)> {
         self.sent.clear();
-        self.input(Input::Packet { flow, bytes: Bytes::copy_from_slice(text.as_bytes()) });
-        std::mem::take(&mut self.sent)
+        let bytes = Bytes::copy_from_slice(text.as_bytes());
+        self.input(Input::Packet { flow, bytes: bytes.clone() });
+        let sent = std::mem::take(&mut self.sent);
+        self.repeat(flow, bytes, &sent);
+        sent
+    }
+
+    /// Where packets come more than once, the last ones come again: nothing follows from them but what was said before.
+    fn repeat(&mut self, flow: Flow, bytes: Bytes, sent: &[(String, Message)]) {
+        if !self.engine.repeats {
+            return;
+        }
+        self.engine.said.extend(sent.iter().map(|(_, message)| saying(message)));
+        self.engine.came.push_back((flow, bytes));
+        if self.engine.came.len() > REPEATED {
+            self.engine.came.pop_front();
+        }
+        for (flow, bytes) in self.engine.came.clone() {
+            self.input(Input::Packet { flow, bytes: bytes.clone() });
+            for (_, message) in std::mem::take(&mut self.sent) {
+                // A challenge has another nonce each time.
+                let is_challenge = message.status().is_some_and(|status| status.is_challenge());
+                // An ACK of a call that is over belongs to nobody, and goes where its URI says.
+                let call_id = message.value(HeaderName::CallId).unwrap_or_default();
+                let is_passed_on = message.method() == Some(&Method::Ack)
+                    && bytes.starts_with(b"ACK")
+                    && bytes.windows(call_id.len()).any(|part| part == call_id);
+                let is_known = is_challenge || is_passed_on || self.engine.said.contains(&saying(&message));
+                assert!(is_known, "{:?} follows from what came a second time: {bytes:?}", message.bytes());
+            }
+        }
     }
 
     /// Lets time pass, timer by timer; gives back all that was sent.
     pub(crate) fn pass(&mut self, seconds: u64) -> Vec<(String, Message)> {
         self.sent.clear();
         let end = self.now + Duration::from_secs(seconds);
+        if end >= self.now + Duration::from_secs(30) {
+            // No copy comes so late.
+            self.engine.came.clear();
+        }
         while let Some((at, _)) = self.next.filter(|(at, _)| *at <= end) {
             self.now = at;
             self.input(Input::Timeout);
         }
         self.now = end;
         self.input(Input::Timeout);
+        self.engine.said.extend(self.sent.iter().map(|(_, message)| saying(message)));
         std::mem::take(&mut self.sent)
     }
 
@@ -127,6 +164,20 @@ impl Server {
         assert_eq!(sent.len(), 1, "{sent:?}");
         assert_eq!(sent[0].0, from);
         sent[0].1.status().map_or(0, |status| status.code())
+    }
+}
+
+/// So many packets come again after each one, where they do.
+const REPEATED: usize = 4;
+
+/// What a message says: an ACK for a 2xx that is forwarded again gets another branch of the proxy.
+fn saying(message: &Message) -> Bytes {
+    match message.method() {
+        Some(Method::Ack) => {
+            let name = |name| String::from_utf8_lossy(message.value(name).unwrap_or_default()).into_owned();
+            format!("{} {}", name(HeaderName::CallId), name(HeaderName::CSeq)).into()
+        }
+        _ => message.bytes().clone(),
     }
 }
 

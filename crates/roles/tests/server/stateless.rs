@@ -73,7 +73,7 @@ fn a_copy_is_the_same_message_and_cancel_and_ack_have_the_branch_of_their_invite
     server.pass(10);
     server.input(Input::Configure(std::sync::Arc::new(edge_settings())));
     assert_eq!(passed(&mut server, ALICE, &text).1.bytes(), first.bytes());
-    server.engine = Engine::new(0, [9; 32], std::sync::Arc::new(edge_settings()));
+    *server.engine = Engine::new(0, [9; 32], std::sync::Arc::new(edge_settings()));
     assert_eq!(passed(&mut server, ALICE, &text).1.bytes(), first.bytes());
     // RFC 3261 §9.1, §17.1.1.3: they have the Via of their INVITE.
     for (method, to_tag) in [("CANCEL", ""), ("ACK", ";tag=refused")] {
