@@ -10,6 +10,7 @@ use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system, wait_until_bound}
 use crate::phone::{Phone, Setup};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User};
+use crate::services::{B2BUA, serve};
 use crate::sipp::sipp_to;
 use crate::terminal::Terminal;
 
@@ -509,6 +510,32 @@ fn a_call_rings_on_the_screen_until_a_key_answers_or_declines_it() {
         alice.wait_for("none: c calls somebody", PATIENCE);
         // Ctrl-C.
         alice.press("\x03");
+        alice.wait_for_the_end(OK, PATIENCE);
+    });
+}
+
+#[test]
+fn who_waits_in_a_queue_sees_his_place_there() {
+    lab(|lab| {
+        let group = "[[group]]\nname = \"sales\"\nmembers = [\"bob\"]\nqueue = \"1m\"\n";
+        let server = serve(lab, B2BUA, group);
+        let busy = ["--json", "--busy"];
+        let mut command = Command::new(dialtone());
+        command.args(arguments(&server, &server.user("bob"))).args(busy);
+        let mut bob = Process::start(&mut command);
+        bob.wait_for("\"registered\"", PATIENCE);
+        let mut alice = in_terminal(&server, "alice", "");
+        alice.press("csales\r");
+        alice.wait_for(">1 to sip:sales@sip.test  waits in a queue: Queued, position 1 0:0", PATIENCE);
+        alice.wait_for("call 1: waits in a queue: Queued, position 1", PATIENCE);
+        let lines = "wait for registered\ncall sales\nwait for queued\nhangup\nwait for ended\n";
+        let events = finish(script_of(lab, &server, &add_user(lab, "carol"), &[], lines), OK);
+        let queued = last_of(&events, "queued");
+        assert_eq!(
+            (queued["status"].as_u64(), queued["queue"].as_str()),
+            (Some(182), Some("Queued, position 2"))
+        );
+        alice.press("q");
         alice.wait_for_the_end(OK, PATIENCE);
     });
 }

@@ -566,6 +566,9 @@ pub enum Event {
         status: Status,
         /// Whether sound of the far end is agreed on already (early media), so that no ringback is due.
         has_media: bool,
+        /// What a 182 says of the queue in its reason phrase (RFC 3261 §21.1.4), as the server has written it: at most 100
+        /// characters, none of them a control. Empty where it says no more than "Queued", and for any other status.
+        queue: SmolStr,
     },
     /// The call is answered and its dialog confirmed.
     Answered {

@@ -19,6 +19,7 @@ pub(super) fn json(news: &News) -> Value {
         News::Calling { to, .. } | News::Redirected { to, .. } => json!({"to": to.as_str()}),
         News::Incoming { from, .. } => json!({"from": from.as_str()}),
         News::Ringing { status, .. } => json!({"status": status.code()}),
+        News::Queued { words, .. } => json!({"status": 182, "queue": words.as_str()}),
         News::TransferAsked { to, replaces, referred_by, .. } => json!({
             "to": to.as_str(),
             "replaces": replaces,
@@ -91,6 +92,8 @@ fn words(news: &News) -> String {
         News::Incoming { from, .. } => format!("{from} calls"),
         News::Ringing { status, .. } if status.code() == 180 => "it rings".to_owned(),
         News::Ringing { status, .. } => format!("on its way: {} {}", status.code(), status.reason()),
+        News::Queued { words, .. } if words.is_empty() => "waits in a queue".to_owned(),
+        News::Queued { words, .. } => format!("waits in a queue: {words}"),
         News::EarlyMedia { .. } => "the far end is heard before it answers".to_owned(),
         News::Redirected { to, .. } => format!("sent elsewhere: {to}"),
         News::Answered { .. } => "talking".to_owned(),

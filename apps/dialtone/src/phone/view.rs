@@ -86,7 +86,7 @@ impl Row {
             selected,
             peer: line.peer.as_str().to_owned(),
             outgoing: line.outgoing,
-            state: state_words(line).to_owned(),
+            state: state_words(line),
             time: now.since(line.since),
             audio,
         }
@@ -94,11 +94,15 @@ impl Row {
 }
 
 /// Where a call stands, in words.
-fn state_words(line: &Line) -> &'static str {
-    match (line.state, line.held, line.held_by_peer) {
+fn state_words(line: &Line) -> String {
+    let words = match (line.state, line.held, line.held_by_peer) {
         (LineState::Calling, ..) => "calling",
         (LineState::Ringing, ..) if line.ringback_is_heard() => "rings there, ringback here",
         (LineState::Ringing, ..) => "on its way",
+        (LineState::Queued, ..) if !line.queue.is_empty() => {
+            return format!("waits in a queue: {}", line.queue);
+        }
+        (LineState::Queued, ..) => "waits in a queue",
         (LineState::EarlyMedia, ..) => "the far end is heard before it answers",
         (LineState::RingsHere, ..) => "rings here",
         (LineState::Answering, ..) => "answering",
@@ -107,7 +111,8 @@ fn state_words(line: &Line) -> &'static str {
         (LineState::Talking, false, true) => "the far end holds it",
         (LineState::Talking, true, true) => "on hold at both ends",
         (LineState::Over, ..) => "over",
-    }
+    };
+    words.to_owned()
 }
 
 /// How the registration stands, in words.

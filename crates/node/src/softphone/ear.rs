@@ -33,6 +33,8 @@ impl Ear {
             Event::Progress { has_media: false, status, .. } if *status == Status::of(180) => {
                 self.since = self.since.or(self.ringback.map(|_| now));
             }
+            // Whoever waits in a queue is not rung for any more.
+            Event::Progress { has_media: false, status, .. } if status.code() == 182 => self.stop(now),
             Event::Progress { has_media: true, .. }
             | Event::Answered { .. }
             | Event::Redirected { .. }
@@ -74,7 +76,7 @@ mod tests {
     const CALL: CallHandle = CallHandle { slot: 0, generation: 0 };
 
     fn progress(code: u16, has_media: bool) -> Event {
-        Event::Progress { call: CALL, status: Status::of(code), has_media }
+        Event::Progress { call: CALL, status: Status::of(code), has_media, queue: "".into() }
     }
 
     /// How many milliseconds of ringback are heard when these events come, each at its millisecond.

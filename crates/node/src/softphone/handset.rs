@@ -563,6 +563,18 @@ impl Handset {
             line.listen(now, event);
         }
         match event {
+            // RFC 3261 §21.1.4: it may come again and again.
+            Event::Progress { status, has_media: false, queue, .. }
+                if status.code() == 182 && !is_over && line.state != LineState::EarlyMedia =>
+            {
+                line.rang = true;
+                let is_new = line.state != LineState::Queued || line.queue != *queue;
+                line.queue = queue.clone();
+                line.enter(now, LineState::Queued);
+                if is_new {
+                    self.news.push_back(News::Queued { number, words: queue.clone() });
+                }
+            }
             // RFC 3261 §21.1.1: 100 says only that a server has the request.
             Event::Progress { status, has_media, .. } if status.code() > 100 && !is_over => {
                 line.rang = true;

@@ -6,6 +6,7 @@ use dialtone_media::Ringback;
 use dialtone_roles::io::{CallHandle, Command, EndReason, Event};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
+use smol_str::SmolStr;
 
 use super::ear::Ear;
 use crate::media::{MediaReport, Meter};
@@ -17,6 +18,8 @@ pub enum LineState {
     Calling,
     /// It rings at the far end: ringback is heard here.
     Ringing,
+    /// We wait in a queue of the far end (182): [`Line::queue`] says where.
+    Queued,
     /// The far end is heard before it answers.
     EarlyMedia,
     /// It rings here.
@@ -46,6 +49,8 @@ pub struct Line {
     pub held: bool,
     /// Whether the far end holds it.
     pub held_by_peer: bool,
+    /// What was said last of its place in a queue, in the words of the far end; empty where nothing was.
+    pub queue: SmolStr,
     /// What its audio is like, once there is some.
     pub meter: Option<Meter>,
     pub(super) handle: Option<CallHandle>,
@@ -85,6 +90,7 @@ impl Line {
             since: now,
             held: false,
             held_by_peer: false,
+            queue: SmolStr::default(),
             meter: None,
             handle: None,
             asked_hold: None,

@@ -19,6 +19,7 @@ pub const AWAITABLE: &[&str] = &[
     "unregistered",
     "incoming",
     "ringing",
+    "queued",
     "early-media",
     "redirected",
     "answered",
@@ -83,6 +84,13 @@ pub enum News {
         number: u64,
         /// 180, or another provisional status.
         status: Status,
+    },
+    /// The call waits in a queue (182), or its place there has changed.
+    Queued {
+        /// The call.
+        number: u64,
+        /// What is said of that, in the words of the far end: "Queued, position 2"; empty where nothing is.
+        words: SmolStr,
     },
     /// The far end is heard before it answers.
     EarlyMedia {
@@ -257,6 +265,7 @@ impl News {
             News::Calling { .. } => "calling",
             News::Incoming { .. } => "incoming",
             News::Ringing { .. } => "ringing",
+            News::Queued { .. } => "queued",
             News::EarlyMedia { .. } => "early-media",
             News::Redirected { .. } => "redirected",
             News::Answered { .. } => "answered",
@@ -289,6 +298,7 @@ impl News {
             News::Calling { number, .. }
             | News::Incoming { number, .. }
             | News::Ringing { number, .. }
+            | News::Queued { number, .. }
             | News::EarlyMedia { number }
             | News::Redirected { number, .. }
             | News::Answered { number }

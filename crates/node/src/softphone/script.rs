@@ -212,7 +212,7 @@ impl Script {
             return Ok(true);
         }
         // Nobody will answer any more: there is nothing to wait for.
-        let of_a_start = matches!(event, "ringing" | "early-media" | "answered");
+        let of_a_start = matches!(event, "ringing" | "queued" | "early-media" | "answered");
         let over = self.heard.iter().filter(|heard| !heard.is_used).find_map(|heard| heard.unanswered);
         match over.filter(|_| of_a_start) {
             Some(verdict) => Err(Fault { line, what: What::Unanswered { event, verdict } }),

@@ -23,6 +23,9 @@ use super::transfer;
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, EndReason, Event, JoinTarget, Play};
 
+/// Characters of what a 182 says of its queue that are told at most.
+const QUEUE_WORDS_MAX: usize = 100;
+
 impl Ua {
     /// Calls somebody.
     pub(super) fn start_call(&mut self, cx: &mut Context<'_>, token: u64, to: UriBuf, play: Play) {
@@ -315,7 +318,8 @@ impl Call {
         if step == Step::Stay && matches!(self.stage, Stage::Calling(_)) {
             desk.transfers.call_goes_on(self.handle, status, cx.settings.transfer.tells_progress);
             let has_media = matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.is_some());
-            cx.event(Event::Progress { call: self.handle, status, has_media });
+            let queue = queue_of(response, status);
+            cx.event(Event::Progress { call: self.handle, status, has_media, queue });
             return self.try_change(desk, cx);
         }
         step
@@ -631,6 +635,20 @@ impl Call {
         desk.abandon(cx, *invite);
         Step::End(*reason)
     }
+}
+
+/// What a 182 says of the queue. RFC 3261 §21.1.4: "The reason phrase MAY give further details about the status of the
+/// call".
+fn queue_of(response: &Message, status: Status) -> SmolStr {
+    if status.code() != 182 {
+        return SmolStr::default();
+    }
+    let text = String::from_utf8_lossy(response.reason());
+    let text = text.trim();
+    if text.eq_ignore_ascii_case(status.reason()) {
+        return SmolStr::default();
+    }
+    text.chars().filter(|character| !character.is_control()).take(QUEUE_WORDS_MAX).collect()
 }
 
 /// Where a call goes on that was refused: what was left, with the contacts of a 3xx.

@@ -73,7 +73,12 @@ impl Rig {
     }
 
     fn rings(&mut self, slot: u32) {
-        self.event(Event::Progress { call: handle(slot), status: Status::of(180), has_media: false });
+        self.event(Event::Progress {
+            call: handle(slot),
+            status: Status::of(180),
+            has_media: false,
+            queue: "".into(),
+        });
     }
 
     fn incoming(&mut self, slot: u32) {
@@ -144,10 +149,48 @@ fn early_media_end_the_ringback_and_a_180_after_them_does_not_begin_it_again() {
     rig.act("call bob");
     rig.started(1, 7);
     rig.rings(7);
-    rig.event(Event::Progress { call: handle(7), status: Status::of(183), has_media: true });
-    rig.event(Event::Progress { call: handle(7), status: Status::of(180), has_media: true });
+    rig.event(Event::Progress {
+        call: handle(7),
+        status: Status::of(183),
+        has_media: true,
+        queue: "".into(),
+    });
+    rig.event(Event::Progress {
+        call: handle(7),
+        status: Status::of(180),
+        has_media: true,
+        queue: "".into(),
+    });
     rig.check(&["> call 1 sip:bob@office.test", "calling 1", "ringing 1", "early-media 1"]);
     assert!(!rig.handset.selected().is_some_and(Line::ringback_is_heard));
+}
+
+#[test]
+fn who_waits_in_a_queue_is_told_each_new_place_and_no_ringback_is_heard_there() {
+    let mut rig = Rig::new(None);
+    rig.act("call 600");
+    rig.started(1, 7);
+    rig.rings(7);
+    let queued = |rig: &mut Rig, words: &str| {
+        let (status, queue) = (Status::of(182), words.into());
+        rig.event(Event::Progress { call: handle(7), status, has_media: false, queue });
+        assert!(!rig.handset.selected().is_some_and(Line::ringback_is_heard));
+        rig.handset.selected().map(|line| (line.state, line.queue.to_string()))
+    };
+    for words in ["Queued, position 2", "Queued, position 2", "Queued, position 1"] {
+        assert_eq!(queued(&mut rig, words), Some((LineState::Queued, words.to_owned())));
+    }
+    // It rings again.
+    rig.rings(7);
+    rig.check(&[
+        "> call 1 sip:600@office.test",
+        "calling 1",
+        "ringing 1",
+        "queued 1",
+        "queued 1",
+        "ringing 1",
+    ]);
+    assert!(rig.handset.selected().is_some_and(Line::ringback_is_heard));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dialtone_wire::{HeaderName, Message};
 
-use super::bench::{Bench, brief, header, sdp};
+use super::bench::{Bench, brief, header, response, sdp};
 use crate::io::Command;
 
 const CONTACT: &str = "Contact: <sip:bob@192.0.2.9>";
@@ -171,6 +171,32 @@ fn progress_tells_whether_the_far_end_is_heard_already() {
     bench.respond(&invite, 200, "b", CONTACT, "");
     bench.take_all();
     hang_up(&mut bench, call);
+    bench.assert_at_rest();
+}
+
+#[test]
+fn what_a_182_says_of_the_queue_is_told_as_the_server_has_written_it() {
+    let mut bench = Bench::phone();
+    let (call, invite) = bench.call_bob();
+    let told = |bench: &mut Bench, reason: &str| {
+        let text = String::from_utf8_lossy(&response(&invite, 182, "q", CONTACT, "")).into_owned();
+        bench.receive(&text.replacen("182 Queued", &format!("182 {reason}"), 1));
+        let event = bench.events().pop().expect("an event");
+        event[event.find("queue: ").expect("a queue")..].trim_end_matches(" }").to_owned()
+    };
+    let long = "5 ahead, ".repeat(30);
+    for (reason, expected) in [
+        ("Queued, position 2", "queue: \"Queued, position 2\""),
+        ("Queued", "queue: \"\""),
+        ("", "queue: \"\""),
+        ("Queued \u{9b}2J", "queue: \"Queued 2J\""),
+        (long.as_str(), &format!("queue: {:?}", &long[..100])),
+    ] {
+        assert_eq!(told(&mut bench, reason), expected);
+    }
+    bench.command(Command::Hangup { call });
+    bench.respond(&invite, 487, "q", "", "");
+    bench.take_all();
     bench.assert_at_rest();
 }
 
