@@ -100,23 +100,50 @@ pub(crate) const SESSION_UPDATE: Flow = Flow {
         world.add_agent("Tin", TIN, Box::new(Mute));
         let rob = phone(&mut world, "rob", ORANGE, ROB, None);
         let from = world.packets().len();
-        request_of_tin(&mut world, "INVITE", 1, &description(562_413, ""));
-        let call = world.calls(rob)[0];
-        world.command(rob, Command::Answer { call, play: Play::Silence });
-        world.run_for(Duration::from_millis(100));
-        request_of_tin(&mut world, "ACK", 1, "");
-        request_of_tin(&mut world, "UPDATE", 3, &description(562_414, VIDEO));
-        let answer = world.packets().last().expect("an answer").bytes.clone();
-        let answer = String::from_utf8_lossy(&answer).into_owned();
-        let lines: Vec<&str> = answer.lines().filter(|line| line.starts_with("m=")).collect();
-        let [audio, video] = lines[..] else { panic!("{lines:?}") };
-        assert!(audio.starts_with("m=audio ") && !audio.starts_with("m=audio 0 "), "{audio}");
+        let video = add_video(&mut world, rob);
         assert_eq!(video, "m=video 0 RTP/AVP 31");
-        assert_eq!(world.calls(rob).len(), 1);
         (world, from)
     },
     ..Flow::DECK
 };
+
+pub(crate) const SESSION_UPDATE_ACCEPTED: Flow = Flow {
+    section: "session-update-accepted",
+    title: "Session update, accepted",
+    text: "The same UPDATE to a phone that takes video: the new line has a port in the answer, at which the pictures \
+           come in. It has none to send and says so: `recvonly`.",
+    play: || {
+        let mut world = World::new(1);
+        world.store.add_name(ORANGE, ROB.ip());
+        world.add_agent("Tin", TIN, Box::new(Mute));
+        let rob = phone(&mut world, "rob", ORANGE, ROB, None);
+        world.reload_at(world.now(), rob, |settings| settings.session.video = true);
+        let from = world.packets().len();
+        let video = add_video(&mut world, rob);
+        let port = video.strip_prefix("m=video ").and_then(|rest| rest.strip_suffix(" RTP/AVP 31"));
+        assert!(port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0)), "{video}");
+        assert!(world.events(rob).any(|event| matches!(event, Event::VideoStarted { .. })));
+        (world, from)
+    },
+    ..SESSION_UPDATE
+};
+
+/// Tin calls Rob, who answers, and adds video; what stands in the line of video in Rob's answer.
+fn add_video(world: &mut World, rob: HostId) -> String {
+    request_of_tin(world, "INVITE", 1, &description(562_413, ""));
+    let call = world.calls(rob)[0];
+    world.command(rob, Command::Answer { call, play: Play::Silence });
+    world.run_for(Duration::from_millis(100));
+    request_of_tin(world, "ACK", 1, "");
+    request_of_tin(world, "UPDATE", 3, &description(562_414, VIDEO));
+    let answer = world.packets().last().expect("an answer").bytes.clone();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let lines: Vec<&str> = answer.lines().filter(|line| line.starts_with("m=")).collect();
+    let [audio, video] = lines[..] else { panic!("{lines:?}") };
+    assert!(audio.starts_with("m=audio ") && !audio.starts_with("m=audio 0 "), "{audio}");
+    assert_eq!(world.calls(rob).len(), 1);
+    video.to_owned()
+}
 
 /// What the deck adds.
 const VIDEO: &str = "m=video 5643 RTP/AVP 31\r\na=rtpmap:31 H261/90000\r\n";

@@ -175,6 +175,7 @@ const FLOWS: &[Flow] = &[
     conferences::MULTIPLE,
     deck::BASIC_CALL,
     deck::SESSION_UPDATE,
+    deck::SESSION_UPDATE_ACCEPTED,
     deck::REGISTRATION,
     deck::REMOVAL,
     deck::PROXIES,
@@ -466,6 +467,11 @@ fn deck_basic_call() {
 #[test]
 fn deck_session_update() {
     compare::check(find(Source::Deck, "session-update"));
+}
+
+#[test]
+fn deck_session_update_accepted() {
+    compare::check(find(Source::Deck, "session-update-accepted"));
 }
 
 #[test]

@@ -84,6 +84,9 @@ pub(crate) struct Phone {
     /// The codecs to take, the preferred one first.
     #[arg(long, value_name = "LIST", default_value = "PCMU,PCMA")]
     codec: Codecs,
+    /// Takes the video that it is offered; it comes in and is counted, and none is sent.
+    #[arg(long)]
+    video: bool,
     /// Prints JSON objects, one a line, instead of text.
     #[arg(long)]
     json: bool,
@@ -128,6 +131,7 @@ impl Phone {
             own_gruu: self.own_gruu,
             sound,
             codecs: self.codec.0.clone(),
+            video: self.video,
             record: self.record.clone(),
             ringback: Some(Ringback::Europe),
         };

@@ -114,6 +114,7 @@ impl Counters {
                     ("send_failures", media.send_failures),
                     ("leases", media.leases),
                     ("exhausted", media.exhausted),
+                    ("unplayed", media.unplayed),
                     ("stale_commands", media.stale_commands),
                     ("restarts", media.restarts),
                 ],

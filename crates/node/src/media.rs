@@ -114,6 +114,8 @@ pub(crate) struct Counts {
     pub(crate) leases: u64,
     /// Leases that were asked for when there were none.
     pub(crate) exhausted: u64,
+    /// Datagrams of streams that nobody sees or hears: pictures.
+    pub(crate) unplayed: u64,
     /// Commands for leases that are void.
     pub(crate) stale_commands: u64,
     /// Times that the plane began anew after a panic.

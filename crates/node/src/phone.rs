@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use dialtone_roles::io::{Command, Event};
-use dialtone_roles::settings::{Account, AudioCodec, Listener, Secret, Settings, TransferSettings};
+use dialtone_roles::settings::{
+    Account, AudioCodec, Listener, Secret, SessionSettings, Settings, TransferSettings,
+};
 use dialtone_transport::stream::StreamSettings;
 use dialtone_wire::net::Transport;
 
@@ -36,6 +38,8 @@ pub struct PhoneConfig {
     pub port: u16,
     /// The codecs that it offers and takes, the preferred one first.
     pub codecs: Vec<AudioCodec>,
+    /// Whether it takes the video that it is offered: received and counted, nothing is sent.
+    pub video: bool,
     /// Who may transfer its calls.
     pub transfer: TransferSettings,
     /// What its media thread does.
@@ -84,6 +88,7 @@ impl Phone {
             account: Some(config.account),
             codecs: config.codecs,
             transfer: config.transfer,
+            session: SessionSettings { video: config.video, ..SessionSettings::default() },
             ..Settings::new(Secret(random::seed()))
         };
         let (events, waiting) = sync_channel(EVENTS_MAX);

@@ -210,12 +210,13 @@ impl Identity {
         peer: Option<&UriBuf>,
         codecs: Vec<AudioCodec>,
         transfer: TransferSettings,
+        video: bool,
         media: MediaSettings,
     ) -> Result<Phone, SoftphoneError> {
         let account = self.account(peer)?;
         let hop = self.proxy.as_ref().or(peer).unwrap_or(&account.aor);
         let ip = own_ip_towards(hop)?;
-        Ok(Phone::start(PhoneConfig { account, ip, port: 0, codecs, transfer, media, tap: None })?)
+        Ok(Phone::start(PhoneConfig { account, ip, port: 0, codecs, video, transfer, media, tap: None })?)
     }
 }
 

@@ -417,6 +417,16 @@ pub enum Command {
         /// With which request.
         by: ChangeBy,
     },
+    /// Add pictures to a call, or take them away. We have none to send: those of the other side come in and are counted
+    /// ([`MediaCommand::Count`]). Told by [`Event::VideoStarted`], [`Event::VideoStopped`] or [`Event::VideoRefused`].
+    Video {
+        /// The call.
+        call: CallHandle,
+        /// Whether there shall be some.
+        on: bool,
+        /// With which request.
+        by: ChangeBy,
+    },
     /// Refresh the session: tell where we are, see whether the other side still is, and start the session timer anew
     /// (RFC 4028). With [`ChangeBy::Update`] no description is sent, with [`ChangeBy::Invite`] the one in force.
     Refresh {
@@ -686,6 +696,21 @@ pub enum Event {
         /// Which one.
         by: Side,
     },
+    /// Pictures have come to the call, by one side or the other.
+    VideoStarted {
+        /// The call.
+        call: CallHandle,
+    },
+    /// They are gone.
+    VideoStopped {
+        /// The call.
+        call: CallHandle,
+    },
+    /// The other side took our offer without the pictures in it: port 0 (RFC 3264 §6).
+    VideoRefused {
+        /// The call.
+        call: CallHandle,
+    },
     /// One side has put the other on hold.
     Held {
         /// The call.
@@ -917,6 +942,15 @@ pub enum MediaCommand {
         session: Box<Negotiated>,
         /// What is sent.
         play: Play,
+    },
+    /// Count what comes in for a stream that is not played; nothing is sent on its ports, no RTCP either.
+    Count {
+        /// The ports.
+        lease: Lease,
+        /// Names the call.
+        call: CallHandle,
+        /// What was negotiated for the stream.
+        session: Box<Negotiated>,
     },
     /// Stop the session and give the ports back.
     Release {

@@ -109,6 +109,9 @@ impl Ua {
             Command::Refresh { call, by } => {
                 self.with_call(cx, call, |call, desk, cx| call.want(desk, cx, What::Refresh, by));
             }
+            Command::Video { call, on, by } => {
+                self.with_call(cx, call, |call, desk, cx| call.want_video(desk, cx, on, by));
+            }
             Command::Progress { call, play } => {
                 self.with_call(cx, call, |call, desk, cx| call.progress(desk, cx, play));
             }

@@ -75,7 +75,7 @@ impl MediaPlane {
                 }
                 Some(MediaEvent::Leased(leases))
             }
-            MediaCommand::Apply { lease, call, .. } => {
+            MediaCommand::Apply { lease, call, .. } | MediaCommand::Count { lease, call, .. } => {
                 note(lease, LeaseEvent::Applied(call));
                 None
             }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use dialtone_wire::sdp::{Direction, RtpMap, Text, Word, static_rtpmap};
+use dialtone_wire::sdp::{Direction, MediaKind, RtpMap, Text, Word, static_rtpmap};
 
 /// A codec or an event format, with the payload type that we like for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,20 +34,67 @@ impl Codec {
     }
 }
 
-/// What we offer and accept on an audio stream.
+/// What we offer and accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Codecs in order of preference.
+    /// Audio codecs in order of preference.
     pub codecs: Vec<Codec>,
+    /// Video formats in order of preference; without any no video is accepted.
+    pub video: Vec<Codec>,
     /// The format for telephone events.
     pub telephone_event: Option<Codec>,
     /// How much audio we would like in one packet, in milliseconds.
     pub ptime_ms: Option<u32>,
 }
 
+impl Capabilities {
+    /// What streams of this kind may carry, telephone events last.
+    pub(super) fn formats(&self, kind: StreamKind) -> impl Iterator<Item = &Codec> {
+        let (codecs, event) = match kind {
+            StreamKind::Audio => (&self.codecs, self.telephone_event.as_ref()),
+            StreamKind::Video => (&self.video, None),
+        };
+        codecs.iter().chain(event)
+    }
+
+    /// How much of it goes into one packet.
+    pub(super) fn ptime_ms(&self, kind: StreamKind) -> Option<u32> {
+        self.ptime_ms.filter(|_| kind == StreamKind::Audio)
+    }
+}
+
+/// What flows in a stream that we take part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+impl StreamKind {
+    /// The kind of an `m=` line; `None` for those that we have no part in.
+    pub(super) fn of(kind: &MediaKind) -> Option<StreamKind> {
+        match kind {
+            MediaKind::Audio => Some(StreamKind::Audio),
+            MediaKind::Video => Some(StreamKind::Video),
+            _ => None,
+        }
+    }
+
+    pub(super) const fn media(self) -> MediaKind {
+        match self {
+            StreamKind::Audio => MediaKind::Audio,
+            StreamKind::Video => MediaKind::Video,
+        }
+    }
+}
+
 /// Our end of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalStream {
+    /// What flows in it.
+    pub kind: StreamKind,
     /// Where we receive RTP; RTCP at the port plus one.
     pub address: SocketAddr,
     /// Which way we would like media to flow.

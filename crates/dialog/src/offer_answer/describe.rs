@@ -22,8 +22,8 @@ pub struct LocalOrigin {
 /// One `m=` line of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// An audio stream.
-    Audio { stream: LocalStream, formats: Vec<Codec>, ptime_ms: Option<u32> },
+    /// A stream that we take part in.
+    Stream { stream: LocalStream, formats: Vec<Codec>, ptime_ms: Option<u32> },
     /// A line that is rejected or removed: port 0 and one format (RFC 3264 §6, §8.2).
     Disabled { kind: MediaKind, protocol: Word, format: Word },
 }
@@ -37,7 +37,7 @@ impl Line {
 
     pub(super) fn address(&self) -> Option<SocketAddr> {
         match self {
-            Line::Audio { stream, .. } => Some(stream.address),
+            Line::Stream { stream, .. } => Some(stream.address),
             Line::Disabled { .. } => None,
         }
     }
@@ -84,9 +84,9 @@ pub(super) fn describe(
 
 fn media(line: &Line, session_address: IpAddr, written: impl Fn(IpAddr) -> IpAddr) -> Media {
     let (kind, port, protocol, formats) = match line {
-        Line::Audio { stream, formats, .. } => {
+        Line::Stream { stream, formats, .. } => {
             let payload_types = formats.iter().map(|codec| Word::from_number(codec.map.payload_type.into()));
-            (MediaKind::Audio, stream.address.port(), Word::literal("RTP/AVP"), payload_types.collect())
+            (stream.kind.media(), stream.address.port(), Word::literal("RTP/AVP"), payload_types.collect())
         }
         Line::Disabled { kind, protocol, format } => {
             (kind.clone(), 0, protocol.clone(), vec![format.clone()])
@@ -105,7 +105,7 @@ fn media(line: &Line, session_address: IpAddr, written: impl Fn(IpAddr) -> IpAdd
         attributes: Vec::new(),
         unknown: Vec::new(),
     };
-    if let Line::Audio { stream, formats, ptime_ms } = line {
+    if let Line::Stream { stream, formats, ptime_ms } = line {
         if stream.address.ip() != session_address {
             media.connections.push(Connection::unicast(written(stream.address.ip())));
         }

@@ -3,9 +3,9 @@
 use dialtone_wire::sdp::{Media, RtpMap, Session, Time};
 use thiserror::Error;
 
-use super::capabilities::{Capabilities, Codec, LocalStream};
+use super::capabilities::{Capabilities, Codec, LocalStream, StreamKind};
 use super::describe::{Line, LocalOrigin, describe};
-use super::negotiate::{AnswerFault, Negotiated, is_audio, negotiate, remote_direction};
+use super::negotiate::{AnswerFault, Negotiated, kind_of, negotiate, remote_direction};
 
 /// Who waits for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,12 +100,14 @@ impl OfferAnswer {
         self.zero_address = zero_address;
     }
 
-    /// Whether the other side has put all that is agreed on on hold: it receives nothing (RFC 3264 §8.4), in the old
-    /// form too. `false` while there is no stream.
+    /// Whether the other side has put the sound that is agreed on on hold: it receives nothing (RFC 3264 §8.4), in the
+    /// old form too. `false` while there is none.
     pub fn is_held(&self) -> bool {
         let Some(remote) = &self.agreed.remote else { return false };
         let streams = self.agreed.streams.iter().zip(&remote.media);
-        let mut in_use = streams.filter_map(|(stream, media)| stream.as_ref().map(|_| media)).peekable();
+        let is_audio = |stream: &&Negotiated| stream.kind == StreamKind::Audio;
+        let in_use = streams.filter_map(|(stream, media)| stream.as_ref().filter(is_audio).map(|_| media));
+        let mut in_use = in_use.peekable();
         in_use.peek().is_some() && in_use.all(|media| !remote_direction(remote, media).receives())
     }
 
@@ -114,9 +116,27 @@ impl OfferAnswer {
         self.state
     }
 
-    /// What is in force: for each `m=` line the audio stream agreed on, `None` for lines that are disabled.
+    /// What is in force: for each `m=` line the stream agreed on, `None` for lines that are disabled.
     pub fn streams(&self) -> &[Option<Negotiated>] {
         &self.agreed.streams
+    }
+
+    /// The first stream of a kind that is in force.
+    pub fn stream(&self, kind: StreamKind) -> Option<&Negotiated> {
+        self.agreed.streams.iter().flatten().find(|stream| stream.kind == kind)
+    }
+
+    /// At which line an offer of ours has a stream of this kind: where one is in use, else in the place of one that was
+    /// (RFC 3264 §8.1 lets it be used again), else behind all others.
+    pub fn place_of(&self, kind: StreamKind) -> usize {
+        let in_use = self
+            .agreed
+            .streams
+            .iter()
+            .position(|stream| stream.as_ref().is_some_and(|stream| stream.kind == kind));
+        let lines = self.agreed_lines();
+        let was = || lines.iter().position(|media| media.port == 0 && media.kind == kind.media());
+        in_use.or_else(was).unwrap_or(lines.len())
     }
 
     /// Our description of the session in force.
@@ -143,7 +163,7 @@ impl OfferAnswer {
         let count = streams.len().max(self.agreed_lines().len());
         let lines: Vec<Line> = (0..count)
             .map(|index| match streams.get(index).copied().flatten() {
-                Some(stream) => self.audio_line(index, stream),
+                Some(stream) => self.stream_line(index, stream),
                 None => self.agreed_lines().get(index).map_or_else(disabled_audio, Line::disabled),
             })
             .collect();
@@ -209,16 +229,21 @@ impl OfferAnswer {
         Ok(())
     }
 
-    /// The `m=` lines of their open offer that need an address of ours, counted from 0. Lines not listed will be
-    /// rejected.
-    pub fn lines_wanted(&self) -> Vec<usize> {
+    /// The `m=` lines of their open offer that need an address of ours, counted from 0, and what flows in them. Lines
+    /// not listed will be rejected.
+    pub fn lines_wanted(&self) -> Vec<(usize, StreamKind)> {
         let offered = self.offered.iter().flat_map(|offer| offer.media.iter().enumerate());
-        let has_codec = |media: &Media| {
+        let has_codec = |media: &Media, kind: &StreamKind| {
+            let codecs = match kind {
+                StreamKind::Audio => &self.capabilities.codecs,
+                StreamKind::Video => &self.capabilities.video,
+            };
             let maps = media.payload_types().filter_map(|payload_type| media.rtpmap(payload_type));
-            maps.into_iter()
-                .any(|map| self.capabilities.codecs.iter().any(|codec| Codec::is_same(&codec.map, &map)))
+            maps.into_iter().any(|map| codecs.iter().any(|codec| Codec::is_same(&codec.map, &map)))
         };
-        offered.filter(|(_, media)| is_audio(media) && has_codec(media)).map(|(index, _)| index).collect()
+        offered
+            .filter_map(|(index, media)| Some((index, kind_of(media).filter(|kind| has_codec(media, kind))?)))
+            .collect()
     }
 
     /// Makes the answer to their offer. `stream_of` gives our end of a line of [`OfferAnswer::lines_wanted`], or `None`
@@ -239,7 +264,7 @@ impl OfferAnswer {
         let mut lines = Vec::with_capacity(offer.media.len());
         let mut streams = Vec::with_capacity(offer.media.len());
         for (index, media) in offer.media.iter().enumerate() {
-            let local = if wanted.contains(&index) { stream_of(index) } else { None };
+            let local = if wanted.iter().any(|(line, _)| *line == index) { stream_of(index) } else { None };
             let negotiated = local.and_then(|local| self.accept_line(index, &offer, media, &local));
             lines.push(match &negotiated {
                 Some(negotiated) => self.answer_line(negotiated),
@@ -292,9 +317,9 @@ impl OfferAnswer {
         session
     }
 
-    fn audio_line(&mut self, index: usize, stream: LocalStream) -> Line {
-        let capabilities = self.capabilities.clone();
-        let codecs = capabilities.codecs.into_iter().chain(capabilities.telephone_event);
+    fn stream_line(&mut self, index: usize, stream: LocalStream) -> Line {
+        let codecs: Vec<Codec> = self.capabilities.formats(stream.kind).cloned().collect();
+        let codecs = codecs.into_iter();
         let table = self.table(index);
         let formats = codecs.filter_map(|codec| {
             let used = table.iter().find(|used| Codec::is_same(used, &codec.map));
@@ -302,7 +327,7 @@ impl OfferAnswer {
             assign(table, codec, preferred)
         });
         let formats = formats.collect();
-        Line::Audio { stream, formats, ptime_ms: self.capabilities.ptime_ms }
+        Line::Stream { stream, formats, ptime_ms: self.capabilities.ptime_ms(stream.kind) }
     }
 
     /// Negotiates a line of their offer; `None` rejects it.
@@ -316,7 +341,7 @@ impl OfferAnswer {
         let capabilities = self.capabilities.clone();
         let table = self.table(index);
         let mut is_known = |theirs: &RtpMap| {
-            let mut known = capabilities.codecs.iter().chain(&capabilities.telephone_event);
+            let mut known = capabilities.formats(local.kind);
             let ours = known.find(|codec| Codec::is_same(&codec.map, theirs))?.clone();
             // RFC 3264 §6.1: "that same payload type number SHOULD be used for that codec in the answer".
             assign(table, ours, theirs.payload_type)
@@ -327,7 +352,7 @@ impl OfferAnswer {
     /// Our line of an answer: the common formats in the order of the offer, under the types that we receive.
     fn answer_line(&self, negotiated: &Negotiated) -> Line {
         let ours = |receive_payload_type: u8, encoding: &str, clock_hz: u32, channels: u8| {
-            let mut known = self.capabilities.codecs.iter().chain(&self.capabilities.telephone_event);
+            let mut known = self.capabilities.formats(negotiated.kind);
             let is_it = |codec: &&Codec| {
                 codec.map.encoding.as_str() == encoding
                     && codec.map.clock_hz == clock_hz
@@ -341,10 +366,11 @@ impl OfferAnswer {
         let formats = common.filter_map(|codec| {
             ours(codec.receive_payload_type, codec.encoding.as_str(), codec.clock_hz, codec.channels)
         });
-        Line::Audio {
-            stream: LocalStream { address: negotiated.local, direction: negotiated.direction },
+        let kind = negotiated.kind;
+        Line::Stream {
+            stream: LocalStream { kind, address: negotiated.local, direction: negotiated.direction },
             formats: formats.collect(),
-            ptime_ms: self.capabilities.ptime_ms,
+            ptime_ms: self.capabilities.ptime_ms(kind),
         }
     }
 
@@ -392,12 +418,12 @@ fn answered_line(answer: &Session, line: &Line, media: &Media) -> Result<Option<
     let (stream, formats) = match line {
         Line::Disabled { .. } if media.port == 0 => return Ok(None),
         Line::Disabled { .. } => return Err(AnswerFault::NotOffered),
-        Line::Audio { stream, formats, .. } => (stream, formats),
+        Line::Stream { stream, formats, .. } => (stream, formats),
     };
     if media.port == 0 {
         return Ok(None);
     }
-    if !is_audio(media) {
+    if kind_of(media) != Some(stream.kind) {
         return Err(AnswerFault::NotOffered);
     }
     let mut is_known = |theirs: &RtpMap| {

@@ -23,7 +23,7 @@ mod negotiate;
 #[cfg(test)]
 mod tests;
 
-pub use capabilities::{Capabilities, Codec, LocalStream, held};
+pub use capabilities::{Capabilities, Codec, LocalStream, StreamKind, held};
 pub use describe::LocalOrigin;
 pub use machine::{OfferAnswer, OfferAnswerError, OfferAnswerState};
 pub use negotiate::{AnswerFault, Negotiated, NegotiatedCodec};

@@ -2,13 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use dialtone_wire::sdp::{Direction, Media, MediaKind, RtpMap, Session, Text, Word};
+use dialtone_wire::sdp::{Direction, Media, RtpMap, Session, Text, Word};
 
-use super::capabilities::{Codec, LocalStream};
+use super::capabilities::{Codec, LocalStream, StreamKind};
 
-/// What was agreed for one audio stream.
+/// What was agreed for one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Negotiated {
+    /// What flows in it.
+    pub kind: StreamKind,
     /// Where we receive RTP.
     pub local: SocketAddr,
     /// Where to send RTP; `None` while the other side has no address (`c=0.0.0.0`, RFC 3264 §8.4).
@@ -89,6 +91,7 @@ pub(super) fn negotiate(
         return Err(AnswerFault::NoCommonFormat);
     }
     Ok(Negotiated {
+        kind: local.kind,
         local: local.address,
         remote_rtp,
         remote_rtcp,
@@ -109,9 +112,9 @@ pub(super) const fn meet(ours: Direction, theirs: Direction) -> Direction {
     Direction::new(ours.sends() && theirs.receives(), ours.receives() && theirs.sends())
 }
 
-/// Whether this is a stream that we can carry, were there a format in common.
-pub(super) fn is_audio(media: &Media) -> bool {
-    media.port != 0 && media.kind == MediaKind::Audio && media.protocol == "RTP/AVP"
+/// What flows in a line that we can carry, were there a format in common; `None` where we can't, or it is disabled.
+pub(super) fn kind_of(media: &Media) -> Option<StreamKind> {
+    StreamKind::of(&media.kind).filter(|_| media.port != 0 && media.protocol == "RTP/AVP")
 }
 
 /// The direction from the other side's view. The old form of hold, an address of zeros, stops media to it

@@ -15,6 +15,7 @@ fn address(text: &str) -> SocketAddr {
 fn capabilities(payload_types: &[u8], event: u8) -> Capabilities {
     Capabilities {
         codecs: payload_types.iter().map(|pt| Codec::of_static(*pt).expect("static")).collect(),
+        video: Vec::new(),
         telephone_event: Some(Codec::telephone_event(event)),
         ptime_ms: Some(20),
     }
@@ -30,7 +31,7 @@ fn ours() -> OfferAnswer {
 }
 
 fn stream(direction: Direction) -> LocalStream {
-    LocalStream { address: address("192.0.2.1:4000"), direction }
+    LocalStream { kind: StreamKind::Audio, address: address("192.0.2.1:4000"), direction }
 }
 
 fn sendrecv() -> Option<LocalStream> {
@@ -56,6 +57,79 @@ fn answer(offer: &str) -> Result<(OfferAnswer, Session), OfferAnswerError> {
     Ok((party, answer))
 }
 
+/// A party that takes video too.
+fn with_video() -> OfferAnswer {
+    let mut capabilities = capabilities(&[0], 101);
+    capabilities.video = [34, 31].into_iter().filter_map(Codec::of_static).collect();
+    let origin = LocalOrigin { session_id: 77, first_version: 1, address: "192.0.2.1".parse().expect("one") };
+    OfferAnswer::new(origin, capabilities)
+}
+
+/// Our end of a video stream.
+fn video(direction: Direction) -> Option<LocalStream> {
+    Some(LocalStream { kind: StreamKind::Video, address: address("192.0.2.1:4010"), direction })
+}
+
+#[test]
+fn video_is_accepted_in_its_line_by_who_takes_it_and_goes_with_port_0() {
+    let mut party = with_video();
+    party.handle_offer(theirs("m=audio 6000 RTP/AVP 0\r\n")).expect("stable");
+    party.make_answer(|_| sendrecv()).expect("PCMU");
+    let offer = "m=audio 6000 RTP/AVP 0\r\nm=video 6002 RTP/AVP 31\r\n";
+    party.handle_offer(theirs(offer)).expect("stable");
+    assert_eq!(party.lines_wanted(), [(0, StreamKind::Audio), (1, StreamKind::Video)]);
+    let ends = [sendrecv(), video(Direction::RecvOnly)];
+    let answer = party.make_answer(|line| ends[line]).expect("both");
+    assert_eq!(
+        media_text(&answer),
+        "m=audio 4000 RTP/AVP 0\na=rtpmap:0 PCMU/8000\na=ptime:20\na=sendrecv\n\
+         m=video 4010 RTP/AVP 31\na=rtpmap:31 H261/90000\na=recvonly\n"
+    );
+    let stream = party.stream(StreamKind::Video).expect("it was agreed on");
+    assert_eq!((stream.direction, stream.remote_rtp), (Direction::RecvOnly, Some(address("192.0.2.9:6002"))));
+    assert!(!party.is_held());
+    // Who holds the sound holds the call, whatever its pictures do.
+    party.handle_offer(theirs(&offer.replacen("\r\n", "\r\na=sendonly\r\n", 1))).expect("stable");
+    party.make_answer(|line| ends[line]).expect("both");
+    assert!(party.is_held());
+    // RFC 3264 §8.2: the line stays.
+    party.handle_offer(theirs(&offer.replace("6002", "0"))).expect("stable");
+    let answer = party.make_answer(|line| ends[line]).expect("sound");
+    assert!(media_text(&answer).ends_with("\nm=video 0 RTP/AVP 31\n"), "{}", media_text(&answer));
+    assert_eq!((party.stream(StreamKind::Video), party.place_of(StreamKind::Video)), (None, 1));
+}
+
+#[test]
+fn an_offer_adds_video_behind_what_is_there_removes_it_and_takes_its_line_again() {
+    let mut party = with_video();
+    assert_eq!(party.place_of(StreamKind::Audio), 0);
+    party.make_offer(&[sendrecv()]).expect("stable");
+    party.handle_answer(&theirs("m=audio 6000 RTP/AVP 0\r\n")).expect("fits");
+    let both = [sendrecv(), video(Direction::RecvOnly)];
+    let lines = "m=video 4010 RTP/AVP 34 31\na=rtpmap:34 H263/90000\na=rtpmap:31 H261/90000\na=recvonly\n";
+    for (version_now, answer, agreed) in [(2, "6002", true), (4, "0", false)] {
+        assert_eq!(party.place_of(StreamKind::Video), 1);
+        let offer = party.make_offer(&both).expect("stable");
+        assert!(media_text(&offer).ends_with(lines), "{}", media_text(&offer));
+        assert_eq!(version(&offer), version_now);
+        let answer = format!("m=audio 6000 RTP/AVP 0\r\nm=video {answer} RTP/AVP 31\r\na=sendonly\r\n");
+        party.handle_answer(&theirs(&answer)).expect("fits");
+        assert_eq!(party.stream(StreamKind::Video).is_some(), agreed);
+        let offer = party.make_offer(&[sendrecv()]).expect("stable");
+        assert!(media_text(&offer).ends_with("\nm=video 0 RTP/AVP 34\n"), "{}", media_text(&offer));
+        party.handle_answer(&theirs("m=audio 6000 RTP/AVP 0\r\nm=video 0 RTP/AVP 34\r\n")).expect("fits");
+        assert_eq!(party.stream(StreamKind::Video), None);
+    }
+    // An answer can't make sound of pictures.
+    party.make_offer(&both).expect("stable");
+    let wrong = theirs("m=audio 6000 RTP/AVP 0\r\nm=audio 6002 RTP/AVP 0\r\n");
+    let fault = AnswerFault::NotOffered;
+    assert_eq!(
+        party.handle_answer(&wrong).map(<[_]>::to_vec),
+        Err(OfferAnswerError::BadAnswer { line: 1, fault })
+    );
+}
+
 fn version(session: &Session) -> u64 {
     session.origin.version_number().expect("a number")
 }
@@ -77,7 +151,11 @@ fn an_offer_has_all_capabilities_in_order_and_reads_back_strictly() {
 
 #[test]
 fn streams_at_other_addresses_get_a_connection_of_their_own() {
-    let second = LocalStream { address: address("198.51.100.7:5000"), direction: Direction::SendRecv };
+    let second = LocalStream {
+        kind: StreamKind::Audio,
+        address: address("198.51.100.7:5000"),
+        direction: Direction::SendRecv,
+    };
     let offer = ours().make_offer(&[sendrecv(), Some(second)]).expect("stable");
     let reached = |index: usize| {
         let media = &offer.media[index];
@@ -86,7 +164,11 @@ fn streams_at_other_addresses_get_a_connection_of_their_own() {
     assert_eq!(reached(0), (Some(address("192.0.2.1:4000").ip()), 4000));
     assert_eq!(reached(1), (Some(second.address.ip()), 5000));
     let mut sixth = party("2001:db8::1", &[0], 101);
-    let stream = LocalStream { address: address("[2001:db8::1]:4000"), direction: Direction::SendRecv };
+    let stream = LocalStream {
+        kind: StreamKind::Audio,
+        address: address("[2001:db8::1]:4000"),
+        direction: Direction::SendRecv,
+    };
     let offer = sixth.make_offer(&[Some(stream)]).expect("stable").to_bytes();
     let offer = String::from_utf8(offer).expect("ASCII");
     assert!(offer.contains("o=- 77 1 IN IP6 2001:db8::1\r\n") && offer.contains("c=IN IP6 2001:db8::1\r\n"));
@@ -119,7 +201,7 @@ fn the_decks_update_that_adds_video_keeps_the_audio_and_rejects_the_video() {
     party.handle_offer(theirs("m=audio 4710 RTP/AVP 4\r\n")).expect("stable");
     let before = party.make_answer(|_| sendrecv()).expect("G723");
     party.handle_offer(offer).expect("stable");
-    assert_eq!(party.lines_wanted(), [0]);
+    assert_eq!(party.lines_wanted(), [(0, StreamKind::Audio)]);
     let after = party.make_answer(|_| sendrecv()).expect("G723");
     assert_eq!(after.media[0], before.media[0]);
     assert_eq!((after.media[1].kind.as_str(), after.media[1].port), ("video", 0));
@@ -189,7 +271,11 @@ fn the_old_hold_writes_zeros_for_our_address_and_is_seen_by_the_other_side() {
         alice.set_zero_address(zeros);
         let offer = alice.make_offer(&[Some(stream(direction))]).expect("an offer");
         bob.handle_offer(offer.clone()).expect("it is read");
-        let own = LocalStream { address: address("192.0.2.9:6000"), direction: Direction::SendRecv };
+        let own = LocalStream {
+            kind: StreamKind::Audio,
+            address: address("192.0.2.9:6000"),
+            direction: Direction::SendRecv,
+        };
         let answer = bob.make_answer(|_| Some(own)).expect("an answer");
         alice.handle_answer(&answer).expect("it fits");
         assert!(!alice.is_held());
@@ -404,7 +490,11 @@ fn a_line_once_there_stays_and_may_be_used_again() {
 #[test]
 fn a_late_offer_is_made_by_the_called_party_and_answered_by_the_caller() {
     let (mut caller, mut callee) = (party("192.0.2.1", &[8], 101), party("192.0.2.9", &[0, 8], 96));
-    let theirs = LocalStream { address: address("192.0.2.9:6000"), direction: Direction::SendRecv };
+    let theirs = LocalStream {
+        kind: StreamKind::Audio,
+        address: address("192.0.2.9:6000"),
+        direction: Direction::SendRecv,
+    };
     caller.handle_offer(callee.make_offer(&[Some(theirs)]).expect("in the 200")).expect("stable");
     let answer = caller.make_answer(|_| sendrecv()).expect("in the ACK");
     callee.handle_answer(&answer).expect("fits");
@@ -517,7 +607,7 @@ proptest! {
         for (by_left, offered, wished, refused) in rounds {
             let (from, to) = if by_left { (0, 1) } else { (1, 0) };
             let end = |side: usize, direction: usize| LocalStream {
-                address: address(hosts[side].1), direction: ALL[direction],
+                kind: StreamKind::Audio, address: address(hosts[side].1), direction: ALL[direction],
             };
             let before: Vec<_> = parties.iter().map(|party| party.streams().to_vec()).collect();
             let offer = parties[from].make_offer(&[Some(end(from, offered))]).expect("stable");

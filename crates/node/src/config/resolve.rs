@@ -309,6 +309,8 @@ impl Config {
             timer_s: Some(seconds(&self.session.expires)).filter(|seconds| *seconds > 0),
             timer_min_s: seconds(&self.session.expires_min),
             reliable_ringing: self.session.reliable_ringing.value,
+            // For phones: a server has no calls with pictures.
+            video: false,
         }
     }
 

@@ -153,6 +153,7 @@ impl Seat {
             ip,
             port: 0,
             codecs: AudioCodec::ALL.to_vec(),
+            video: false,
             transfer: TransferSettings::default(),
             media,
             tap,

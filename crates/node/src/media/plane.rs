@@ -43,6 +43,8 @@ struct Leased {
     rtp: UdpSocket,
     rtcp: UdpSocket,
     session: Option<Running>,
+    /// How many datagrams have come for a stream that is not played.
+    unplayed: Option<u64>,
 }
 
 struct Running {
@@ -112,6 +114,11 @@ impl<'a> Plane<'a> {
                 }
                 self.step(now, lease.id);
             }
+            MediaCommand::Count { lease, .. } => {
+                if let Some(leased) = self.leased_mut(shard, &lease) {
+                    leased.unplayed.get_or_insert(0);
+                }
+            }
             MediaCommand::Release { lease } => {
                 if self.leased_mut(shard, &lease).is_some() {
                     self.release(now, lease.id);
@@ -161,7 +168,7 @@ impl<'a> Plane<'a> {
             Ok((id, rtp, rtcp)) => {
                 self.last_id = id;
                 let lease = Lease { id, epoch: self.epoch, rtp: rtp.local() };
-                self.leased.insert(id, Leased { shard, rtp, rtcp, session: None });
+                self.leased.insert(id, Leased { shard, rtp, rtcp, session: None, unplayed: None });
                 Some(lease)
             }
             Err(error) => {
@@ -195,7 +202,11 @@ impl<'a> Plane<'a> {
             running.audio.close(now);
             self.step(now, id);
         }
-        let Some(Leased { shard, session: Some(mut running), .. }) = self.leased.remove(&id) else { return };
+        let Some(leased) = self.leased.remove(&id) else { return };
+        if let Some(datagrams) = leased.unplayed {
+            tracing::debug!(datagrams, "a stream ended that was received and not played");
+        }
+        let Leased { shard, session: Some(mut running), .. } = leased else { return };
         let recording = running.audio.take_recording();
         (self.report)(MediaReport { shard, call: running.call, report: running.audio.report(), recording });
     }
@@ -283,6 +294,10 @@ impl<'a> Plane<'a> {
             // One time for the batch would look like no jitter; it was read within microseconds all the same.
             let now = clock::now();
             self.counts.received += count as u64;
+            if let Some(unplayed) = &mut leased.unplayed {
+                *unplayed += count as u64;
+                self.counts.unplayed += count as u64;
+            }
             if let Some(running) = &mut leased.session {
                 for (from, bytes) in self.batch.iter() {
                     running.audio.handle_packet(now, is_rtcp, from, bytes);

@@ -99,6 +99,38 @@ fn a_lease_of_another_shard_or_epoch_is_void() {
 }
 
 #[test]
+fn a_stream_that_is_not_played_is_counted_and_nothing_is_sent() {
+    let mut rig = Rig::new(MediaSettings::default(), 8);
+    let peer = std::net::UdpSocket::bind((LOOPBACK, 0)).expect("a port");
+    let counts = rig.with_plane(|plane, poller, inboxes| {
+        order(plane, poller, 0, 1);
+        let lease = leased(&mut inboxes[0])[0];
+        let remote = peer.local_addr().expect("its address");
+        let direction = dialtone_wire::sdp::Direction::RecvOnly;
+        let session = dialtone_dialog::offer_answer::Negotiated {
+            kind: dialtone_dialog::offer_answer::StreamKind::Video,
+            local: lease.rtp,
+            remote_rtp: Some(remote),
+            remote_rtcp: Some(remote),
+            codecs: Vec::new(),
+            telephone_event: None,
+            direction,
+            ptime_ms: None,
+        };
+        let (call, session) = (CallHandle { slot: 0, generation: 0 }, Box::new(session));
+        plane.handle_command(clock::now(), 0, MediaCommand::Count { lease, call, session }, poller);
+        for _ in 0..3 {
+            peer.send_to(b"a picture", lease.rtp).expect("sent");
+        }
+        let readiness = dialtone_transport::sys::Readiness { read: true, write: false, error: false };
+        plane.handle_ready(u64::from(lease.id) << 1, readiness);
+        assert_eq!(plane.poll_timeout(), None, "no time at which anything is sent");
+        plane.handle_command(clock::now(), 0, MediaCommand::Release { lease }, poller);
+    });
+    assert_eq!((counts.received, counts.unplayed, counts.sent), (3, 3, 0));
+}
+
+#[test]
 fn a_shard_that_begins_anew_gives_everything_back() {
     let mut rig = Rig::new(MediaSettings { leases_max: 3, ..MediaSettings::default() }, 8);
     rig.with_plane(|plane, poller, inboxes| {

@@ -424,6 +424,7 @@ fn phones_of_ours_register_with_passwords_and_call_each_other_over_tcp() {
             ip: "127.0.0.1".parse().expect("an address"),
             port: 0,
             codecs: AudioCodec::ALL.to_vec(),
+            video: false,
             transfer: TransferSettings::default(),
             media: MediaSettings::default(),
             tap: None,

@@ -48,6 +48,8 @@ pub enum Action {
     Hold(ChangeBy),
     /// Go on with a call on hold.
     Resume(ChangeBy),
+    /// Add video to the call, or take it away.
+    Video(bool, ChangeBy),
     /// See whether the far end is still there, and start the session timer anew: UPDATE without a description.
     Update,
     /// Have the far end call somebody else in our place: blind transfer.
@@ -143,6 +145,7 @@ const VERBS: &[&str] = &[
     "hangup",
     "hold",
     "resume",
+    "video",
     "update",
     "transfer",
     "accept",
@@ -188,6 +191,11 @@ impl Step {
             ("resume", []) => act(Action::Resume(ChangeBy::Invite)),
             ("resume", ["by", "update"]) => act(Action::Resume(ChangeBy::Update)),
             ("resume", _) => Err(form("resume [by update]")),
+            ("video", []) => act(Action::Video(true, ChangeBy::Invite)),
+            ("video", ["by", "update"]) => act(Action::Video(true, ChangeBy::Update)),
+            ("video", ["off"]) => act(Action::Video(false, ChangeBy::Invite)),
+            ("video", ["off", "by", "update"]) => act(Action::Video(false, ChangeBy::Update)),
+            ("video", _) => Err(form("video [off] [by update]")),
             ("update", []) => act(Action::Update),
             ("update", _) => Err(form("update")),
             ("transfer", ["to", call]) => act(Action::TransferTo(number(call)?)),
@@ -306,6 +314,10 @@ mod tests {
             ("resume", Action::Resume(ChangeBy::Invite)),
             ("hold by update", Action::Hold(ChangeBy::Update)),
             ("resume by update", Action::Resume(ChangeBy::Update)),
+            ("video", Action::Video(true, ChangeBy::Invite)),
+            ("video by update", Action::Video(true, ChangeBy::Update)),
+            ("video off", Action::Video(false, ChangeBy::Invite)),
+            ("video off by update", Action::Video(false, ChangeBy::Update)),
             ("update", Action::Update),
             ("transfer carol", Action::Transfer(uri("sip:carol@office.test"))),
             ("transfer to 2", Action::TransferTo(2)),

@@ -113,7 +113,7 @@ pub fn call(
         joins: JoinPolicy::Refuse,
         ..TransferSettings::default()
     };
-    let phone = config.identity.start(Some(&config.to), config.codecs.clone(), transfer, media)?;
+    let phone = config.identity.start(Some(&config.to), config.codecs.clone(), transfer, false, media)?;
     let begun = clock::now();
     let mut course = Course::new(begun, Ear::new(config.ringback, config.record));
     let command = Command::Call { token: 1, to: config.to.clone(), play: config.sound.play() };

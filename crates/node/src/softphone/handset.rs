@@ -190,6 +190,10 @@ impl Handset {
                 let (call, by) = (self.talking_handle()?, ChangeBy::Update);
                 self.commands.push_back(Command::Refresh { call, by });
             }
+            Action::Video(on, by) => {
+                let (call, on, by) = (self.talking_handle()?, *on, *by);
+                self.commands.push_back(Command::Video { call, on, by });
+            }
             Action::Hold(by) => self.hold(true, *by)?,
             Action::Resume(by) => {
                 self.hold(false, *by)?;
@@ -469,6 +473,9 @@ impl Handset {
             | Event::Redirected { call, .. }
             | Event::SessionChanged { call }
             | Event::Refreshed { call, .. }
+            | Event::VideoStarted { call }
+            | Event::VideoStopped { call }
+            | Event::VideoRefused { call }
             | Event::Held { call, .. }
             | Event::Resumed { call, .. }
             | Event::ChangeRefused { call, .. }
@@ -617,6 +624,9 @@ impl Handset {
                 Side::Local => News::Refreshed { number },
                 Side::Remote => News::RefreshedByPeer { number },
             }),
+            Event::VideoStarted { .. } if !is_over => self.news.push_back(News::Video { number }),
+            Event::VideoStopped { .. } if !is_over => self.news.push_back(News::VideoEnded { number }),
+            Event::VideoRefused { .. } if !is_over => self.news.push_back(News::VideoRefused { number }),
             Event::Held { by, .. } if !is_over => self.hold_changed(number, *by, true),
             Event::Resumed { by, .. } if !is_over => self.hold_changed(number, *by, false),
             Event::ChangeRefused { status, .. } if !is_over => {

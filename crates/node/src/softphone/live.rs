@@ -37,6 +37,8 @@ pub struct SoftphoneConfig {
     pub sound: Sound,
     /// The codecs that it offers and takes, the preferred one first.
     pub codecs: Vec<AudioCodec>,
+    /// Whether it takes the video that it is offered: received and counted, nothing is sent.
+    pub video: bool,
     /// The folder that each call is recorded in.
     pub record: Option<PathBuf>,
     /// The ringback that is heard while a far end rings.
@@ -104,7 +106,7 @@ impl Softphone {
             self_made_gruu: config.own_gruu,
             ..TransferSettings::default()
         };
-        let phone = config.identity.start(None, config.codecs.clone(), transfer, media)?;
+        let phone = config.identity.start(None, config.codecs.clone(), transfer, config.video, media)?;
         let handset = Handset::new(config.sound.play(), config.reply, config.ringback);
         let mut phone = Softphone { phone, handset, record: config.record.clone(), domain, aor };
         if config.registers {

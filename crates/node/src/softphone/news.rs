@@ -28,6 +28,9 @@ pub const AWAITABLE: &[&str] = &[
     "held-by-peer",
     "resumed-by-peer",
     "session-changed",
+    "video",
+    "video-ended",
+    "video-refused",
     "refreshed",
     "refreshed-by-peer",
     "change-refused",
@@ -131,6 +134,21 @@ pub enum News {
     },
     /// The session was changed; who is held by that is told next.
     SessionChanged {
+        /// The call.
+        number: u64,
+    },
+    /// There is video in the call.
+    Video {
+        /// The call.
+        number: u64,
+    },
+    /// There is none any more.
+    VideoEnded {
+        /// The call.
+        number: u64,
+    },
+    /// The far end goes on without the video that we have asked for.
+    VideoRefused {
         /// The call.
         number: u64,
     },
@@ -274,6 +292,9 @@ impl News {
             News::HeldByPeer { .. } => "held-by-peer",
             News::ResumedByPeer { .. } => "resumed-by-peer",
             News::SessionChanged { .. } => "session-changed",
+            News::Video { .. } => "video",
+            News::VideoEnded { .. } => "video-ended",
+            News::VideoRefused { .. } => "video-refused",
             News::Refreshed { .. } => "refreshed",
             News::RefreshedByPeer { .. } => "refreshed-by-peer",
             News::ChangeRefused { .. } => "change-refused",
@@ -308,6 +329,9 @@ impl News {
             | News::ResumedByPeer { number }
             | News::SessionChanged { number }
             | News::Refreshed { number }
+            | News::Video { number }
+            | News::VideoEnded { number }
+            | News::VideoRefused { number }
             | News::RefreshedByPeer { number }
             | News::ChangeRefused { number, .. }
             | News::RefreshFailed { number, .. }

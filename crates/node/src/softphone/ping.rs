@@ -55,6 +55,7 @@ pub fn ping(config: &PingConfig, stop: &AtomicBool) -> Result<PingReport, Softph
         Some(&config.to),
         codecs,
         TransferSettings::default(),
+        false,
         MediaSettings::default(),
     )?;
     let begun = clock::now();

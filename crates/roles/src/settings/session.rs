@@ -12,11 +12,13 @@ pub struct SessionSettings {
     pub timer_min_s: u32,
     /// Whether callers who know reliable provisional responses get them (RFC 3262); those who require them always do.
     pub reliable_ringing: bool,
+    /// Whether a phone takes the video that it is offered. It is received and counted; none is sent (`recvonly`).
+    pub video: bool,
 }
 
 impl Default for SessionSettings {
     fn default() -> Self {
-        SessionSettings { timer_s: Some(1_800), timer_min_s: MIN_SE_S, reliable_ringing: false }
+        SessionSettings { timer_s: Some(1_800), timer_min_s: MIN_SE_S, reliable_ringing: false, video: false }
     }
 }
 

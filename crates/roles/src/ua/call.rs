@@ -53,6 +53,8 @@ pub(super) struct Call {
     pub(super) takes_update: bool,
     /// Whether the owner was told that we hold the other side, and that it holds us.
     pub(super) told_held: [bool; 2],
+    /// Whether the owner was told that there are pictures.
+    pub(super) told_video: bool,
     pub(super) stage: Stage,
 }
 
@@ -71,6 +73,7 @@ impl Call {
             timer: SessionTimer::default(),
             takes_update: false,
             told_held: [false; 2],
+            told_video: false,
             ties: Ties::default(),
             packages: Packages::default(),
             stage,

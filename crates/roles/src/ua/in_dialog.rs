@@ -201,8 +201,8 @@ impl Call {
         let is_same = offer.is_some_and(|offer| self.offers_the_same(offer));
         let Some(session) = &mut self.session else { return incoming.refuse(cx, &Refusal::new(488)) };
         let described = match offer {
-            Some(offer) => session.answer(offer),
-            None => session.offer_again(),
+            Some(offer) => session.answer(cx, offer),
+            None => session.offer_again(cx),
         };
         let description = match described {
             Ok(description) => description,

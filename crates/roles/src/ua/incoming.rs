@@ -22,7 +22,7 @@ use super::prack::write_reliable;
 use super::refusal::{
     ALLOW, Refusal, SDP, SUPPORTED, check_accept, check_require, check_size, description_of,
 };
-use super::session::{Hold, Session};
+use super::session::{Change, Session};
 use super::timer::write_grant;
 use super::transfer::Ties;
 use crate::contact_user::ContactUser;
@@ -165,8 +165,8 @@ impl Ua {
             return Err(Refusal::new(480).with(HeaderName::RetryAfter, 1));
         };
         let described = match offer {
-            Some(offer) => session.answer(offer),
-            None => session.offer(Hold::No),
+            Some(offer) => session.answer(cx, offer),
+            None => session.offer(cx, Change::default()),
         };
         match described {
             Ok(description) => Ok(Checked { dialog, from, session, description, offers: offer.is_none() }),

@@ -18,7 +18,7 @@ use super::redirect::{self, Redirects};
 use super::refusal::{ALLOW, SDP, SUPPORTED, description_of};
 use super::registration::by_service_route;
 use super::reoffer::Pending;
-use super::session::{Hold, Session};
+use super::session::{Change, Session};
 use super::transfer;
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, EndReason, Event, JoinTarget, Play};
@@ -260,7 +260,7 @@ impl Call {
         };
         self.session = Session::lease(cx, address);
         // Without ports we ask the peer for its offer, and answer it in the ACK: by then there are some.
-        let draft = match self.session.as_mut().map(|session| session.offer(Hold::No)) {
+        let draft = match self.session.as_mut().map(|session| session.offer(cx, Change::default())) {
             Some(Ok(offer)) => draft.body(SDP, offer),
             Some(Err(_)) => return Step::End(EndReason::BadSession),
             None => draft,
@@ -365,7 +365,7 @@ impl Call {
             Ok(body) => {
                 let is_offer_due = body.as_ref().is_some_and(Option::is_none) && self.hears(tag);
                 let (body, change) = match body.flatten() {
-                    None if is_offer_due => self.offer_for_prack(),
+                    None if is_offer_due => self.offer_for_prack(cx),
                     body => (body, None),
                 };
                 self.acknowledge(desk, cx, tag, Prack { rseq, invite_cseq, body, change });
@@ -424,11 +424,13 @@ impl Call {
         let has_offered = leased.has_offered();
         let body = match (has_offered, is_first) {
             (true, true) => leased.take_early_answer(description).map(|()| None),
-            (false, true) => leased.answer_early(description).map(Some),
+            (false, true) => leased.answer_early(cx, description).map(Some),
             (true, false) => {
                 leased.apart(&mut early.apart, |branch| branch.take_answer(description).map(|()| None))
             }
-            (false, false) => leased.apart(&mut early.apart, |branch| branch.answer(description).map(Some)),
+            (false, false) => {
+                leased.apart(&mut early.apart, |branch| branch.answer(cx, description).map(Some))
+            }
         };
         let body = body.map_err(|_| EndReason::BadSession)?;
         if is_first {
@@ -531,7 +533,7 @@ impl Call {
         let next_hop = dialog.ack(0);
         let address = cx.local_ip_for(next_hop.next_hop()).ok_or(EndReason::TransportFailed)?;
         let session = self.session.insert(Session::lease(cx, address).ok_or(EndReason::Overload)?);
-        session.answer(description).map(Some).map_err(|_| EndReason::BadSession)
+        session.answer(cx, description).map(Some).map_err(|_| EndReason::BadSession)
     }
 
     /// A final response other than 2xx to the INVITE that still waits.

@@ -81,7 +81,7 @@ impl Call {
             (Some(_), ..) if ours => return incoming.refuse(cx, &Refusal::new(491)),
             // §2.3: a 488 leaves the response unacknowledged; the client may send a PRACK without offer.
             (Some(_), _, _, None) => return incoming.refuse(cx, &Refusal::new(488)),
-            (Some(offer), _, _, Some(session)) => match session.answer(offer) {
+            (Some(offer), _, _, Some(session)) => match session.answer(cx, offer) {
                 Ok(answer) => Some(answer),
                 Err(error) => {
                     let refusal = error.refusal(cx.settings);
@@ -201,14 +201,14 @@ impl Call {
     }
 
     /// The offer that our PRACK may carry: only now that the response has brought the answer (RFC 3262 §5).
-    pub(super) fn offer_for_prack(&mut self) -> (Option<Bytes>, Option<Wanted>) {
-        let Some(wanted @ Wanted { what: What::Offer(hold), .. }) = self.changes.wanted else {
+    pub(super) fn offer_for_prack(&mut self, cx: &mut Context<'_>) -> (Option<Bytes>, Option<Wanted>) {
+        let Some(wanted @ Wanted { what: What::Offer(change), .. }) = self.changes.wanted else {
             return (None, None);
         };
         if self.changes.asked().is_some() {
             return (None, None);
         }
-        match self.session.as_mut().and_then(|session| session.offer(hold).ok()) {
+        match self.session.as_mut().and_then(|session| session.offer(cx, change).ok()) {
             Some(offer) => {
                 self.changes.wanted = None;
                 (Some(offer), Some(wanted))

@@ -13,7 +13,7 @@ use super::deadlines::Wake;
 use super::desk::{Desk, Purpose, Sent};
 use super::prack::Prack;
 use super::refusal::{ALLOW, SDP, SUPPORTED, description_of};
-use super::session::Hold;
+use super::session::{Change, Hold, Session};
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, ChangeBy, EndReason, Event, HoldForm, Side};
 
@@ -41,10 +41,23 @@ pub(super) struct Wanted {
 /// What changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum What {
-    /// The session is offered anew, held or not.
-    Offer(Hold),
+    /// The session is offered anew.
+    Offer(Change),
     /// Nothing: the session goes on.
     Refresh,
+}
+
+impl What {
+    /// Both; an offer refreshes the session too.
+    fn and(self, later: What) -> What {
+        match (self, later) {
+            (What::Offer(change), What::Offer(later)) => What::Offer(change.and(later)),
+            (What::Offer(change), What::Refresh) | (What::Refresh, What::Offer(change)) => {
+                What::Offer(change)
+            }
+            (What::Refresh, What::Refresh) => What::Refresh,
+        }
+    }
 }
 
 /// A change that is under way.
@@ -100,7 +113,7 @@ impl Changes {
     pub(super) fn holds(&self) -> Option<bool> {
         let asked = self.wanted.or(self.asked().map(|asked| asked.wanted))?;
         match asked.what {
-            What::Offer(hold) => Some(hold != Hold::No),
+            What::Offer(change) => Some(change.hold? != Hold::No),
             What::Refresh => None,
         }
     }
@@ -108,6 +121,14 @@ impl Changes {
     /// The re-INVITE that is under way.
     pub(super) fn invite(&self) -> Option<UaRequest> {
         self.asked().filter(|asked| asked.method == Carrier::Invite).map(|asked| asked.request)
+    }
+
+    /// A change that did not go through is wanted again, as far as nothing else is wanted meanwhile.
+    fn want_again(&mut self, asked: Wanted) {
+        self.wanted = Some(match self.wanted {
+            Some(later) => Wanted { what: asked.what.and(later.what), by: later.by },
+            None => asked,
+        });
     }
 
     pub(super) fn sent(&mut self, request: UaRequest, method: Carrier, wanted: Wanted, offers: bool) {
@@ -193,7 +214,7 @@ impl Ua {
             match failure {
                 Failure::TimedOut => call.terminate(desk, cx, EndReason::DialogLost),
                 Failure::BadResponse | Failure::Transport | Failure::Unresolvable | Failure::Overload => {
-                    call.keep_session(asked);
+                    call.keep_session(cx, asked);
                     call.not_changed(cx, asked.wanted.what, None);
                     call.try_change(desk, cx)
                 }
@@ -205,6 +226,7 @@ impl Ua {
 impl Call {
     /// The owner wants the session changed.
     pub(super) fn want(&mut self, desk: &mut Desk, cx: &mut Context<'_>, what: What, by: ChangeBy) -> Step {
+        let what = self.changes.wanted.map_or(what, |wanted| wanted.what.and(what));
         self.changes.wanted = Some(Wanted { what, by });
         self.changes.retries = 0;
         self.try_change(desk, cx)
@@ -218,7 +240,19 @@ impl Call {
         hold: Option<HoldForm>,
         by: ChangeBy,
     ) -> Step {
-        self.want(desk, cx, What::Offer(hold.map_or(Hold::No, Hold::Yes)), by)
+        let hold = Some(hold.map_or(Hold::No, Hold::Yes));
+        self.want(desk, cx, What::Offer(Change { hold, video: None }), by)
+    }
+
+    /// The owner wants pictures, or none any more.
+    pub(super) fn want_video(
+        &mut self,
+        desk: &mut Desk,
+        cx: &mut Context<'_>,
+        on: bool,
+        by: ChangeBy,
+    ) -> Step {
+        self.want(desk, cx, What::Offer(Change { hold: None, video: Some(on) }), by)
     }
 
     /// With which request a change may go out now. RFC 3261 §14.1: "MUST NOT initiate a new INVITE transaction within a
@@ -249,7 +283,7 @@ impl Call {
         let offer = match (wanted.what, &method, &mut self.session) {
             (What::Refresh, Method::Update, _) => None,
             (What::Refresh, _, Some(session)) => session.offer_unchanged().ok(),
-            (What::Offer(hold), _, Some(session)) => session.offer(hold).ok(),
+            (What::Offer(change), _, Some(session)) => session.offer(cx, change).ok(),
             (What::Refresh | What::Offer(_), _, None) => None,
         };
         let offers = offer.is_some();
@@ -370,6 +404,11 @@ impl Call {
             What::Offer(_) => {}
             What::Refresh => self.refreshed(cx, Side::Local),
         }
+        if let What::Offer(Change { video: Some(true), .. }) = asked.wanted.what
+            && !self.has_video()
+        {
+            cx.event(Event::VideoRefused { call: self.handle });
+        }
         self.go_on(desk, cx)
     }
 
@@ -400,7 +439,7 @@ impl Call {
                 self.changes.pending = Pending::Sent(Asked { request, ..asked });
                 return Step::Stay;
             }
-            self.keep_session(asked);
+            self.keep_session(cx, asked);
             self.not_changed(cx, asked.wanted.what, Some(status));
             return self.go_on(desk, cx);
         }
@@ -416,7 +455,7 @@ impl Call {
                 }
             }
         }
-        self.keep_session(asked);
+        self.keep_session(cx, asked);
         let wait = match (status.code(), retry_after_s(response)) {
             (491, _) => Some(glare_wait(cx.random_u64(), self.outgoing)),
             // RFC 3311 §5.2: the other side owes an answer, and says when to come back.
@@ -425,7 +464,7 @@ impl Call {
         };
         if let Some(wait) = wait.filter(|_| self.changes.retries < RETRIES_MAX) {
             self.changes.retries += 1;
-            self.changes.wanted = self.changes.wanted.or(Some(asked.wanted));
+            self.changes.want_again(asked.wanted);
             self.changes.pending = Pending::Waiting;
             desk.deadlines.start(Wake::Reoffer(handle), cx.now + wait);
             return self.answer_that_waits(desk, cx);
@@ -435,7 +474,7 @@ impl Call {
             // Its Allow said otherwise; a re-INVITE can do the same once the call is answered.
             405 | 501 if asked.method == Carrier::Update => {
                 self.takes_update = false;
-                self.changes.wanted = self.changes.wanted.or(Some(asked.wanted));
+                self.changes.want_again(asked.wanted);
             }
             _ => self.not_changed(cx, asked.wanted.what, Some(status)),
         }
@@ -443,8 +482,14 @@ impl Call {
     }
 
     /// RFC 3261 §14.1: "the session parameters MUST remain unchanged, as if no re-INVITE had been issued".
-    fn keep_session(&mut self, asked: Asked) {
+    fn keep_session(&mut self, cx: &mut Context<'_>, asked: Asked) {
         self.withdraw(asked.offers);
+        // Ports that it named are free again.
+        self.apply(cx);
+    }
+
+    fn has_video(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::has_video)
     }
 
     fn withdraw(&mut self, offers: bool) {
@@ -476,10 +521,14 @@ impl Call {
         self.tell_hold(cx);
     }
 
-    /// Tells the owner who holds whom, where that has changed.
+    /// Tells the owner who holds whom, and whether there are pictures, where that has changed.
     pub(super) fn tell_hold(&mut self, cx: &mut Context<'_>) {
         let Some(session) = &self.session else { return };
         let call = self.handle;
+        let has_video = session.has_video();
+        if std::mem::replace(&mut self.told_video, has_video) != has_video {
+            cx.event(if has_video { Event::VideoStarted { call } } else { Event::VideoStopped { call } });
+        }
         for ((told, is), by) in self.told_held.iter_mut().zip(session.held()).zip([Side::Local, Side::Remote])
         {
             if *told != is {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use dialtone_dialog::offer_answer::{
     Capabilities, Codec, LocalOrigin, LocalStream, Negotiated, OfferAnswer, OfferAnswerError,
-    OfferAnswerState, held,
+    OfferAnswerState, StreamKind, held,
 };
 use dialtone_wire::sdp::{self, Direction, Mode, SdpError};
 
@@ -14,10 +14,20 @@ use crate::context::Context;
 use crate::io::{CallHandle, HoldForm, Lease, MediaCommand, Play};
 use crate::settings::Settings;
 
-/// One audio stream on leased ports.
+/// The formats of pictures that we take, as RFC 3551 §6 numbers them: H.263, H.261 and MPEG-1 or 2, which need no agreement
+/// on parameters.
+const VIDEO_FORMATS: [u8; 3] = [34, 31, 32];
+
+/// The sound of a call on leased ports, and its pictures where there are some.
 #[derive(Debug)]
 pub(super) struct Session {
     lease: Lease,
+    /// Where pictures come in. They are counted and not shown, and we send none.
+    video: Option<Lease>,
+    /// What the media plane was told last about them.
+    counted: Option<Negotiated>,
+    /// Whether another branch of the fork than the one that is heard is spoken to: its pictures have no ports.
+    is_apart: bool,
     offer_answer: OfferAnswer,
     /// As it was before the answer of one branch of a fork was taken.
     before_answer: Option<Box<OfferAnswer>>,
@@ -41,9 +51,27 @@ pub(super) enum Hold {
     Yes(HoldForm),
 }
 
-/// Why a description of the peer can't be used.
+/// What an offer of ours changes; `None` leaves it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Whether we hold the peer.
+    pub(super) hold: Option<Hold>,
+    /// Whether there are pictures.
+    pub(super) video: Option<bool>,
+}
+
+impl Change {
+    /// Both at once; what the later one says counts.
+    pub(super) fn and(self, later: Change) -> Change {
+        Change { hold: later.hold.or(self.hold), video: later.video.or(self.video) }
+    }
+}
+
+/// Why a description can't be used, or made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unusable {
+    /// There are no ports for what it shall have.
+    NoPorts,
     /// It breaks the grammar.
     Syntax(SdpError),
     /// It has nothing that we can take, or does not fit what went before.
@@ -54,6 +82,7 @@ impl Unusable {
     /// The response to the INVITE that carried it.
     pub(super) fn refusal(self, settings: &Settings) -> Refusal {
         match self {
+            Unusable::NoPorts => Refusal::new(480),
             Unusable::Syntax(error) => bad_description(settings, error),
             Unusable::Content(OfferAnswerError::Glare) => Refusal::new(491),
             Unusable::Content(_) => not_acceptable(settings),
@@ -71,6 +100,9 @@ impl Session {
         let offer_answer = OfferAnswer::new(origin, capabilities(cx.settings));
         Some(Session {
             lease,
+            video: None,
+            counted: None,
+            is_apart: false,
             offer_answer,
             before_answer: None,
             hold: Hold::No,
@@ -80,22 +112,33 @@ impl Session {
         })
     }
 
-    /// Our offer: the first, or one that changes the session or puts the peer on hold (RFC 3264 §8.4).
-    pub(super) fn offer(&mut self, hold: Hold) -> Result<Bytes, Unusable> {
-        self.hold = hold;
-        self.offer_answer.set_zero_address(hold == Hold::Yes(HoldForm::Address));
-        let stream = self.stream();
-        // The other lines of the session stay disabled; ours is where it was.
-        let place = self.offer_answer.streams().iter().position(Option::is_some).unwrap_or(0);
-        let mut streams = vec![None; place];
-        streams.push(Some(stream));
+    /// Our offer: the first, or one that changes the session, as by putting the peer on hold (RFC 3264 §8.4), adding
+    /// pictures or taking them away (§8.1, §8.2).
+    pub(super) fn offer(&mut self, cx: &mut Context<'_>, change: Change) -> Result<Bytes, Unusable> {
+        let shows = change.video.unwrap_or(self.has_video());
+        if shows && !self.lease_video(cx) {
+            return Err(Unusable::NoPorts);
+        }
+        self.hold = change.hold.unwrap_or(self.hold);
+        self.offer_answer.set_zero_address(self.hold == Hold::Yes(HoldForm::Address));
+        // The other lines of the session stay disabled; ours are where they were.
+        let video = self.video_stream().filter(|_| shows);
+        let mut streams = vec![None; self.offer_answer.streams().len()];
+        for stream in [Some(self.stream()), video].into_iter().flatten() {
+            // One that is new gets the line behind all others.
+            let place = self.offer_answer.place_of(stream.kind);
+            let is_taken = streams.get(place).is_some_and(Option::is_some);
+            let place = if is_taken { streams.len() } else { place };
+            streams.resize(streams.len().max(place + 1), None);
+            streams[place] = Some(stream);
+        }
         let offer = self.offer_answer.make_offer(&streams).map_err(Unusable::Content)?;
         Ok(offer.to_bytes().into())
     }
 
     /// An offer that asks for the session as it is, with all that we can.
-    pub(super) fn offer_again(&mut self) -> Result<Bytes, Unusable> {
-        self.offer(self.hold)
+    pub(super) fn offer_again(&mut self, cx: &mut Context<'_>) -> Result<Bytes, Unusable> {
+        self.offer(cx, Change::default())
     }
 
     /// An offer that changes nothing, not even the version of our description (RFC 4028 §7.4).
@@ -126,9 +169,9 @@ impl Session {
     }
 
     /// Answers the offer of one branch of a fork, in a reliable response to an INVITE without offer.
-    pub(super) fn answer_early(&mut self, offer: &[u8]) -> Result<Bytes, Unusable> {
+    pub(super) fn answer_early(&mut self, cx: &mut Context<'_>, offer: &[u8]) -> Result<Bytes, Unusable> {
         let before = self.offer_answer.clone();
-        let answer = self.answer(offer)?;
+        let answer = self.answer(cx, offer)?;
         self.before_answer = Some(Box::new(before));
         Ok(answer)
     }
@@ -144,7 +187,9 @@ impl Session {
         let own = own.map_or_else(|| self.offer_answer.clone(), |own| *own);
         let (hold, hold_agreed, is_held) = (self.hold, self.hold_agreed, self.is_held);
         let heard = std::mem::replace(&mut self.offer_answer, own);
+        self.is_apart = true;
         let done = act(self);
+        self.is_apart = false;
         *branch = Some(Box::new(std::mem::replace(&mut self.offer_answer, heard)));
         (self.hold, self.hold_agreed, self.is_held) = (hold, hold_agreed, is_held);
         done
@@ -169,16 +214,23 @@ impl Session {
         }
     }
 
-    /// Answers an offer of the peer. The session changes only on success.
-    pub(super) fn answer(&mut self, offer: &[u8]) -> Result<Bytes, Unusable> {
+    /// Answers an offer of the peer. The session changes only on success. Pictures are taken where the settings say so,
+    /// and where they are there already; else their line gets port 0.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>, offer: &[u8]) -> Result<Bytes, Unusable> {
         let offer = parse(offer)?;
         self.offer_answer.handle_offer(offer).map_err(Unusable::Content)?;
         // What the peer allows of it is in its offer.
         let stream = self.stream_while(false);
-        let wanted = self.offer_answer.lines_wanted();
-        let in_use = self.offer_answer.streams().iter().position(Option::is_some);
-        let place = in_use.filter(|place| wanted.contains(place)).or(wanted.first().copied());
-        let answer = self.offer_answer.make_answer(|line| (Some(line) == place).then_some(stream));
+        let audio = self.line_for(StreamKind::Audio);
+        let video = self.line_for(StreamKind::Video).filter(|_| !self.is_apart);
+        let video = video.filter(|_| cx.settings.session.video || self.has_video());
+        let video = video.filter(|_| self.lease_video(cx));
+        let pictures = self.video_stream();
+        let answer = self.offer_answer.make_answer(|line| match line {
+            line if Some(line) == audio => Some(stream),
+            line if Some(line) == video => pictures,
+            _ => None,
+        });
         let answer = answer.map_err(Unusable::Content)?;
         self.is_held = self.offer_answer.is_held();
         Ok(answer.to_bytes().into())
@@ -215,9 +267,40 @@ impl Session {
         self.offer_answer.state() == OfferAnswerState::LocalOffer
     }
 
+    /// The line of the open offer of theirs that a stream of this kind goes on in, or else the first one that it can
+    /// begin in.
+    fn line_for(&self, kind: StreamKind) -> Option<usize> {
+        let wanted = self.offer_answer.lines_wanted();
+        let mut wanted = wanted.iter().filter(|(_, of)| *of == kind).map(|(line, _)| *line);
+        let is_in_use = |line: &usize| self.offer_answer.streams().get(*line).is_some_and(Option::is_some);
+        let first = wanted.clone().next();
+        wanted.find(is_in_use).or(first)
+    }
+
+    /// Whether pictures are agreed on.
+    pub(super) fn has_video(&self) -> bool {
+        self.offer_answer.stream(StreamKind::Video).is_some()
+    }
+
+    /// Sees to it that there are ports for pictures. Says whether there are.
+    fn lease_video(&mut self, cx: &mut Context<'_>) -> bool {
+        self.video = self.video.or_else(|| cx.lease(self.lease.rtp.ip()));
+        self.video.is_some()
+    }
+
+    /// Our end of the pictures: we take them and have none to send.
+    fn video_stream(&self) -> Option<LocalStream> {
+        let direction = match self.hold {
+            Hold::No => Direction::RecvOnly,
+            Hold::Yes(_) => held(Direction::RecvOnly),
+        };
+        Some(LocalStream { kind: StreamKind::Video, address: self.video?.rtp, direction })
+    }
+
     /// Tells the media plane what is in force, if it does not know.
     pub(super) fn apply(&mut self, cx: &mut Context<'_>, call: CallHandle, play: &Play) {
-        let agreed = self.offer_answer.streams().iter().flatten().next().cloned();
+        self.apply_video(cx, call);
+        let agreed = self.offer_answer.stream(StreamKind::Audio).cloned();
         let session = match (agreed, &self.applied) {
             (Some(agreed), _) => agreed,
             // The stream was disabled (RFC 3264 §8.2): nothing flows until it is offered again.
@@ -238,9 +321,29 @@ impl Session {
         });
     }
 
+    fn apply_video(&mut self, cx: &mut Context<'_>, call: CallHandle) {
+        let Some(lease) = self.video else { return };
+        match self.offer_answer.stream(StreamKind::Video) {
+            Some(agreed) if self.counted.as_ref() == Some(agreed) => {}
+            Some(agreed) => {
+                self.counted = Some(agreed.clone());
+                cx.media(MediaCommand::Count { lease, call, session: Box::new(agreed.clone()) });
+            }
+            // An offer of ours may still name the ports.
+            None if self.awaits_answer() => {}
+            None => {
+                (self.video, self.counted) = (None, None);
+                cx.media(MediaCommand::Release { lease });
+            }
+        }
+    }
+
     /// Gives the ports back.
     pub(super) fn release(self, cx: &mut Context<'_>) {
         cx.media(MediaCommand::Release { lease: self.lease });
+        if let Some(lease) = self.video {
+            cx.media(MediaCommand::Release { lease });
+        }
     }
 
     fn stream(&self) -> LocalStream {
@@ -255,7 +358,7 @@ impl Session {
             // as inactive."
             (Hold::Yes(_), true) => held(Direction::RecvOnly),
         };
-        LocalStream { address: self.lease.rtp, direction }
+        LocalStream { kind: StreamKind::Audio, address: self.lease.rtp, direction }
     }
 }
 
@@ -263,15 +366,21 @@ impl Session {
 pub(super) fn capabilities_description(settings: &Settings, session_id: u64, address: IpAddr) -> Bytes {
     let origin = LocalOrigin { session_id: session_id >> 2, first_version: 1, address };
     let mut offer_answer = OfferAnswer::new(origin, capabilities(settings));
-    let stream = LocalStream { address: (address, 0).into(), direction: Direction::new(true, true) };
-    let offer = offer_answer.make_offer(&[Some(stream)]).expect("a new session has no open offer");
+    let address = (address, 0).into();
+    let audio = LocalStream { kind: StreamKind::Audio, address, direction: Direction::SendRecv };
+    let video = LocalStream { kind: StreamKind::Video, address, direction: Direction::RecvOnly };
+    let streams = [Some(audio), Some(video)];
+    let offer = offer_answer
+        .make_offer(&streams[..1 + usize::from(settings.session.video)])
+        .expect("a new session has no open offer");
     offer.to_bytes().into()
 }
 
 /// The codecs that were chosen, as RFC 3551 §6 numbers them.
 fn capabilities(settings: &Settings) -> Capabilities {
     let codecs = settings.codecs.iter().filter_map(|codec| Codec::of_static(codec.payload_type())).collect();
-    Capabilities { codecs, telephone_event: None, ptime_ms: Some(20) }
+    let video = VIDEO_FORMATS.into_iter().filter_map(Codec::of_static).collect();
+    Capabilities { codecs, video, telephone_event: None, ptime_ms: Some(20) }
 }
 
 fn parse(description: &[u8]) -> Result<sdp::Session, Unusable> {

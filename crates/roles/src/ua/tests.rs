@@ -19,3 +19,4 @@ mod refusals;
 mod registering;
 mod transfers;
 mod updates;
+mod video;

@@ -10,7 +10,6 @@ use super::incoming::answer_headers;
 use super::refusal::{Refusal, SDP, check_size, description_of, offer_pending};
 use crate::context::Context;
 use crate::io::Side;
-use crate::settings::Settings;
 
 impl Call {
     /// The peer changes the session, refreshes it, or tells where it is now.
@@ -41,7 +40,7 @@ impl Call {
             return incoming.refuse(cx, &Refusal::new(400));
         }
         let is_same = offer.is_none_or(|offer| self.offers_the_same(offer));
-        let answer = offer.map(|offer| self.answer_in(cx.settings, remote_tag, offer)).transpose();
+        let answer = offer.map(|offer| self.answer_in(cx, remote_tag, offer)).transpose();
         let answer = match answer {
             Ok(answer) => answer,
             Err(refusal) => return incoming.refuse(cx, &refusal),
@@ -112,7 +111,7 @@ impl Call {
     }
 
     /// Answers an offer in one of the dialogs of the call.
-    fn answer_in(&mut self, settings: &Settings, remote_tag: &str, offer: &[u8]) -> Result<Bytes, Refusal> {
+    fn answer_in(&mut self, cx: &mut Context<'_>, remote_tag: &str, offer: &[u8]) -> Result<Bytes, Refusal> {
         let is_heard = self.is_heard(remote_tag);
         let Some(session) = &mut self.session else { return Err(Refusal::new(488)) };
         let apart = match &mut self.stage {
@@ -120,9 +119,9 @@ impl Call {
             _ => None,
         };
         let answered = match apart {
-            Some(early) => session.apart(&mut early.apart, |session| session.answer(offer)),
-            None => session.answer(offer),
+            Some(early) => session.apart(&mut early.apart, |session| session.answer(cx, offer)),
+            None => session.answer(cx, offer),
         };
-        answered.map_err(|error| error.refusal(settings))
+        answered.map_err(|error| error.refusal(cx.settings))
     }
 }

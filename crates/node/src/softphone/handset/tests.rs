@@ -25,6 +25,7 @@ fn command_words(command: &Command) -> String {
         Command::Decline { call, status } => format!("> decline {} {}", call.slot, status.code()),
         Command::Hangup { call } => format!("> hangup {}", call.slot),
         Command::Hold { call, by, .. } => format!("> hold {} {by:?}", call.slot),
+        Command::Video { call, on, by } => format!("> video {} {on} {by:?}", call.slot),
         Command::Resume { call, by } => format!("> resume {} {by:?}", call.slot),
         Command::Refresh { call, by } => format!("> refresh {} {by:?}", call.slot),
         Command::Progress { call, .. } => format!("> progress {}", call.slot),
@@ -262,6 +263,20 @@ fn holds_of_both_ends_are_told_apart_and_asked_for_once() {
         rig.event(Event::Refreshed { call: handle(7), by });
     }
     rig.check(&["refreshed 1", "refreshed-by-peer 1"]);
+    rig.act("video by update");
+    rig.event(Event::VideoRefused { call: handle(7) });
+    rig.act("video");
+    rig.event(Event::VideoStarted { call: handle(7) });
+    rig.act("video off");
+    rig.event(Event::VideoStopped { call: handle(7) });
+    rig.check(&[
+        "> video 7 true Update",
+        "video-refused 1",
+        "> video 7 true Invite",
+        "video 1",
+        "> video 7 false Invite",
+        "video-ended 1",
+    ]);
 }
 
 #[test]

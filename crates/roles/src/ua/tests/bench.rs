@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use dialtone_dialog::offer_answer::Negotiated;
 use dialtone_wire::net::{Flow, Transmit, Transport};
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
@@ -128,9 +129,11 @@ impl Bench {
             }
             MediaCommand::Apply { lease, session, call, play } => {
                 self.plays.insert(call, play);
-                let remote = session.remote_rtp.map_or("none".into(), |remote| remote.to_string());
-                let told = format!("{remote} {}", session.direction.as_str());
-                self.applied.get_mut(&lease).expect("a lease that was not released").push(told);
+                self.tell(lease, &session);
+                None
+            }
+            MediaCommand::Count { lease, session, .. } => {
+                self.tell(lease, &session);
                 None
             }
             MediaCommand::Release { lease } => {
@@ -138,6 +141,12 @@ impl Bench {
                 None
             }
         }
+    }
+
+    fn tell(&mut self, lease: Lease, session: &Negotiated) {
+        let remote = session.remote_rtp.map_or("none".into(), |remote| remote.to_string());
+        let told = format!("{remote} {}", session.direction.as_str());
+        self.applied.get_mut(&lease).expect("a lease that was not released").push(told);
     }
 
     /// What the media plane was told for the one call there is.
