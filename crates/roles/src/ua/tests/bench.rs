@@ -68,6 +68,11 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new(settings: Settings) -> Bench {
+        Bench::with_ports(settings, true)
+    }
+
+    /// One whose media plane has ports at once, or none until a test says so.
+    pub(super) fn with_ports(settings: Settings, has_ports: bool) -> Bench {
         let address = settings.listeners[0].address;
         // No two phones have the same names for things.
         let seed =
@@ -83,7 +88,7 @@ impl Bench {
             plays: BTreeMap::new(),
             next_lease: 0,
             ready: 0,
-            has_ports: true,
+            has_ports,
             deadline: None,
         };
         bench.input(Input::Timeout);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dialtone_wire::net::{Flow, Transmit};
+use dialtone_wire::time::Instant;
 use dialtone_wire::{Limits as MessageLimits, Message, Status};
 
 use super::bench::{Bench, brief, settings, uri};
@@ -12,8 +13,18 @@ use crate::settings::{SessionSettings, Settings};
 pub(super) struct Pair {
     pub(super) phones: [Bench; 2],
     ladder: Vec<String>,
-    /// The number of the message that is lost, if one is.
-    pub(super) loses: Option<usize>,
+    /// What happens to the message with this number.
+    pub(super) fault: Option<(usize, Fault)>,
+    /// Copies that come later, with their senders.
+    late: Vec<(Instant, usize, Transmit)>,
+}
+
+/// What the network does to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    Lose,
+    /// It comes once more, so much later.
+    Double(Duration),
 }
 
 pub(super) const ALICE: usize = 0;
@@ -37,7 +48,8 @@ impl Pair {
         Pair {
             phones: [phone("alice", "192.0.2.1:5060"), phone("bob", "192.0.2.2:5060")],
             ladder: Vec::new(),
-            loses: None,
+            fault: None,
+            late: Vec::new(),
         }
     }
 
@@ -48,9 +60,12 @@ impl Pair {
             for from in [ALICE, BOB] {
                 while let Some(transmit) = self.phones[from].transmits.pop_front() {
                     moved = true;
-                    if self.loses == Some(self.ladder.len()) {
-                        self.loses = None;
-                        continue;
+                    match self.fault.take_if(|(number, _)| *number == self.ladder.len()) {
+                        Some((_, Fault::Lose)) => continue,
+                        Some((_, Fault::Double(after))) => {
+                            self.late.push((self.phones[from].now + after, from, transmit.clone()));
+                        }
+                        None => {}
                     }
                     self.deliver(from, transmit);
                 }
@@ -83,6 +98,10 @@ impl Pair {
         while !left.is_zero() {
             self.phones.iter_mut().for_each(|phone| phone.wait(step.min(left)));
             left = left.saturating_sub(step);
+            let now = self.phones[ALICE].now;
+            for (_, from, transmit) in self.late.extract_if(.., |(at, ..)| *at <= now).collect::<Vec<_>>() {
+                self.deliver(from, transmit);
+            }
             self.carry();
         }
     }
