@@ -317,7 +317,9 @@ impl Call {
         let Some(step) = step else { return Step::Stay };
         if step == Step::Stay && matches!(self.stage, Stage::Calling(_)) {
             desk.transfers.call_goes_on(self.handle, status, cx.settings.transfer.tells_progress);
-            let has_media = matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.is_some());
+            // RFC 3960 §3.2: a branch that says that nothing will be heard leaves the ringing to us.
+            let is_answered = matches!(&self.stage, Stage::Calling(calling) if calling.answered_by.is_some());
+            let has_media = is_answered && self.session.as_ref().is_some_and(Session::hears);
             let queue = queue_of(response, status);
             cx.event(Event::Progress { call: self.handle, status, has_media, queue });
             return self.try_change(desk, cx);

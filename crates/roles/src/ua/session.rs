@@ -277,6 +277,11 @@ impl Session {
         wanted.find(is_in_use).or(first)
     }
 
+    /// Whether sound of the peer is agreed on.
+    pub(super) fn hears(&self) -> bool {
+        self.offer_answer.stream(StreamKind::Audio).is_some_and(|stream| stream.direction.receives())
+    }
+
     /// Whether pictures are agreed on.
     pub(super) fn has_video(&self) -> bool {
         self.offer_answer.stream(StreamKind::Video).is_some()

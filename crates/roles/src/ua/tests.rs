@@ -9,6 +9,7 @@ mod changes;
 mod conference;
 mod credentials;
 mod flows;
+mod forked;
 mod hostile;
 mod info;
 mod net;
