@@ -355,35 +355,57 @@ fn the_server_transfers_a_bridged_call_blind() {
 #[test]
 fn the_server_transfers_a_bridged_call_after_consultation() {
     lab(|lab| {
-        let mut server = serve(lab, B2BUA, "");
-        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
-        talk(&mut alice, &mut bob);
-        alice.act("hold 0");
-        bob.wait_for_media(0, "remote-hold");
-        bob.wait_for_request("ACK");
-        alice.wait_until_sent("ACK");
-        alice.call("carol");
-        carol.wait_for_call(0, "INCOMING");
-        carol.act("answer 0 200");
-        carol.wait_for_request("ACK");
-        alice.wait_for_call(1, "CONFIRMED");
-        alice.wait_for_response(200, "INVITE");
-        alice.wait_until_sent("ACK");
-        alice.act("attended 0 1");
-        let refer = alice.wait_until_sent("REFER");
-        assert!(refer.header("Refer-To").contains("Replaces="), "{}", refer.text());
-        alice.wait_for_response(200, "REFER");
-        let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
-        assert_eq!(last["code"], 200, "{last}");
-        joined(&mut bob, &mut carol);
-        alice.act("hangup-all");
-        alice.wait_for_call(0, "DISCONNECTED");
-        assert_eq!(run_json(lab, &["calls"]).1["now"].as_array().map(Vec::len), Some(1));
-        bob.act("hangup 0");
-        carol.wait_for_call(0, "DISCONNECTED");
-        switch_off([alice, bob, carol]);
-        server.stop();
+        assert_eq!(consulted_transfer(lab, "1"), 0);
     });
+}
+
+/// The same on four shards, until the two calls were of two of them: three of four times they are.
+#[test]
+fn bridged_calls_of_two_shards_are_joined_after_consultation() {
+    lab(|lab| {
+        let joined = || {
+            let handed_over = consulted_transfer(lab, "4");
+            assert_eq!(run_json(lab, &["user", "remove", "carol"]).0, 0);
+            handed_over > 0
+        };
+        assert!((0..10).any(|_| joined()), "ten times both calls had the same shard");
+    });
+}
+
+/// Alice joins bob and carol; gives how many calls went from one shard to another for it.
+fn consulted_transfer(lab: &Lab, shards: &str) -> u64 {
+    let config = settings(lab, B2BUA, "");
+    let listen = tcp();
+    let arguments = ["--listen", &listen, "--config", &config, "--shards", shards];
+    let mut server = Server::start_with(lab, &arguments);
+    let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+    talk(&mut alice, &mut bob);
+    alice.act("hold 0");
+    bob.wait_for_media(0, "remote-hold");
+    bob.wait_for_request("ACK");
+    alice.wait_until_sent("ACK");
+    alice.call("carol");
+    carol.wait_for_call(0, "INCOMING");
+    carol.act("answer 0 200");
+    carol.wait_for_request("ACK");
+    alice.wait_for_call(1, "CONFIRMED");
+    alice.wait_for_response(200, "INVITE");
+    alice.wait_until_sent("ACK");
+    alice.act("attended 0 1");
+    let refer = alice.wait_until_sent("REFER");
+    assert!(refer.header("Refer-To").contains("Replaces="), "{}", refer.text());
+    alice.wait_for_response(200, "REFER");
+    let last = alice.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+    assert_eq!(last["code"], 200, "{last}");
+    joined(&mut bob, &mut carol);
+    alice.act("hangup-all");
+    alice.wait_for_call(0, "DISCONNECTED");
+    assert_eq!(run_json(lab, &["calls"]).1["now"].as_array().map(Vec::len), Some(1));
+    bob.act("hangup 0");
+    carol.wait_for_call(0, "DISCONNECTED");
+    switch_off([alice, bob, carol]);
+    let counters = server.stop();
+    counters["engine"]["handed_over"].as_u64().unwrap_or_else(|| panic!("no `handed_over` in {counters}"))
 }
 
 /// Bob's phone was told by re-INVITE where carol's is, and by no REFER; both talk.
