@@ -151,6 +151,9 @@ const FLOWS: &[Flow] = &[
     bridged::CALL,
     bridged::CROSSING,
     transfers::JOINED,
+    bridged::PARKED,
+    bridged::PICKED_UP,
+    bridged::QUEUED,
     transfers::UNATTENDED,
     transfers::FRIENDS_ATTENDED,
     transfers::INSTANT_MESSAGE,
@@ -457,6 +460,21 @@ fn rfc_5407_appendix_e_two_answers_of_a_fork() {
 #[test]
 fn rfc_5407_appendix_e_two_answers_unannounced() {
     check_race("E.6");
+}
+
+#[test]
+fn a_parked_call_hears_music_and_is_taken() {
+    compare::check(find(Source::Own, "b2bua-park"));
+}
+
+#[test]
+fn a_call_that_rings_is_taken_at_another_phone() {
+    compare::check(find(Source::Own, "b2bua-pickup"));
+}
+
+#[test]
+fn callers_of_a_busy_group_wait_and_know_their_places() {
+    compare::check(find(Source::Own, "b2bua-queue"));
 }
 
 #[test]

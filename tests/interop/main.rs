@@ -30,6 +30,7 @@ mod life;
 mod manage;
 mod nonsense;
 mod ours;
+mod parking;
 mod phone;
 mod phones;
 mod pjsua2;

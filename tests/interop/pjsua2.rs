@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::lab::{ADDRESS, folder};
 use crate::process::Process;
 use crate::serve::{DOMAIN, Server, User, at_speed};
+use crate::wav::{Recording, write_tone};
 
 /// How long a step of a call may take.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -46,11 +47,13 @@ pub(crate) struct Settings {
     pub(crate) timer: Option<(u32, u32)>,
     /// How many seconds of its clock pass in one.
     pub(crate) speed: u32,
+    /// The tone that it plays into its calls; it then records what it hears in them.
+    pub(crate) hertz: Option<f64>,
 }
 
 impl Settings {
     pub(crate) fn new(number: u16) -> Settings {
-        Settings { number, transport: "udp", prack: false, timer: None, speed: 1 }
+        Settings { number, transport: "udp", prack: false, timer: None, speed: 1, hertz: None }
     }
 }
 
@@ -78,7 +81,13 @@ impl Foreign {
     fn switch_on(proxy: SocketAddr, user: &User, settings: &Settings, register: bool) -> Foreign {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/pjsua2/phone.py");
         let (expires, min_se) = settings.timer.unwrap_or((1800, 90));
+        let (plays, records) = (folder().join(format!("{}.tone.wav", user.name)), recorded(&user.name));
+        if let Some(hertz) = settings.hertz {
+            write_tone(&plays, hertz, 1);
+        }
+        let plays = settings.hertz.map(|_| plays);
         let text = json!({
+            "plays": plays, "records": records,
             "user": user.name, "password": user.password, "domain": DOMAIN, "proxy": format!("sip:{proxy}"),
             "address": ADDRESS, "port": port(settings.number), "rtp": rtp(settings.number),
             "transport": settings.transport, "trace": trace(&user.name), "register": register, "prack": settings.prack, "expires": expires, "min_se": min_se,
@@ -220,6 +229,13 @@ impl Foreign {
         assert!(status.success(), "it ended with {status}\n{}", self.told());
     }
 
+    /// Unregisters and ends; gives what it has heard.
+    pub(crate) fn recording(self) -> Recording {
+        let path = recorded(&self.name);
+        self.switch_off();
+        Recording::read(&path)
+    }
+
     /// Pulls its plug.
     pub(crate) fn kill(self) {
         drop(self);
@@ -277,6 +293,11 @@ impl Wire {
     pub(crate) fn body(&self) -> &str {
         self.text.split_once("\n\n").map_or("", |(_, body)| body)
     }
+}
+
+/// The file in which a phone keeps what it hears.
+fn recorded(user: &str) -> PathBuf {
+    folder().join(format!("{user}.heard.wav"))
 }
 
 /// The file in which a phone writes a line for each message.

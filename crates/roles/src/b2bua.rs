@@ -23,6 +23,7 @@
 //! | [`outcome`] | what a refusal of one side is for the other |
 //! | [`bodies`] | session descriptions wherever they stand, and what else a body holds |
 //! | [`end`] | BYE, and what an end on one side means for the other |
+//! | [`music`] | what is played to those whose calls are parked |
 //! | [`transfer`] | the place where REFER is looked at before it is carried |
 //! | [`elsewhere`] | calls that meet one of another shard |
 //! | [`replace`] | an INVITE that comes in place of a leg (RFC 3891) |
@@ -57,6 +58,7 @@ mod elsewhere;
 mod end;
 mod in_dialog;
 mod join;
+mod music;
 mod originate;
 mod outcome;
 mod park;

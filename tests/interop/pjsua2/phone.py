@@ -30,7 +30,7 @@ import time
 import pjsua2 as pj
 
 SETTINGS = {"port": 5300, "rtp": 30000, "transport": "udp", "prack": False, "timer": 1, "expires": 1800, "min_se": 90,
-            "register": True, "auto": 0}
+            "register": True, "auto": 0, "plays": None, "records": None}
 SETTINGS.update(json.loads(sys.argv[1]))
 MESSAGE = re.compile(r"(TX|RX) \d+ bytes .*?:\r?\n(.*?)\r?\n?--end msg--", re.S)
 MEDIA = ["none", "active", "local-hold", "remote-hold", "error"]
@@ -96,6 +96,11 @@ class Call(pj.Call):
         for media in info.media:
             if media.type == pj.PJMEDIA_TYPE_AUDIO:
                 tell("media", call=owner.number, status=MEDIA[media.status], direction=DIRECTIONS.get(media.dir, "?"))
+                if SETTINGS["plays"] and media.status in (pj.PJSUA_CALL_MEDIA_ACTIVE, pj.PJSUA_CALL_MEDIA_REMOTE_HOLD):
+                    # Its port in the bridge is a new one after each change.
+                    audio = owner.getAudioMedia(media.index)
+                    SOUNDS[0].startTransmit(audio)
+                    audio.startTransmit(SOUNDS[1])
 
     def onCallTransferRequest(self, prm):
         # pjsua2 calls by itself, after this.
@@ -244,8 +249,19 @@ def account():
     return made
 
 
+def sounds():
+    """What it plays into its calls, and where what it hears in them is kept."""
+    if not SETTINGS["plays"]:
+        return []
+    player, recorder = pj.AudioMediaPlayer(), pj.AudioMediaRecorder()
+    player.createPlayer(SETTINGS["plays"])
+    recorder.createRecorder(SETTINGS["records"])
+    return [player, recorder]
+
+
 CALLS, LATER, LOG = [], [], Log()
 ENDPOINT = endpoint()
+SOUNDS = sounds()
 ACCOUNT = account()
 tell("started")
 going, pending = True, b""
@@ -275,6 +291,8 @@ if SETTINGS["register"]:
     ACCOUNT.setRegistration(False)
 for _ in range(40):
     ENDPOINT.libHandleEvents(5)
+# The recording gets its length.
+SOUNDS.clear()
 tell("ended")
 # libDestroy tears down what Python still holds.
 os._exit(0)

@@ -19,7 +19,7 @@ use super::dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, 
 use super::forwarding::{Code, DoNotDisturb, ForwardTarget, UserAddress};
 use super::group::{Callee, MemberEntry};
 use super::media::{BodyType, MediaKindName};
-use super::route::RouteUri;
+use super::route::{MusicUri, RouteUri};
 use super::table::{Table, tables};
 use super::trunks::{CallerIds, NumberMap, ServerUri, ServerUris, ShownNumber, TrunkName, TrunkUser};
 use super::value::{AskedMethod, Extension, FilePath, LogFormat, LogLevel, Required, Setting, Size};
@@ -288,6 +288,9 @@ tables! {
         transferor_time: Duration = BridgeSettings::default().release_after, ms(100, HOUR), Reload;
         /// A parked call that nobody fetches within this time goes back to who has parked it.
         park_time: Duration = BridgeSettings::default().park_time, ms(SECOND, DAY), Reload;
+        /// Who is called to play music to those whose calls are parked: a user of this server, or whom else the dial plan
+        /// lets the one call who has parked the call. Without it they hear nothing.
+        music: Option<MusicUri> = None, (), Reload;
     }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.
     "timers", timers: Timers {

@@ -286,6 +286,7 @@ impl Config {
                 transfers: self.b2bua.transfers.value,
                 release_after: self.b2bua.transferor_time.value,
                 park_time: self.b2bua.park_time.value,
+                music: self.b2bua.music.value.as_ref().map(|music| music.uri().clone()),
                 queues,
             },
             control,

@@ -1,4 +1,4 @@
-//! A URI that stands in a Route.
+//! URIs that stand by themselves: in a Route, and of who plays music.
 
 use dialtone_wire::uri::UriBuf;
 use smol_str::{SmolStr, format_smolstr};
@@ -28,6 +28,34 @@ impl Scalar for RouteUri {
         let text = value.as_str().ok_or_else(|| wrong_type(value, Self::KIND, Self::EXAMPLE))?;
         let uri = UriBuf::parse(text).ok().filter(|uri| uri.uri().as_sip().is_some() && !text.contains('?'));
         uri.map(RouteUri).ok_or_else(|| malformed(text, Self::KIND, Self::EXAMPLE))
+    }
+
+    fn write(&self) -> String {
+        quoted(self.0.as_str())
+    }
+}
+
+/// Who plays music to those who wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MusicUri(UriBuf);
+
+impl MusicUri {
+    const EXAMPLE: &'static str = "\"sip:music@example.com\"";
+
+    /// It as a URI.
+    pub fn uri(&self) -> &UriBuf {
+        &self.0
+    }
+}
+
+impl Scalar for MusicUri {
+    type Bounds = ();
+    const KIND: &'static str = "the sip: URI of who plays music";
+
+    fn parse(value: &DeValue<'_>, (): &()) -> Result<MusicUri, Fault> {
+        let text = value.as_str().ok_or_else(|| wrong_type(value, Self::KIND, Self::EXAMPLE))?;
+        let uri = UriBuf::parse(text).ok().filter(|uri| uri.uri().as_sip().is_some() && !text.contains('?'));
+        uri.map(MusicUri).ok_or_else(|| malformed(text, Self::KIND, Self::EXAMPLE))
     }
 
     fn write(&self) -> String {

@@ -187,6 +187,7 @@ fn each_value_arrives_where_it_belongs() {
         transfers = false
         transferor_time = "7s"
         park_time = "8s"
+        music = "sip:music@b.test"
         [control]
         socket = "/run/dialtone.sock"
         [http]
@@ -294,6 +295,7 @@ fn rest_of_the_values(resolved: &Resolved) {
     assert!(!settings.bridges.transfers);
     assert_eq!(settings.bridges.release_after, std::time::Duration::from_secs(7));
     assert_eq!(settings.bridges.park_time, std::time::Duration::from_secs(8));
+    assert_eq!(settings.bridges.music.as_ref().map(|music| music.as_str()), Some("sip:music@b.test"));
     assert_eq!(limits.query_time, std::time::Duration::from_millis(1500));
     assert_eq!(settings.robots.iter().map(|robot| robot.user.as_str()).collect::<Vec<_>>(), ["echo", "600"]);
 }

@@ -82,12 +82,25 @@ fn push_refused(out: &mut Vec<u8>, stream: &[u8]) {
 
 /// The same session with nothing flowing in it (RFC 3264 §8.4).
 pub(super) fn inactive(description: &[u8]) -> Vec<u8> {
+    directed(description, |_| b"a=inactive\r\n")
+}
+
+/// The same session with nothing flowing towards who describes it: that of who plays music (RFC 7088 §2.1).
+pub(super) fn sending_only(description: &[u8]) -> Vec<u8> {
+    directed(description, |sends| if sends { b"a=sendonly\r\n" } else { b"a=inactive\r\n" })
+}
+
+/// The same session with each stream in another direction: which, says `direction`, told whether the stream sends now.
+fn directed(description: &[u8], direction: impl Fn(bool) -> &'static [u8]) -> Vec<u8> {
     let (head, streams) = pieces(description);
-    let is_direction = |line: &[u8]| {
-        [&b"a=sendrecv"[..], b"a=sendonly", b"a=recvonly", b"a=inactive"].contains(&line.trim_ascii_end())
+    let known = |line: &[u8]| match line.trim_ascii_end() {
+        b"a=sendrecv" | b"a=sendonly" => Some(true),
+        b"a=recvonly" | b"a=inactive" => Some(false),
+        _ => None,
     };
+    let sends = |piece: &[u8]| piece.split_inclusive(|byte| *byte == b'\n').find_map(known);
     let lines = |piece: &[u8], out: &mut Vec<u8>| {
-        for line in piece.split_inclusive(|byte| *byte == b'\n').filter(|line| !is_direction(line)) {
+        for line in piece.split_inclusive(|byte| *byte == b'\n').filter(|line| known(line).is_none()) {
             out.extend_from_slice(line);
         }
     };
@@ -95,7 +108,8 @@ pub(super) fn inactive(description: &[u8]) -> Vec<u8> {
     lines(head, &mut out);
     for stream in streams {
         lines(stream, &mut out);
-        out.extend_from_slice(b"a=inactive\r\n");
+        // RFC 8866 §6.7: of a session where the stream says nothing, and "sendrecv" where that does not.
+        out.extend_from_slice(direction(sends(stream).or_else(|| sends(head)).unwrap_or(true)));
     }
     out
 }
@@ -177,6 +191,13 @@ mod tests {
             "{HEAD}m=audio 4000 RTP/AVP 0 8\r\na=rtpmap:0 PCMU/8000\r\na=inactive\r\n{VIDEO}a=inactive\r\n"
         );
         assert_eq!(text(&held), expected);
+        let played = sending_only(format!("{HEAD}{AUDIO}{VIDEO}a=recvonly\r\n").as_bytes());
+        let expected = format!(
+            "{HEAD}m=audio 4000 RTP/AVP 0 8\r\na=rtpmap:0 PCMU/8000\r\na=sendonly\r\n{VIDEO}a=inactive\r\n"
+        );
+        assert_eq!(text(&played), expected);
+        let of_session = sending_only(format!("{HEAD}a=inactive\r\n{VIDEO}").as_bytes());
+        assert_eq!(text(&of_session), format!("{HEAD}{VIDEO}a=inactive\r\n"));
         let offer =
             format!("{HEAD}{AUDIO}m=video 0 RTP/AVP 31\r\na=candidate:1 1 UDP 1 192.0.2.7 1 typ host\r\n");
         let answer = black_hole(offer.as_bytes(), IpAddr::from([192, 0, 2, 9]));

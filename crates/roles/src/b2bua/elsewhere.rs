@@ -275,7 +275,7 @@ impl B2bua {
         if !leg.strands.iter().any(is_it) {
             return Err(unknown);
         }
-        if !leg.party.is(by) || leg.task.is_some() {
+        if !leg.party.is(by) || leg.task.is_some() || self.is_of_parked(leg.id) {
             return Err(Status::of(403));
         }
         let peer = leg.peer.and_then(|peer| self.legs.get(&peer));

@@ -24,6 +24,7 @@ impl B2bua {
         };
         let _ = cx.respond(server, bye, Status::of(200), None, accept, None);
         self.task_lost(cx, id);
+        self.leave_to_silence(cx, id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let reason = bye.value(HeaderName::Reason).and_then(|value| std::str::from_utf8(value).ok());
         let reason = reason.map(SmolStr::new);
@@ -56,6 +57,7 @@ impl B2bua {
         status: Status,
         reason: Option<SmolStr>,
     ) {
+        self.leave_to_silence(cx, id);
         let peer = self.legs.get(&id).and_then(|leg| leg.peer);
         self.hang_up(cx, id, status, reason.clone());
         if let Some(peer) = peer {

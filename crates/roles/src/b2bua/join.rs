@@ -18,7 +18,7 @@ use bytes::Bytes;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::SmolStr;
 
-use super::align::{Aligned, black_hole};
+use super::align::{Aligned, black_hole, sending_only};
 use super::bodies;
 use super::deadlines::Wake;
 use super::desk::{Purpose, Sent, Why};
@@ -73,6 +73,8 @@ pub(super) enum Goal {
     Retrieve,
     /// The other side goes from its slot back to who has parked it.
     Return,
+    /// The other side is parked, and the offerer plays music to it.
+    Music,
     /// The other side takes the call of one who has called somebody else; that one's INVITE has the offer.
     PickUp,
     /// The offerer, who has called for it, takes the place of the partner that the other side has.
@@ -134,8 +136,15 @@ impl B2bua {
         match self.tasks.get(&task).map(|task| &task.goal) {
             Some(Goal::Transfer(_)) if status.code() == 180 => self.tell_ringing(cx, task),
             Some(Goal::Dial(_)) => self.dial_progress(task, id, status),
-            Some(Goal::Transfer(_) | Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace) | None => {
-            }
+            Some(
+                Goal::Transfer(_)
+                | Goal::Retrieve
+                | Goal::Return
+                | Goal::Music
+                | Goal::PickUp
+                | Goal::Replace,
+            )
+            | None => {}
         }
     }
 
@@ -232,6 +241,8 @@ impl B2bua {
         else {
             return self.task_failed(cx, id, Status::of(500));
         };
+        let plays = self.tasks.get(&id).is_some_and(|task| matches!(task.goal, Goal::Music));
+        let offer = if plays { sending_only(&offer).into() } else { offer };
         let aligned = Aligned::new(&offer, &session);
         let offer = aligned.offer.clone();
         if let Some(task) = self.tasks.get_mut(&id) {
@@ -369,8 +380,12 @@ impl B2bua {
         match task.goal {
             Goal::Transfer(transfer) => self.transfer_done(cx, transfer, left),
             Goal::Dial(dial) => self.dial_done(&dial),
-            Goal::Retrieve | Goal::Return => self.unpark(other),
-            Goal::PickUp => {}
+            Goal::Retrieve | Goal::Return => {
+                self.unpark(other);
+                // What was played to him ends.
+                left.into_iter().flatten().for_each(|music| self.hang_up(cx, music, Status::of(487), None));
+            }
+            Goal::Music | Goal::PickUp => {}
             Goal::Replace => self.replaced_by_now(cx, left),
         }
     }
@@ -414,6 +429,7 @@ impl B2bua {
             Goal::Transfer(transfer) => self.transfer_failed(cx, transfer, status),
             Goal::Dial(dial) => self.dial_failed(&task, dial, status),
             Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace => {}
+            Goal::Music => self.music_ended(task.other),
         }
         let legs = [task.offerer, Some(task.other)].into_iter().flatten();
         for leg in legs.filter(|leg| Some(*leg) != gone) {
@@ -475,7 +491,9 @@ fn failure_reason(status: Status) -> SmolStr {
 fn legs_of(task: &Task) -> impl Iterator<Item = LegId> + use<> {
     let more = match &task.goal {
         Goal::Transfer(transfer) => [transfer.referrer, transfer.consult],
-        Goal::Dial(_) | Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace => [None, None],
+        Goal::Dial(_) | Goal::Retrieve | Goal::Return | Goal::Music | Goal::PickUp | Goal::Replace => {
+            [None, None]
+        }
     };
     [task.offerer, Some(task.other)].into_iter().chain(more).flatten()
 }

@@ -47,8 +47,10 @@ pub(super) struct Parked {
     /// The shard that is its home, if that is another one.
     pub(super) home: Option<u16>,
     /// Who gets it back.
-    parker: Party,
+    pub(super) parker: Party,
     returns: u8,
+    /// Who plays music to the one who waits.
+    pub(super) music: Option<LegId>,
 }
 
 /// Which slot has which call.
@@ -103,17 +105,18 @@ impl B2bua {
         self.unpeer(id);
         let Some(leg) = self.legs.get_mut(&id) else { return Err(Status::of(480)) };
         self.lot.0.insert(slot.clone(), id);
-        leg.parked = Some(Box::new(Parked { slot, home, parker, returns: 0 }));
+        leg.parked = Some(Box::new(Parked { slot, home, parker, returns: 0, music: None }));
         cx.core.counters.calls_parked += 1;
         self.begin_renewing(cx, id);
         self.desk.deadlines.start(Wake::Parked(id), cx.now + cx.settings.bridges.park_time);
         self.hold(cx, id);
+        self.play_music(cx, id);
         Ok(())
     }
 
     /// Tells a side that nothing flows for the time being (RFC 3264 §8.4). Where an INVITE is under way the session stays as
     /// it is: who parks has held it already, as a rule.
-    fn hold(&mut self, cx: &mut Context<'_>, id: LegId) {
+    pub(super) fn hold(&mut self, cx: &mut Context<'_>, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| !leg.is_busy()) else { return };
         let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(super::setup::policy(cx.settings)));
         let Some(strand) = leg.strands.first_mut() else { return };
@@ -132,12 +135,13 @@ impl B2bua {
 
     /// Nobody has taken a parked call: it goes back.
     pub(super) fn park_over(&mut self, cx: &mut Context<'_>, id: LegId) {
+        self.drop_music_task(cx, id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let (Some(parked), None) = (leg.parked.as_mut(), leg.task) else { return };
         parked.returns += 1;
         let (parker, from, local) = (parked.parker.clone(), leg.party.clone(), leg.local);
         let Ok(to) = UriBuf::parse(parker.uri()) else {
-            return self.hang_up(cx, id, Status::of(480), None);
+            return self.give_up(cx, id, Status::of(480), None);
         };
         let task = self.next_task();
         self.begin_task(task, Task::new(None, id, TaskStage::Calling, Goal::Return));
@@ -152,7 +156,7 @@ impl B2bua {
     pub(super) fn stay_parked(&mut self, cx: &mut Context<'_>, id: LegId, status: Status) {
         let Some(parked) = self.legs.get(&id).and_then(|leg| leg.parked.as_ref()) else { return };
         if parked.returns >= RETURNS_MAX {
-            return self.hang_up(cx, id, status, None);
+            return self.give_up(cx, id, status, None);
         }
         if !self.desk.deadlines.runs(Wake::Parked(id)) {
             self.desk.deadlines.start(Wake::Parked(id), cx.now + cx.settings.bridges.park_time);
@@ -188,6 +192,7 @@ impl B2bua {
 
     fn take_parked(&mut self, cx: &mut Context<'_>, id: LegId, slot: &Slot, offer: &[u8]) {
         let Some(&parked) = self.lot.0.get(slot) else { return self.hang_up(cx, id, Status::of(404), None) };
+        self.drop_music_task(cx, parked);
         if self.legs.get(&parked).is_none_or(|leg| leg.task.is_some()) {
             // Somebody else is taking it.
             return self.hang_up(cx, id, Status::of(486), None);

@@ -71,7 +71,8 @@ impl B2bua {
             return Err(Refusal::of(486));
         }
         // One that waits in a slot has no place to give.
-        let peer = leg.peer.and_then(|peer| self.legs.get(&peer)).ok_or(Refusal::of(481))?;
+        let partner = leg.peer.filter(|_| !self.is_of_parked(leg.id));
+        let peer = partner.and_then(|peer| self.legs.get(&peer)).ok_or(Refusal::of(481))?;
         let is_settled = is_early || peer.stage == Stage::Talking;
         let offers = |asked: &super::Asked| bodies::description(&asked.request).is_some();
         let has_offer = !is_early || peer.asked.as_ref().is_some_and(offers);

@@ -97,7 +97,7 @@ impl B2bua {
             return came.refuse(cx, &refusal);
         };
         let has_task = |id: LegId| self.legs.get(&id).is_some_and(|leg| leg.task.is_some());
-        if has_task(came.leg) || has_task(transferee) {
+        if has_task(came.leg) || has_task(transferee) || self.is_of_parked(came.leg) {
             let refusal = Refusal::later(cx);
             return came.refuse(cx, &refusal);
         }
@@ -133,7 +133,12 @@ impl B2bua {
         }
         let consult = found.and_then(Result::ok).flatten();
         let has_task = |id: LegId| self.legs.get(&id).is_some_and(|leg| leg.task.is_some());
-        if consult == Some(came.leg) || consult == Some(transferee) || consult.is_some_and(has_task) {
+        let is_parked = consult.is_some_and(|consult| self.is_of_parked(consult));
+        if consult == Some(came.leg)
+            || consult == Some(transferee)
+            || consult.is_some_and(has_task)
+            || is_parked
+        {
             // The call that he transfers, or one that is being transferred.
             let refusal = Refusal::of(403).because(cx.settings, "That call is being transferred already");
             return came.refuse(cx, &refusal);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use super::Destination;
@@ -27,6 +28,8 @@ pub struct BridgeSettings {
     pub release_after: Duration,
     /// A parked call that nobody takes within this time goes back to who has parked it.
     pub park_time: Duration,
+    /// Who is called to play something to those whose calls are parked; without it they hear nothing.
+    pub music: Option<UriBuf>,
     /// Groups whose callers wait while all members are busy, by name.
     pub queues: BTreeMap<SmolStr, Queue>,
 }
@@ -52,6 +55,7 @@ impl Default for BridgeSettings {
             transfers: true,
             release_after: Duration::from_secs(5),
             park_time: Duration::from_secs(120),
+            music: None,
             queues: BTreeMap::new(),
         }
     }

@@ -13,7 +13,7 @@ use crate::peers::{Request, Server, invite, settings};
 
 const TO_SLOT: &str = "Refer-To: <sip:*51@sip.test>\r\n";
 
-fn ok(server: &mut Server, from: &'static str, request: &Message) -> Vec<(String, Message)> {
+pub(crate) fn ok(server: &mut Server, from: &'static str, request: &Message) -> Vec<(String, Message)> {
     server.receive(from, &response(request, "200 OK", "", from, "", ""))
 }
 
@@ -33,6 +33,11 @@ pub(crate) fn carol_calls(
 
 /// Bob parks the call of alice in slot 1 and hangs up.
 fn parked_on(server: Server) -> Call {
+    parked_with(server).0
+}
+
+/// The same, with all that was sent when he asked for it.
+pub(crate) fn parked_with(server: Server) -> (Call, Vec<(String, Message)>) {
     let mut call = talking_on(server, "", "");
     with_carol(&mut call.server);
     let refer = call.bob.request("REFER", TO_SLOT, "");
@@ -48,9 +53,9 @@ fn parked_on(server: Server) -> Call {
     let inactive = format!("{OFFER}a=inactive\r\n");
     call.server.receive(ALICE, &response(&hold, "200 OK", "", ALICE, "", &inactive));
     let bye = call.bob.request("BYE", "", "");
-    let sent = call.server.receive(BOB, &bye);
-    assert_eq!(sent.len(), 1, "alice waits");
-    call
+    let alone = call.server.receive(BOB, &bye);
+    assert_eq!(alone.len(), 1, "alice waits");
+    (call, sent)
 }
 
 fn parked() -> Call {
