@@ -529,6 +529,10 @@ impl Call {
         let description = description_of(response).ok().flatten().ok_or(EndReason::BadSession)?;
         if let Some(session) = &mut self.session {
             session.rewind();
+            if !session.has_offered() {
+                // RFC 6337 §2.2: the INVITE had no offer, and another branch has made its own before.
+                return session.answer(cx, description).map(Some).map_err(|_| EndReason::BadSession);
+            }
             session.take_answer(description).map_err(|_| EndReason::BadSession)?;
             return Ok(None);
         }

@@ -56,3 +56,20 @@ fn one_branch_is_heard_or_we_ring_ourselves_and_never_both() {
         }
     }
 }
+
+#[test]
+fn each_branch_of_an_invite_without_offer_makes_its_own() {
+    let mut bench = Bench::with_ports(super::bench::settings("alice", "192.0.2.1:5060"), false);
+    bench.has_ports = true;
+    let (_, invite) = bench.call_bob();
+    assert!(invite.body().is_empty());
+    let early = "Contact: <sip:a@192.0.2.9>\nRequire: 100rel\nRSeq: 1";
+    bench.respond(&invite, 183, "a", early, &sdp(4000, "sendrecv"));
+    assert!(String::from_utf8_lossy(bench.take().body()).contains("m=audio"), "the answer in the PRACK");
+    assert_eq!(bench.media_of_call(), ["192.0.2.9:4000 sendrecv"]);
+    bench.respond(&invite, 200, "b", "Contact: <sip:b@192.0.2.9>", &sdp(4002, "sendrecv"));
+    let ack = bench.take();
+    assert!(String::from_utf8_lossy(ack.body()).contains("m=audio"), "the answer in the ACK");
+    assert_eq!(bench.take_all(), "", "no BYE");
+    assert_eq!(bench.media_of_call().last().map(String::as_str), Some("192.0.2.9:4002 sendrecv"));
+}
