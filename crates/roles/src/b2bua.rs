@@ -20,6 +20,7 @@
 //! | [`acknowledge`] | 2xx of ours until their ACK, ACKs of ours, late offers |
 //! | [`in_dialog`] | requests within a dialog: which are answered and which carried |
 //! | [`reinvite`] | re-INVITE and UPDATE, glare, and our own refreshes (RFC 4028) |
+//! | [`record`] | what the records say of calls that were brought together |
 //! | [`outcome`] | what a refusal of one side is for the other |
 //! | [`bodies`] | session descriptions wherever they stand, and what else a body holds |
 //! | [`end`] | BYE, and what an end on one side means for the other |
@@ -65,6 +66,7 @@ mod park;
 mod pass;
 mod progress;
 mod queue;
+mod record;
 mod refusal;
 mod reinvite;
 mod replace;

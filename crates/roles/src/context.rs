@@ -31,7 +31,7 @@ use crate::loopback::{self, Loopback};
 use crate::proxy::{ContextId, FlowTokens};
 use crate::queries::{Queries, Waiting};
 use crate::random::{self, Random};
-use crate::records::Records;
+use crate::records::{Pair, Records};
 use crate::registrar;
 use crate::services::{ServiceTable, Services};
 use crate::settings::{Mode, Settings};
@@ -220,8 +220,7 @@ impl Core {
     pub(crate) fn call_recorded(&mut self, record: Option<CallRecord>) {
         if let Some(record) = record {
             self.trunks.end_call(&record.call_id);
-            self.counters.call_records += 1;
-            self.outputs.push_back(Output::Event(Event::CallRecorded(Box::new(record))));
+            self.put_record(record);
         }
     }
 
@@ -229,6 +228,12 @@ impl Core {
     pub(crate) fn tell_shard(&mut self, to: u16, word: Word) {
         let notice = Notice::Handover(Handover::new(word));
         self.outputs.push_back(Output::Notice { to, notice });
+    }
+
+    /// The dialogs of the call may go on: a trunk has it still.
+    fn put_record(&mut self, record: CallRecord) {
+        self.counters.call_records += 1;
+        self.outputs.push_back(Output::Event(Event::CallRecorded(Box::new(record))));
     }
 
     pub(crate) fn transmit(&mut self, transmit: Transmit) {
@@ -506,6 +511,27 @@ impl Context<'_> {
         let record =
             records.and_then(|records| records.answered(self.now, since, request, status, to_tag, is_own));
         self.core.call_recorded(record);
+    }
+
+    /// Two sides of calls of ours are one call from now on: what the records make of it.
+    pub(crate) fn record_pair(&mut self, pair: Pair<'_>) {
+        let now = self.now;
+        let gone = self.core.records.as_mut().map(|records| records.joined(now, pair));
+        gone.into_iter().flatten().for_each(|record| self.core.put_record(record));
+    }
+
+    /// A call that we wanted to make for somebody was refused.
+    pub(crate) fn record_failed(
+        &mut self,
+        started: Instant,
+        call_id: &str,
+        parties: [&str; 2],
+        status: Status,
+    ) {
+        if self.core.records.is_some() {
+            let record = Records::failed(self.now, started, call_id, parties, status);
+            self.core.put_record(record);
+        }
     }
 
     /// A 2xx to an INVITE or UPDATE went back: the session of its call runs out after this time, or never.

@@ -144,10 +144,6 @@ impl ListedCall {
 
     /// A call whose dialog is there.
     pub(crate) fn of_dialog(state: CallState, outgoing: bool, dialog: &Dialog) -> ListedCall {
-        let address = |text: &str| match NameAddr::parse(text.as_bytes()) {
-            Ok(address) => (uri(&address), name(&address)),
-            Err(_) => (None, None),
-        };
         let (ours, theirs) = (address(dialog.local()), address(dialog.remote()));
         let ((from, from_name), (to, to_name)) = if outgoing { (ours, theirs) } else { (theirs, ours) };
         ListedCall { state, call_id: shown(&dialog.id().call_id), from, to, from_name, to_name }
@@ -164,6 +160,12 @@ impl ListedCall {
         let uri = |text: &str| shown(text.split([';', '?']).next()?);
         let [from_name, to_name] = names.clone();
         ListedCall { state, call_id: shown(call_id), from: uri(from), to: uri(to), from_name, to_name }
+    }
+
+    /// A call between these addresses.
+    pub(crate) fn of_parties(state: CallState, call_id: &str, parties: [&str; 2]) -> ListedCall {
+        let [(from, from_name), (to, to_name)] = parties.map(address);
+        ListedCall { state, call_id: shown(call_id), from, to, from_name, to_name }
     }
 
     /// A call of which no more is known.
@@ -183,6 +185,14 @@ pub(crate) fn name(address: &NameAddr<'_>) -> Option<SmolStr> {
     let name = name.trim();
     let cut = &name[..name.floor_char_boundary(NAME_MAX)];
     (!cut.is_empty()).then(|| printable(cut))
+}
+
+/// The URI and the name of an address, where they can be read.
+fn address(text: &str) -> (Option<SmolStr>, Option<SmolStr>) {
+    match NameAddr::parse(text.as_bytes()) {
+        Ok(address) => (uri(&address), name(&address)),
+        Err(_) => (None, None),
+    }
 }
 
 /// The text with a replacement for each character that could do something to a terminal: controls, and those that

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::time::Duration;
 
+use dialtone_wire::headers::NameAddr;
 use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Status};
 use foldhash::fast::FixedState;
@@ -48,6 +49,20 @@ pub(crate) struct Talking {
     is_own: bool,
     /// When its session is over unless it is refreshed.
     session_end: Option<Instant>,
+}
+
+/// Two sides of calls of ours that are joined.
+#[derive(Debug)]
+pub(crate) struct Pair<'a> {
+    /// Of the one who counts as the caller.
+    pub(crate) call_id: &'a str,
+    /// His tag and ours.
+    pub(crate) tags: [&'a str; 2],
+    /// The dialog of the other one.
+    pub(crate) other: (&'a str, [&'a str; 2]),
+    /// Their addresses.
+    pub(crate) caller: &'a str,
+    pub(crate) callee: &'a str,
 }
 
 /// The calls of one shard that somebody talks in.
@@ -156,6 +171,63 @@ impl Records {
         self.own += usize::from(is_own);
         self.calls.insert(key, talking);
         gone
+    }
+
+    /// Two sides of calls of ours are one call from now on, with a record of its own; gives the records of those that it
+    /// takes the place of, whose callee has given them away.
+    pub(crate) fn joined(&mut self, now: Instant, pair: Pair<'_>) -> Vec<CallRecord> {
+        let Pair { call_id, tags: [theirs, ours], other: (other_id, other_tags), caller, callee } = pair;
+        let [one, two] = other_tags;
+        let keys = [key(call_id, theirs, ours), key(other_id, one, two)];
+        let gone =
+            keys.iter().filter_map(|key| self.forget(key)).map(|call| call.record(now, CallEnd::Callee));
+        let mut gone: Vec<CallRecord> = gone.collect();
+        gone.extend(self.make_room(now));
+        let [(caller, caller_name), (callee, callee_name)] = [caller, callee].map(party);
+        self.next += 1;
+        let [key, _] = keys;
+        self.order.insert(self.next, key.clone());
+        let talking = Talking {
+            number: self.next,
+            caller_tag: SmolStr::new(theirs),
+            call_id: SmolStr::new(call_id),
+            caller,
+            callee,
+            names: [caller_name, callee_name],
+            started: now,
+            answered: now,
+            // The bridge lists it.
+            is_own: true,
+            session_end: None,
+        };
+        self.own += 1;
+        self.calls.insert(key, talking);
+        gone
+    }
+
+    /// The record of a call that we wanted to make for somebody, and nobody took.
+    pub(crate) fn failed(
+        now: Instant,
+        started: Instant,
+        call_id: &str,
+        [caller, callee]: [&str; 2],
+        status: Status,
+    ) -> CallRecord {
+        let [(caller, caller_name), (callee, callee_name)] = [caller, callee].map(party);
+        let end = if status.code() == 487 { CallEnd::Cancelled } else { CallEnd::Refused(status) };
+        let (call_id, answered, reason) = (cut(call_id), None, None);
+        CallRecord {
+            call_id,
+            caller,
+            caller_name,
+            callee,
+            callee_name,
+            started,
+            answered,
+            ended: now,
+            end,
+            reason,
+        }
     }
 
     /// How many calls somebody talks in, but for those of our user agent.
@@ -302,6 +374,14 @@ impl Talking {
             end,
             reason: None,
         }
+    }
+}
+
+/// The URI and the name of an address.
+fn party(address: &str) -> (SmolStr, Option<SmolStr>) {
+    match NameAddr::parse(address.as_bytes()) {
+        Ok(address) => (cut(address.uri_text), listing::name(&address)),
+        Err(_) => (cut(address), None),
     }
 }
 

@@ -377,6 +377,10 @@ impl B2bua {
         let left = [self.unpeer(other), self.unpeer(offerer)];
         self.peer(other, offerer);
         cx.core.counters.bridges_joined += 1;
+        // Who takes a call by a code has called it, and that call is on record.
+        if matches!(task.goal, Goal::Transfer(_) | Goal::Dial(_) | Goal::Return) {
+            self.record_pair(cx, other, offerer);
+        }
         match task.goal {
             Goal::Transfer(transfer) => self.transfer_done(cx, transfer, left),
             Goal::Dial(dial) => self.dial_done(&dial),

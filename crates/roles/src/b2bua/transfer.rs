@@ -29,6 +29,7 @@ use super::in_dialog::Came;
 use super::join::{Goal, Task, TaskId, TaskStage};
 use super::originate::Wanted;
 use super::park;
+use super::record::Sought;
 use super::refusal::Refusal;
 use super::{B2bua, LegId, Stage};
 use crate::context::Context;
@@ -48,6 +49,8 @@ pub(super) struct Transfer {
     /// Whether it has begun a subscription (RFC 4488).
     subscribed: bool,
     told_ringing: bool,
+    /// For its record, should it fail.
+    sought: Sought,
 }
 
 impl Transfer {
@@ -146,7 +149,15 @@ impl B2bua {
         let subscribed = self.accept_refer(cx, came);
         cx.core.counters.transfers += 1;
         let event = came.request.cseq().map_or(0, |cseq| cseq.number);
-        let transfer = Transfer { referrer: Some(came.leg), consult, event, subscribed, told_ringing: false };
+        let legs = self.legs.get(&came.leg).zip(self.legs.get(&transferee));
+        let Some((own, brought)) = legs else { return };
+        let sought = Sought {
+            since: cx.now,
+            call_id: own.call_id.clone(),
+            parties: [brought.party.address.clone(), format_smolstr!("<{}>", asked.to.as_str())],
+        };
+        let referrer = Some(came.leg);
+        let transfer = Transfer { referrer, consult, event, subscribed, told_ringing: false, sought };
         self.notify(cx, &transfer, Status::of(100), false);
         match (slot, elsewhere.map(Status::code)) {
             (Some(_), Some(486)) => return self.transfer_failed(cx, &transfer, Status::of(486)),
@@ -285,9 +296,15 @@ impl B2bua {
             return;
         }
         let Some(referrer) = transfer.referrer else { return };
-        let Transfer { event, subscribed, .. } = *transfer;
-        let told =
-            Transfer { referrer: Some(referrer), consult: None, event, subscribed, told_ringing: true };
+        let (event, subscribed, sought) = (transfer.event, transfer.subscribed, transfer.sought.clone());
+        let told = Transfer {
+            referrer: Some(referrer),
+            consult: None,
+            event,
+            subscribed,
+            told_ringing: true,
+            sought,
+        };
         self.notify(cx, &told, Status::of(180), false);
     }
 
@@ -314,6 +331,7 @@ impl B2bua {
     /// The target could not be had.
     pub(super) fn transfer_failed(&mut self, cx: &mut Context<'_>, transfer: &Transfer, status: Status) {
         cx.core.counters.transfers_failed += 1;
+        transfer.sought.record(cx, status);
         self.notify(cx, transfer, status, true);
     }
 

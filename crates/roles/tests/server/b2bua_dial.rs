@@ -1,11 +1,13 @@
 //! Click to dial: a call between two that neither of them has begun (RFC 3725, RFC 5359 §2.18).
 
+use dialtone_roles::io::CallEnd;
 use dialtone_roles::io::{Dial, DialState, Input};
 use dialtone_roles::settings::Limits;
 use dialtone_roles::{Settings, settings::Domain};
 use dialtone_wire::{HeaderName, Message, Status};
 
 use crate::b2bua::{ANSWER, BOB, Phone, at_rest, body, code, method, only, response, server, to, value};
+use crate::b2bua_records::{ended, of};
 use crate::b2bua_transfer::{CAROL, CAROLS, with_carol};
 use crate::peers::{Server, register_bob, settings};
 
@@ -74,6 +76,7 @@ pub(crate) fn both_are_called_one_after_the_other_and_talk() {
     let bye = only(&sent, CAROL).clone();
     server.receive(CAROL, &response(&bye, "200 OK", "", CAROL, "", ""));
     at_rest(&mut server);
+    assert_eq!(ended(&server), [of("bob", "carol", CallEnd::Caller)], "a call of its own");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Calls that wait in a slot, and calls that are taken by another one than was called (RFC 5359 §2.15, §2.16).
 
 use dialtone_roles::Settings;
+use dialtone_roles::io::CallEnd;
 use dialtone_roles::settings::{Destination, Group, Limits, Member, Strategy};
 use dialtone_wire::{HeaderName, Message};
 
@@ -8,6 +9,7 @@ use crate::b2bua::{
     ALICE, ANSWER, BOB, Call, OFFER, Phone, alices_invite, at_rest, body, code, method, only, response,
     server, server_with, talking, talking_on, text_of, to, value,
 };
+use crate::b2bua_records::{ended, of};
 use crate::b2bua_transfer::{CAROL, CAROLS, with_carol};
 use crate::peers::{Request, Server, invite, settings};
 
@@ -123,6 +125,8 @@ pub(crate) fn a_call_that_nobody_takes_goes_back_to_who_has_parked_it() {
     let bye = only(&sent, BOB).clone();
     ok(&mut call.server, BOB, &bye);
     at_rest(&mut call.server);
+    let expected = [of("alice", "bob", CallEnd::Callee), of("alice", "bob", CallEnd::Caller)];
+    assert_eq!(ended(&call.server), expected, "the call that came back is one of its own");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod b2bua_music;
 mod b2bua_park;
 mod b2bua_queue;
 mod b2bua_races;
+mod b2bua_records;
 mod b2bua_replaces;
 mod b2bua_setup;
 mod b2bua_transfer;
