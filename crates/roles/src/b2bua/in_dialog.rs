@@ -147,6 +147,7 @@ impl B2bua {
         if self.legs.get(&came.leg).is_some_and(|leg| leg.carried >= limit) {
             cx.core.counters.overload += 1;
             let refusal = Refusal::later(cx);
+            let refusal = refusal.because(cx.settings, "Too many requests of this call wait for an answer");
             return came.refuse(cx, &refusal);
         }
         if came.request.max_forwards().ok().flatten() == Some(0) {

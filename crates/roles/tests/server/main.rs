@@ -12,6 +12,7 @@ mod b2bua_races;
 mod b2bua_records;
 mod b2bua_replaces;
 mod b2bua_setup;
+mod b2bua_storms;
 mod b2bua_transfer;
 mod b2bua_ways;
 mod calls;
