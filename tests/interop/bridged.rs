@@ -1,9 +1,10 @@
 //! Calls through our back-to-back user agent between foreign programs: SIPp, and pjsua2 phones that hold, update, send
 //! digits and want their provisional responses acknowledged; two Call-IDs are seen on the wire.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, lab, system};
+use crate::manage::run_json;
 use crate::pjsua2::{Foreign, Settings};
 use crate::process::Process;
 use crate::serve::{DOMAIN, Server};
@@ -116,4 +117,64 @@ fn foreign_phones_acknowledge_provisional_responses_through_two_dialogs() {
         switch_off([alice, bob]);
         server.stop();
     });
+}
+
+/// RFC 4028 §10 with the shortest session interval that there is (§5). Alice's phone has promised to refresh her side: it is
+/// missed when two thirds of the interval are over.
+#[test]
+fn a_caller_whose_phone_dies_is_missed_and_the_callee_gets_a_bye() {
+    lab(|lab| {
+        let mut server = server(lab, SHORT, &[]);
+        let (mut alice, mut bob) = talking_with_timers(&server);
+        let answer = alice.wire("received").into_iter().rfind(|one| one.start().contains(" 200 "));
+        let answer = answer.expect("she was answered");
+        assert_eq!(answer.header("Session-Expires"), "90;refresher=uac", "{}", answer.text());
+        alice.kill();
+        missed(lab, &mut bob);
+        bob.switch_off();
+        server.stop();
+    });
+}
+
+/// The server itself refreshes the side of the callee, or bob's phone does; either way nobody answers there any more.
+#[test]
+fn a_callee_whose_phone_dies_is_missed_and_the_caller_gets_a_bye() {
+    lab(|lab| {
+        let mut server = server(lab, SHORT, &[]);
+        let (mut alice, bob) = talking_with_timers(&server);
+        bob.kill();
+        missed(lab, &mut alice);
+        alice.switch_off();
+        server.stop();
+    });
+}
+
+const SHORT: &str = "[b2bua]\nsession_expires = \"90s\"\n";
+/// Half of the interval, and 64·T1 for the answer to a refresh.
+const MISSED_WITHIN: Duration = Duration::from_secs(45 + 32 + 5);
+
+fn talking_with_timers(server: &Server) -> (Foreign, Foreign) {
+    let timed = |number| Settings { timer: Some((90, 90)), ..Settings::new(number) };
+    let mut bob = Foreign::register(server, "bob", &timed(2));
+    let mut alice = Foreign::register(server, "alice", &timed(1));
+    talk(&mut alice, &mut bob);
+    (alice, bob)
+}
+
+/// Who is left gets a BYE of the server in time, and the list of calls is empty.
+fn missed(lab: &Lab, left: &mut Foreign) {
+    assert_eq!(now(lab), ["alice bob talking"]);
+    let bye = left.wait_for_bye(MISSED_WITHIN);
+    assert!(bye.header("User-Agent").starts_with("Dialtone/"), "{}", bye.text());
+    left.wait_for_call(0, "DISCONNECTED");
+    // The BYE to the dead phone is given up 64·T1 later, and is no call any more.
+    let ended = run_json(lab, &["calls"]).1;
+    assert_eq!(ended["ended"].as_array().map(Vec::len), Some(1), "{ended}");
+    let talking: Vec<String> = now(lab).into_iter().filter(|call| call.ends_with("talking")).collect();
+    assert_eq!(talking, [""; 0]);
+    let end = Instant::now() + Duration::from_secs(40);
+    while !now(lab).is_empty() {
+        assert!(Instant::now() < end, "{:?} is left", now(lab));
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }

@@ -179,9 +179,26 @@ impl Foreign {
         Wire::of(&event)
     }
 
+    /// Waits for the BYE of the other side, for longer than anything else takes.
+    pub(crate) fn wait_for_bye(&mut self, patience: Duration) -> Wire {
+        let is_bye = |event: &Value| event["way"] == "received" && Wire::of(event).asks("BYE");
+        let event = self.wait_for("message", "BYE", patience, is_bye);
+        Wire::of(&event)
+    }
+
     /// Waits for an event of this kind that no wait for this kind has passed over yet.
     pub(crate) fn wait(&mut self, kind: &'static str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let end = Instant::now() + PATIENCE;
+        self.wait_for(kind, what, PATIENCE, wanted)
+    }
+
+    fn wait_for(
+        &mut self,
+        kind: &'static str,
+        what: &str,
+        patience: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let end = Instant::now() + patience;
         loop {
             let read = self.read.entry(kind).or_default();
             while let Some(event) = self.events.get(*read) {
@@ -191,7 +208,7 @@ impl Foreign {
                 }
             }
             if !self.take(end) {
-                panic!("it saw no {what} within {PATIENCE:?}\n{}", self.told());
+                panic!("it saw no {what} within {patience:?}\n{}", self.told());
             }
         }
     }
