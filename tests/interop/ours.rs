@@ -198,6 +198,45 @@ fn our_phone_joins_two_foreign_ones_after_consultation() {
 }
 
 #[test]
+fn our_phone_is_the_focus_of_two_foreign_ones() {
+    lab(|lab| {
+        let mut server = serve(lab, CALL, "");
+        let (mut bob, mut carol) = bob_and_carol(lab, &server, "udp");
+        let mut alice = Ours::register(&server, "alice");
+        talk(&mut alice, &mut bob);
+        alice.act("call carol");
+        bob.wait_for_media(0, "remote-hold");
+        carol.wait_for_call(0, "INCOMING");
+        carol.act("answer 0 200");
+        carol.wait_for_request("ACK");
+        alice.wait("answered");
+        alice.act("join");
+        let told = carol.wait_for_request("INVITE");
+        bob.wait_for_media(0, "active");
+        alice.wait("joined");
+        alice.wait("joined");
+        let of_bob =
+            bob.wire("received").into_iter().rev().find(|one| one.asks("INVITE")).expect("a re-INVITE");
+        for invite in [&told, &of_bob] {
+            let contact = invite.header("Contact");
+            assert!(contact.contains("sip:conf-") && contact.ends_with(";isfocus"), "{}", invite.text());
+            assert_eq!(invite.direction(), "sendrecv", "{}", invite.text());
+        }
+        assert_eq!(told.header("Contact"), of_bob.header("Contact"));
+        // One of the two hangs up, and the other goes on until the focus leaves.
+        bob.act("hangup 0");
+        alice.wait("ended");
+        assert_eq!(now(lab), ["alice carol talking"]);
+        alice.act("hangup all");
+        carol.wait_for_call(0, "DISCONNECTED");
+        alice.wait("ended");
+        alice.switch_off();
+        switch_off([bob, carol]);
+        server.stop();
+    });
+}
+
+#[test]
 fn our_phone_is_transferred_by_a_foreign_one() {
     lab(|lab| {
         let mut server = serve(lab, CALL, "");

@@ -574,3 +574,26 @@ fn signal_program(signal: &str, user: &str) {
     let [pid] = pids.as_slice() else { panic!("one phone of {user}, not {pids:?}") };
     system(Command::new("sh").args(["-c", &format!("kill -{signal} {pid}")]));
 }
+
+#[test]
+fn three_phones_talk_and_the_two_hear_each_other_through_the_third() {
+    lab(|lab| {
+        let server = Server::start(lab);
+        let answers = "wait for incoming\nanswer\nwait for answered\nwait for ended within 60s\n";
+        let mut bob = script(lab, &server, "bob", &["--tone", "1000"], answers);
+        let mut carol = script_of(lab, &server, &add_user(lab, "carol"), &["--tone", "440"], answers);
+        for phone in [&mut bob, &mut carol] {
+            phone.wait_for("\"registered\"", PATIENCE);
+        }
+        let joins = "wait for registered\ncall bob\nwait for answered\ncall carol\nwait for answered\njoin\nwait for joined\n\
+                     wait for joined\nwait 4s\nhangup all\nwait for ended\n";
+        let alice = finish(script(lab, &server, "alice", &[], joins), OK);
+        assert_eq!(words(&alice).iter().filter(|word| **word == "joined").count(), 2, "{alice:?}");
+        for (phone, hertz) in [(bob, 440.0), (carol, 1000.0)] {
+            let events = finish(phone, OK);
+            let audio = &last_of(&events, "ended")["audio"];
+            let heard = audio["received"]["tone_hz"].as_f64();
+            assert!(heard.is_some_and(|heard| (heard - hertz).abs() < 5.0), "{audio}");
+        }
+    });
+}

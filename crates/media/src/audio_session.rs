@@ -1,5 +1,6 @@
 //! The audio of one call leg: source, codec, RTP, jitter buffer, meter, recording.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use crate::signal::{Generator, Source};
 pub const PTIME_MS_MAX: u32 = 60;
 /// Samples in the longest frame.
 const FRAME_LEN_MAX: usize = 480;
+/// Samples of another session that wait to be sent with ours: 100 ms, so that what is late is left out.
+const MIX_LEN_MAX: usize = 800;
 /// How far the caller may be behind before frames are left out instead of sent in a burst.
 const BEHIND_MAX: Duration = Duration::from_millis(200);
 
@@ -152,6 +155,10 @@ pub struct AudioSession {
     accept: Accept,
     direction: Direction,
     generator: Generator,
+    /// What is heard in other sessions of the conversation and is sent with ours.
+    mixed: Vec<(u32, VecDeque<i16>)>,
+    /// Whether a frame was played that nobody has taken.
+    has_played: bool,
     next_tick: Option<Instant>,
     timestamp: u32,
     /// The next packet starts a talkspurt: marker bit (RFC 3551 §4.1).
@@ -199,6 +206,8 @@ impl AudioSession {
             accept: settings.accept,
             direction: settings.direction,
             generator: Generator::new(&settings.source),
+            mixed: Vec::new(),
+            has_played: false,
             next_tick: Some(now),
             marker: true,
             current: None,
@@ -330,6 +339,7 @@ impl AudioSession {
         if !self.playout.play(tick, |payload_type| decoder(receive, payload_type), frame) {
             return;
         }
+        self.has_played = true;
         self.heard_level.add(frame);
         self.heard_lately.add(frame);
         if let Some(meter) = &mut self.heard_tone {
@@ -351,6 +361,12 @@ impl AudioSession {
         let mut frame = [0i16; FRAME_LEN_MAX];
         let frame = &mut frame[..len];
         self.generator.fill(&self.played[..len], frame);
+        for (_, queue) in &mut self.mixed {
+            let count = queue.len().min(len);
+            for (sample, other) in frame.iter_mut().zip(queue.drain(..count)) {
+                *sample = sample.saturating_add(other);
+            }
+        }
         self.sent_level.add(frame);
         self.sent_lately.add(frame);
         if let Some(meter) = &mut self.sent_tone {
@@ -411,11 +427,45 @@ impl AudioSession {
     /// Changes the direction: hold and resume.
     pub fn set_direction(&mut self, direction: Direction) {
         self.direction = direction;
+        if direction != Direction::SendRecv {
+            self.unmix(None);
+        }
     }
 
     /// The present direction.
     pub fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// Takes in what is heard in another session of the same conversation: it is sent with what we send. What comes
+    /// faster than it is sent is left out, the oldest first. Who is on hold hears nothing of it.
+    pub fn mix_in(&mut self, from: u32, samples: &[i16]) {
+        if self.direction != Direction::SendRecv || self.remote.is_none() {
+            return;
+        }
+        let queue = match self.mixed.iter_mut().position(|(own, _)| *own == from) {
+            Some(place) => &mut self.mixed[place].1,
+            None => {
+                self.mixed.push((from, VecDeque::with_capacity(MIX_LEN_MAX)));
+                let Some((_, queue)) = self.mixed.last_mut() else { return };
+                queue
+            }
+        };
+        let samples = &samples[samples.len().saturating_sub(MIX_LEN_MAX)..];
+        let over = (queue.len() + samples.len()).saturating_sub(MIX_LEN_MAX);
+        queue.drain(..over);
+        queue.extend(samples);
+    }
+
+    /// Nothing of other sessions is sent any more, or nothing of this one.
+    pub fn unmix(&mut self, from: Option<u32>) {
+        self.mixed.retain(|(own, _)| from.is_some_and(|from| from != *own));
+    }
+
+    /// The frame that was played since this was asked last, if there was one.
+    pub fn take_played(&mut self) -> Option<&[i16]> {
+        let is_new = std::mem::replace(&mut self.has_played, false);
+        is_new.then(|| self.last_played())
     }
 
     /// Changes what is sent.

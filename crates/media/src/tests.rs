@@ -497,3 +497,51 @@ fn packets_that_come_after_a_hold_are_neither_heard_nor_called_lost() {
     assert_eq!((report.unwanted, report.received.loss.unwrap().packets), (75, 0));
     assert!(pair.sessions[1].recording().len() > heard + 7000);
 }
+
+/// A tone of this many samples.
+fn samples(hz: f64, count: usize) -> Vec<i16> {
+    let sample = |at: usize| (at as f64 / 8000.0 * hz * std::f64::consts::TAU).sin() * 5000.0;
+    (0..count).map(|at| sample(at) as i16).collect()
+}
+
+#[test]
+fn what_is_heard_elsewhere_is_sent_with_our_own_and_not_to_who_is_on_hold() {
+    let mut pair = Pair::new(Channel::default(), [Source::Silence, Source::Silence]);
+    pair.run(Duration::from_millis(500));
+    let wave = samples(1000.0, 16_000);
+    for frame in wave.chunks(160) {
+        pair.sessions[0].mix_in(7, frame);
+        pair.run(Duration::from_millis(20));
+    }
+    let heard = pair.sessions[1].report().received.tone.expect("a tone");
+    assert!((heard.hz - 1000.0).abs() < 5.0, "{heard:?}");
+    // On hold he hears no more of it, and nothing waits for him.
+    pair.sessions[0].mix_in(7, &wave[..160]);
+    pair.sessions[0].set_direction(Direction::SendOnly);
+    pair.run(Duration::from_millis(500));
+    let before = pair.sessions[1].recording().len();
+    for frame in wave.chunks(160).take(50) {
+        pair.sessions[0].mix_in(7, frame);
+        pair.run(Duration::from_millis(20));
+    }
+    assert!(pair.sessions[1].recording()[before..].iter().all(|sample| sample.abs() < 100));
+}
+
+#[test]
+fn what_comes_faster_than_it_is_sent_is_left_out_and_sums_do_not_overflow() {
+    let mut pair = Pair::new(Channel::default(), [Source::Silence, Source::Silence]);
+    pair.run(Duration::from_millis(500));
+    let before = pair.sessions[1].recording().len();
+    for from in [7, 8] {
+        pair.sessions[0].mix_in(from, &[i16::MAX; 50_000]);
+    }
+    pair.run(seconds(2));
+    let loud = pair.sessions[1].recording()[before..].iter().filter(|sample| **sample > 30_000).count();
+    assert!((640..=960).contains(&loud), "100 ms of it: {loud}");
+    // Nothing more of one who has left.
+    pair.sessions[0].mix_in(7, &[i16::MAX; 800]);
+    pair.sessions[0].unmix(Some(7));
+    let before = pair.sessions[1].recording().len();
+    pair.run(seconds(1));
+    assert!(pair.sessions[1].recording()[before..].iter().all(|sample| sample.abs() < 100));
+}

@@ -42,6 +42,7 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("↑↓", "select"),
     ("o", "options"),
     ("r", "register"),
+    ("j", "join"),
 ];
 
 /// The keyboard: it knows what is being typed.
@@ -98,6 +99,7 @@ impl Keys {
             KeyCode::Char('d') => "decline".to_owned(),
             KeyCode::Char(digit @ ('0'..='9' | '*' | '#')) => format!("dtmf {digit}"),
             KeyCode::Char('e') => "hangup".to_owned(),
+            KeyCode::Char('j') => "join".to_owned(),
             KeyCode::Char('h') => match situation.selected {
                 Some((_, _, true)) => "resume".to_owned(),
                 _ => "hold".to_owned(),
@@ -161,6 +163,7 @@ mod tests {
             ("q", &["quit"]),
             ("tcarol\n", &["transfer carol"]),
             ("tto 1\n", &["transfer to 1"]),
+            ("j", &["join"]),
             ("1*#", &["dtmf 1", "dtmf *", "dtmf #"]),
             ("cbob\n", &["call bob"]),
             ("osip:10.9.0.1\n", &["options sip:10.9.0.1"]),

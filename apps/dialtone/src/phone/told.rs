@@ -32,6 +32,7 @@ pub(super) fn json(news: &News) -> Value {
             json!({"reason": reason, "status": status.map(|status| status.code())})
         }
         News::Replaced { by, .. } => json!({"new_call": by}),
+        News::JoinAsked { joins, .. } => json!({"joins": joins}),
         News::Dtmf { digit, duration_ms, .. } => {
             json!({"digit": digit.to_string(), "duration_ms": duration_ms})
         }
@@ -125,6 +126,9 @@ fn words(news: &News) -> String {
             format!("not transferred: {}{}", reason.replace('-', " "), status.unwrap_or_default())
         }
         News::Replaced { by, .. } => format!("goes on as call {by}"),
+        News::JoinAsked { joins, .. } => format!("asks to join call {joins}"),
+        News::Joined { .. } => "is part of a three-way call".to_owned(),
+        News::NotJoined { .. } => "is part of no three-way call".to_owned(),
         News::Dtmf { digit, .. } => format!("the far end pressed {digit}"),
         News::Info { package, content_type, body, .. } => {
             format!("INFO of package {package}, {content_type}: {body}")

@@ -36,6 +36,8 @@ pub(super) struct Plane<'a> {
     deadlines: BinaryHeap<Reverse<(Instant, u32)>>,
     batch: ReceiveBatch,
     packet: Vec<u8>,
+    /// What one call of a conference has just heard.
+    heard: Vec<i16>,
 }
 
 struct Leased {
@@ -75,6 +77,7 @@ impl<'a> Plane<'a> {
             deadlines: BinaryHeap::new(),
             batch: ReceiveBatch::new(BATCH_MAX, DATAGRAM_LEN_MAX),
             packet: Vec::with_capacity(DATAGRAM_LEN_MAX),
+            heard: Vec::new(),
         }
     }
 
@@ -93,10 +96,13 @@ impl<'a> Plane<'a> {
                 let fits = match &mut leased.session {
                     Some(running) => {
                         running.call = call;
-                        if running.play != play {
+                        if session::own(&running.play) != session::own(&play) {
                             running.audio.set_source(&session::source(&play, settings));
-                            running.play = play;
                         }
+                        if session::conference(&running.play) != session::conference(&play) {
+                            running.audio.unmix(None);
+                        }
+                        running.play = play;
                         session::change(&mut running.audio, &session)
                     }
                     None => match session::begin(now, &session, &play, settings) {
@@ -207,6 +213,9 @@ impl<'a> Plane<'a> {
             tracing::debug!(datagrams, "a stream ended that was received and not played");
         }
         let Leased { shard, session: Some(mut running), .. } = leased else { return };
+        for other in self.leased.values_mut().filter_map(|leased| leased.session.as_mut()) {
+            other.audio.unmix(Some(id));
+        }
         let recording = running.audio.take_recording();
         (self.report)(MediaReport { shard, call: running.call, report: running.audio.report(), recording });
     }
@@ -253,7 +262,10 @@ impl<'a> Plane<'a> {
     /// Lets a session do what is due, sends what it has to send, and notes its next time.
     fn step(&mut self, now: Instant, id: u32) {
         let Some(leased) = self.leased.get_mut(&id) else { return };
+        let shard = leased.shard;
         let Some(running) = &mut leased.session else { return };
+        let conference = session::conference(&running.play);
+        self.heard.clear();
         for _ in 0..STEPS_MAX {
             while let Some(outgoing) = running.audio.poll_transmit(&mut self.packet) {
                 let socket = if outgoing.is_rtcp { &leased.rtcp } else { &leased.rtp };
@@ -263,7 +275,14 @@ impl<'a> Plane<'a> {
                 }
             }
             match running.audio.poll_timeout() {
-                Some((at, _)) if at <= now => running.audio.handle_timeout(now),
+                Some((at, _)) if at <= now => {
+                    running.audio.handle_timeout(now);
+                    if conference.is_some()
+                        && let Some(frame) = running.audio.take_played()
+                    {
+                        self.heard.extend_from_slice(frame);
+                    }
+                }
                 _ => break,
             }
         }
@@ -272,6 +291,19 @@ impl<'a> Plane<'a> {
             self.deadlines.push(Reverse((at, id)));
         }
         running.deadline = next;
+        if let Some(conference) = conference.filter(|_| !self.heard.is_empty()) {
+            self.pass_on(shard, id, conference);
+        }
+    }
+
+    /// What was heard in one call of a conference is sent into the others.
+    fn pass_on(&mut self, shard: u16, from: u32, conference: u64) {
+        let others = self.leased.iter_mut().filter(|(id, leased)| **id != from && leased.shard == shard);
+        for running in others.filter_map(|(_, leased)| leased.session.as_mut()) {
+            if session::conference(&running.play) == Some(conference) {
+                running.audio.mix_in(from, &self.heard);
+            }
+        }
     }
 
     /// Receives from a socket.

@@ -80,11 +80,28 @@ pub(super) fn source(play: &Play, settings: &MediaSettings) -> Source {
         Play::Tone { hz } => Source::Tone { hz: f64::from(*hz), dbfs: TONE_DBFS },
         Play::SpeechLike { seed } => Source::SpeechLike { seed: *seed },
         Play::Echo => Source::Echo,
+        Play::Conference { own, .. } => source(own, settings),
         Play::Prepared(number) => match settings.prepared.get(*number as usize) {
             Some(samples) => Source::Samples { samples: Arc::clone(samples), repeat: false },
             None => Source::Silence,
         },
         // Play may grow; what this plane does not know is silent.
         _ => Source::Silence,
+    }
+}
+
+/// What is played into a call, beside the sound of others.
+pub(super) fn own(play: &Play) -> &Play {
+    match play {
+        Play::Conference { own, .. } => own,
+        play => play,
+    }
+}
+
+/// The conference that a call is part of.
+pub(super) fn conference(play: &Play) -> Option<u64> {
+    match play {
+        Play::Conference { number, .. } => Some(*number),
+        _ => None,
     }
 }

@@ -42,6 +42,10 @@ pub enum Action {
     Decline(Status),
     /// End the call, whatever its state.
     Hangup,
+    /// End all calls: so a three-way call is left.
+    HangupAll,
+    /// Make the call and another one a three-way call; without a number the last other call that talks.
+    Join(Option<u64>),
     /// Send what there is to hear before the call that rings here is answered (183): early media.
     Progress,
     /// Put the call on hold.
@@ -143,6 +147,7 @@ const VERBS: &[&str] = &[
     "answer",
     "decline",
     "hangup",
+    "join",
     "hold",
     "resume",
     "video",
@@ -182,7 +187,11 @@ impl Step {
             ("decline", [code]) => act(Action::Decline(refusal(code)?)),
             ("decline", _) => Err(form("decline [CODE]")),
             ("hangup", []) => act(Action::Hangup),
-            ("hangup", _) => Err(form("hangup")),
+            ("hangup", ["all"]) => act(Action::HangupAll),
+            ("hangup", _) => Err(form("hangup [all]")),
+            ("join", []) => act(Action::Join(None)),
+            ("join", [call]) => act(Action::Join(Some(number(call)?))),
+            ("join", _) => Err(form("join [CALL]")),
             ("progress", []) => act(Action::Progress),
             ("progress", _) => Err(form("progress")),
             ("hold", []) => act(Action::Hold(ChangeBy::Invite)),
@@ -321,6 +330,9 @@ mod tests {
             ("update", Action::Update),
             ("transfer carol", Action::Transfer(uri("sip:carol@office.test"))),
             ("transfer to 2", Action::TransferTo(2)),
+            ("join", Action::Join(None)),
+            ("join 2", Action::Join(Some(2))),
+            ("hangup all", Action::HangupAll),
             ("accept", Action::Accept),
             ("refuse", Action::Refuse),
             ("dtmf 12*#d", Action::Dtmf("12*#D".into())),

@@ -89,6 +89,9 @@ pub enum CannotDo {
     /// The other call of a transfer is not there.
     #[error("there is no other call {0}")]
     NoOtherCall(u64),
+    /// There is no second call that could be joined to the first.
+    #[error("there is no other call that talks, to join it to call {0}")]
+    NothingToJoin(u64),
     /// No far end asks for a transfer.
     #[error("nobody asks for a transfer")]
     NothingAsked,
@@ -182,6 +185,11 @@ impl Handset {
                 let number = self.selected().ok_or(CannotDo::NoCall)?.number;
                 self.hang_up(now, number);
             }
+            Action::HangupAll => {
+                let all: Vec<u64> = self.lines.keys().copied().collect();
+                all.into_iter().for_each(|number| self.hang_up(now, number));
+            }
+            Action::Join(other) => self.join(*other)?,
             Action::Progress => {
                 let (call, _) = self.ringing_here()?;
                 self.commands.push_back(Command::Progress { call, play: self.play.clone() });
@@ -267,6 +275,9 @@ impl Handset {
     fn answer(&mut self, now: Instant) -> Result<(), CannotDo> {
         let (_, number) = self.ringing_here()?;
         self.selected = Some(number);
+        if let Some(other) = self.lines.get(&number).and_then(|line| line.asks_in) {
+            self.mark_joined(&[number, other], true);
+        }
         self.hold_others();
         self.pick_up(now, number);
         Ok(())
@@ -311,6 +322,36 @@ impl Handset {
         }
         self.commands.push_back(Command::Transfer { call, to });
         Ok(())
+    }
+
+    /// The selected call and another one become a three-way call.
+    fn join(&mut self, other: Option<u64>) -> Result<(), CannotDo> {
+        let (number, call) = (self.talking()?, self.talking_handle()?);
+        let mut others = self.lines.values().rev().filter(|line| {
+            line.state == LineState::Talking
+                && line.number != number
+                && other.is_none_or(|other| other == line.number)
+        });
+        let found = others.next().and_then(|line| Some((line.number, line.handle?)));
+        let Some((other, with)) = found else {
+            return Err(match other {
+                Some(other) => CannotDo::NoOtherCall(other),
+                None => CannotDo::NothingToJoin(number),
+            });
+        };
+        self.mark_joined(&[number, other], true);
+        self.commands.push_back(Command::Join { call, with });
+        Ok(())
+    }
+
+    fn mark_joined(&mut self, numbers: &[u64], joined: bool) {
+        for number in numbers {
+            if let Some(line) = self.lines.get_mut(number) {
+                line.joined = joined;
+                // Whoever is joined is taken off hold with it.
+                line.asked_hold = line.asked_hold.filter(|_| !joined);
+            }
+        }
     }
 
     fn answer_transfer(&mut self, accept: bool) -> Result<(), CannotDo> {
@@ -377,8 +418,10 @@ impl Handset {
 
     /// Puts all calls that talk on hold, but the selected one.
     fn hold_others(&mut self) {
+        let is_three_way = self.selected().is_some_and(|line| line.joined);
         let others = self.lines.values().filter(|line| {
             line.state == LineState::Talking
+                && !(is_three_way && line.joined)
                 && Some(line.number) != self.selected
                 && !line.asked_hold.unwrap_or(line.held)
         });
@@ -455,6 +498,26 @@ impl Handset {
             }
             Event::TransferBegun { call, new_call, to, .. } => self.transfer_begun(now, call, new_call, to),
             Event::Replaced { call, by } => self.replaced(now, call, by),
+            Event::JoinAsked { call, joins } => {
+                let (number, joins) =
+                    (self.by_handle.get(&call).copied(), self.by_handle.get(&joins).copied());
+                if let (Some(number), Some(joins)) = (number, joins) {
+                    if let Some(line) = self.lines.get_mut(&number) {
+                        line.asks_in = Some(joins);
+                    }
+                    self.news.push_back(News::JoinAsked { number, joins });
+                }
+            }
+            Event::Joined { call } | Event::NotJoined { call } => {
+                let joined = matches!(event, Event::Joined { .. });
+                if let Some(number) = self.by_handle.get(&call).copied() {
+                    self.mark_joined(&[number], joined);
+                    self.news.push_back(match joined {
+                        true => News::Joined { number },
+                        false => News::NotJoined { number },
+                    });
+                }
+            }
             Event::TransferEnded { call, outcome } => {
                 // The call may be over and told of.
                 if let Some(number) = self.given_away.remove(&call).or(self.by_handle.get(&call).copied()) {

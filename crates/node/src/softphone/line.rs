@@ -51,9 +51,13 @@ pub struct Line {
     pub held_by_peer: bool,
     /// What was said last of its place in a queue, in the words of the far end; empty where nothing was.
     pub queue: SmolStr,
+    /// Whether it is part of a three-way call, or about to be.
+    pub joined: bool,
     /// What its audio is like, once there is some.
     pub meter: Option<Meter>,
     pub(super) handle: Option<CallHandle>,
+    /// The call that its caller asks to join.
+    pub(super) asks_in: Option<u64>,
     /// What was asked for, and not granted yet: held or not.
     pub(super) asked_hold: Option<bool>,
     /// Whether the far end was asked to call somebody else.
@@ -91,6 +95,8 @@ impl Line {
             held: false,
             held_by_peer: false,
             queue: SmolStr::default(),
+            joined: false,
+            asks_in: None,
             meter: None,
             handle: None,
             asked_hold: None,

@@ -41,6 +41,9 @@ pub const AWAITABLE: &[&str] = &[
     "transferred",
     "transfer-failed",
     "replaced",
+    "join-asked",
+    "joined",
+    "not-joined",
     "dtmf",
     "info",
     "info-answered",
@@ -222,6 +225,23 @@ pub enum News {
         /// The new one.
         by: u64,
     },
+    /// The caller who rings here asks to be let into a call of ours: `answer` does that.
+    JoinAsked {
+        /// His call.
+        number: u64,
+        /// The call that he wants to join.
+        joins: u64,
+    },
+    /// The call is part of a three-way call.
+    Joined {
+        /// The call.
+        number: u64,
+    },
+    /// It is not.
+    NotJoined {
+        /// The call.
+        number: u64,
+    },
     /// A key was pressed at the far end.
     Dtmf {
         /// The call.
@@ -305,6 +325,9 @@ impl News {
             News::Transferred { .. } => "transferred",
             News::TransferFailed { .. } => "transfer-failed",
             News::Replaced { .. } => "replaced",
+            News::JoinAsked { .. } => "join-asked",
+            News::Joined { .. } => "joined",
+            News::NotJoined { .. } => "not-joined",
             News::Dtmf { .. } => "dtmf",
             News::Info { .. } => "info",
             News::InfoAnswered { .. } => "info-answered",
@@ -339,6 +362,9 @@ impl News {
             | News::Transferred { number }
             | News::TransferFailed { number, .. }
             | News::Replaced { number, .. }
+            | News::JoinAsked { number, .. }
+            | News::Joined { number }
+            | News::NotJoined { number }
             | News::Dtmf { number, .. }
             | News::Info { number, .. }
             | News::InfoAnswered { number, .. }

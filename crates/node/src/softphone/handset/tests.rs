@@ -34,6 +34,7 @@ fn command_words(command: &Command) -> String {
             TransferTo::Call(other) => format!("> transfer {} to {}", call.slot, other.slot),
             to => format!("> transfer {} {to:?}", call.slot),
         },
+        Command::Join { call, with } => format!("> join {} with {}", call.slot, with.slot),
         Command::AnswerTransfer { referral, accept } => format!("> answer transfer {referral} {accept}"),
         other => format!("> {other:?}"),
     }
@@ -430,4 +431,60 @@ fn quitting_ends_all_calls_and_the_registration() {
     rig.out.clear();
     rig.act("quit");
     rig.check(&["> hangup 7", "> hangup 8", "> Unregister"]);
+}
+
+#[test]
+fn two_calls_are_joined_and_neither_is_held_by_the_other() {
+    let mut rig = Rig::new(None);
+    rig.act("join");
+    rig.check(&["! there is no call"]);
+    rig.talking(1, 7);
+    rig.act("join");
+    rig.act("join 5");
+    rig.check(&["! there is no other call that talks, to join it to call 1", "! there is no other call 5"]);
+    rig.talking(2, 8);
+    rig.held(7, Side::Local, true);
+    rig.out.clear();
+    rig.act("join");
+    rig.check(&["> join 8 with 7"]);
+    rig.held(7, Side::Local, false);
+    rig.event(Event::Joined { call: handle(7) });
+    rig.event(Event::Joined { call: handle(8) });
+    rig.check(&["resumed 1", "joined 1", "joined 2"]);
+    // Whoever goes on with one of them goes on with both.
+    rig.act("select 1");
+    rig.act("resume");
+    rig.check(&["resumed 1"]);
+    // Another call holds both.
+    rig.act("call carol");
+    rig.check(&["> hold 7 Invite", "> hold 8 Invite", "> call 3 sip:carol@office.test", "calling 3"]);
+    rig.act("hangup all");
+    rig.check(&["> hangup 7", "> hangup 8"]);
+}
+
+#[test]
+fn a_far_end_that_does_not_agree_stays_apart() {
+    let mut rig = Rig::new(None);
+    rig.talking(1, 7);
+    rig.talking(2, 8);
+    rig.act("join 1");
+    rig.event(Event::NotJoined { call: handle(7) });
+    rig.check(&["> join 8 with 7", "not-joined 1"]);
+    rig.act("resume");
+    rig.check(&["> hold 7 Invite", "resumed 2"]);
+}
+
+#[test]
+fn one_who_asks_to_join_is_let_in_by_the_answer_which_holds_nobody() {
+    let mut rig = Rig::new(None);
+    rig.talking(1, 7);
+    rig.incoming(9);
+    rig.event(Event::JoinAsked { call: handle(9), joins: handle(7) });
+    rig.check(&["incoming 2", "join-asked 2"]);
+    rig.act("answer");
+    rig.check(&["> answer 9"]);
+    rig.answered(9);
+    rig.event(Event::Joined { call: handle(7) });
+    rig.event(Event::Joined { call: handle(9) });
+    rig.check(&["answered 2", "joined 1", "joined 2"]);
 }
