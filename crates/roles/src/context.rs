@@ -169,7 +169,11 @@ impl Core {
         let limits = transaction_limits(settings);
         let hash_seed = random.next_u64();
         let hasher = FixedState::with_seed(hash_seed);
-        let tag_seed = random.next_u64();
+        // A copy may follow its call to another shard, and gets the same answer there.
+        let own_seed = random.next_u64();
+        let half = |key: &[u8]| u64::from(half_hash(&settings.secret, key));
+        let shared_seed = half(b"stateless tags") << 32 | half(b"tags without state");
+        let tag_seed = if settings.shards > 1 { shared_seed } else { own_seed };
         Core {
             shard,
             transactions: Transactions::new(settings.timers, limits, random.next_u64()),
