@@ -27,11 +27,13 @@ const FOR_GOOD: Duration = Duration::from_secs(3_600);
 
 /// What a server does about the calls of which it is both ends.
 pub(super) fn bridges(random: &mut Random, domain: &str) -> BridgeSettings {
+    let default = BridgeSettings::default();
     let mut bridges = BridgeSettings {
-        session_s: interval(random),
+        // Without any interval a call whose phones have both died is never missed.
+        session_s: interval(random).or(default.session_s),
         transfers: random.chance(800),
         park_time: seconds(5 + random.below(40)),
-        ..BridgeSettings::default()
+        ..default
     };
     for group in GROUPS {
         if random.chance(500) {
