@@ -33,7 +33,8 @@ pub(super) fn each_dialog_ends(history: &History, traffic: &Traffic, verdict: &m
 }
 
 /// When one side of a bridge is over, the other one is told at once, or gets another partner. The two legs of a bridge know
-/// each other by the address of the media, which passes through.
+/// each other by the address of the media, which passes through; so do two legs whose far ends another host has joined, and
+/// it is for that one to end them.
 pub(super) fn no_leg_left_behind(history: &History, traffic: &Traffic, verdict: &mut Verdict) {
     let legs = legs(traffic);
     for (end, leg) in &legs {
@@ -41,16 +42,19 @@ pub(super) fn no_leg_left_behind(history: &History, traffic: &Traffic, verdict: 
         let Some(over) = leg.ended.filter(|_| !history.hosts[host.0].is_phone && !leg.tampered) else {
             continue;
         };
-        let described = |media: &[(Instant, SocketAddr)]| {
-            media.iter().rfind(|(at, _)| *at <= over).map(|(_, address)| *address)
-        };
+        let described =
+            |media: &[Described]| media.iter().rfind(|media| media.at <= over).map(|media| media.address);
         let Some(came) = described(&leg.received) else { continue };
         let others = legs.iter().filter(|((other, its_life, ..), _)| (*other, *its_life) == (host, life));
         for (other, peer) in others.filter(|(other, _)| *other != end) {
             let is_peer = described(&peer.sent) == Some(came) && peer.began <= over;
             let is_transferred = [leg, peer].iter().any(|leg| leg.referred.is_some_and(|at| at <= over));
             let was_over = peer.ended.is_some_and(|at| at < over);
-            if !is_peer || is_transferred || was_over || peer.tampered {
+            let is_joined_elsewhere =
+                far_end(&legs, *end).zip(far_end(&legs, *other)).is_some_and(|(one, other)| {
+                    one == other && one != (host, life) && !history.hosts[one.0.0].is_phone
+                });
+            if !is_peer || is_transferred || is_joined_elsewhere || was_over || peer.tampered {
                 continue;
             }
             let until = over + BYE_WITHIN;
@@ -64,15 +68,34 @@ pub(super) fn no_leg_left_behind(history: &History, traffic: &Traffic, verdict: 
     }
 }
 
+/// The host at the other end of a dialog, and in which life.
+fn far_end(
+    legs: &BTreeMap<End<'_>, Leg>,
+    (host, life, call_id, local, remote): End<'_>,
+) -> Option<(HostId, u32)> {
+    let ends = legs.keys().filter(|end| (end.2, end.3, end.4) == (call_id, remote, local));
+    let mut hosts = ends.map(|end| (end.0, end.1));
+    hosts.find(|far| *far != (host, life))
+}
+
+/// The address of the media in a session description.
+#[derive(Debug)]
+struct Described {
+    at: Instant,
+    address: SocketAddr,
+    /// The method and the CSeq of the request that it was in.
+    request: Option<(Method, u32)>,
+}
+
 /// What is known of one end of a dialog.
 #[derive(Debug)]
 struct Leg {
     began: Instant,
     /// When a BYE was sent or came.
     ended: Option<Instant>,
-    /// The addresses of the media in what came and in what was sent.
-    received: Vec<(Instant, SocketAddr)>,
-    sent: Vec<(Instant, SocketAddr)>,
+    /// The addresses of the media in what came and in what was sent, but for offers that were refused.
+    received: Vec<Described>,
+    sent: Vec<Described>,
     /// When it sent requests of its own that end the call or change it.
     acts: Vec<Instant>,
     /// When it took a REFER.
@@ -153,15 +176,24 @@ impl Leg {
             Method::Ack => unit.media.is_some(),
             _ => false,
         };
+        let described = |at: Instant| {
+            let request = unit.is_request().then(|| (unit.method.clone(), unit.cseq));
+            unit.media.map(|address| Described { at, address, request })
+        };
         if ours {
             self.acts.extend(is_change.then_some(unit.sent));
-            self.sent.extend(unit.media.map(|media| (unit.sent, media)));
+            self.sent.extend(described(unit.sent));
             if unit.method == Method::Refer && unit.is_success() {
                 self.referred.get_or_insert(unit.sent);
             }
         }
         let came = unit.arrivals.iter().min().copied().filter(|_| theirs);
-        self.received.extend(unit.media.zip(came).map(|(media, at)| (at, media)));
+        self.received.extend(came.and_then(described));
+        if unit.is_final() && !unit.is_success() && (ours || came.is_some()) {
+            let offers = if ours { &mut self.received } else { &mut self.sent };
+            let refused = Some((unit.method.clone(), unit.cseq));
+            offers.retain(|offer| offer.request != refused);
+        }
         if unit.method == Method::Bye && unit.is_request() {
             let at = if ours { Some(unit.sent) } else { came };
             self.ended = [self.ended, at].into_iter().flatten().min();
