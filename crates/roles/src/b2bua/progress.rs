@@ -469,19 +469,21 @@ impl B2bua {
         true
     }
 
-    /// Gives a leg that was asked its one dialog, whatever early ones it had: nobody's fork is answered.
+    /// Gives a leg that was asked its one dialog, whatever early ones it had: nobody's fork is answered. It has a tag of its
+    /// own then, since those had numbers and descriptions of theirs already.
     pub(super) fn choose_own(&mut self, cx: &mut Context<'_>, near: LegId) -> bool {
-        let random = cx.random_u64();
+        let (random, fresh) = (cx.random_u64(), cx.token());
         let Some(leg) = self.legs.get_mut(&near) else { return false };
         let Some(asked) = &leg.asked else { return false };
-        let Ok(mut dialog) = Dialog::uas(&asked.request, &leg.tag, State::Early) else { return false };
+        let tag = if leg.strands.is_empty() { leg.tag.clone() } else { fresh };
+        let Ok(mut dialog) = Dialog::uas(&asked.request, &tag, State::Early) else { return false };
         dialog.accept();
         for strand in leg.strands.drain(..) {
             self.desk.forget_dialog(&strand.dialog);
         }
         self.desk.deadlines.stop(Wake::Reliable(near));
         self.desk.add_dialog(&dialog, near);
-        leg.strands.push(Strand::new(dialog, leg.tag.clone(), Described::new(random)));
+        leg.strands.push(Strand::new(dialog, tag, Described::new(random)));
         true
     }
 

@@ -216,12 +216,12 @@ pub(crate) fn as_many_are_parked_as_may() {
     call.end();
 }
 
-/// Alice calls bob, whose phone rings.
-fn ringing(server: &mut Server) -> Message {
+/// Alice calls bob, whose phone rings: his INVITE and her 180.
+fn ringing(server: &mut Server) -> (Message, Message) {
     let sent = server.receive(ALICE, &alices_invite("", OFFER));
     let bobs = only(&sent, BOB).clone();
-    server.receive(BOB, &response(&bobs, "180 Ringing", "t", BOB, "", ""));
-    bobs
+    let sent = server.receive(BOB, &response(&bobs, "180 Ringing", "t", BOB, "", ""));
+    (bobs, only(&sent, ALICE).clone())
 }
 
 /// Carol takes the call that rings at bob; gives her phone, her re-INVITE and the CANCEL for bob.
@@ -243,13 +243,15 @@ fn picking_up(server: &mut Server, bobs: &Message) -> (Phone, Message) {
 pub(crate) fn a_call_that_rings_elsewhere_is_taken_and_the_other_phones_stop() {
     let mut server = server();
     with_carol(&mut server);
-    let bobs = ringing(&mut server);
+    let (bobs, early) = ringing(&mut server);
     let (mut carol, reinvite) = picking_up(&mut server, &bobs);
     let sent = server.receive(CAROL, &response(&reinvite, "200 OK", "", CAROL, "", CAROLS));
     assert_eq!(method(only(&sent, CAROL)), "ACK");
     let answer = only(&sent, ALICE).clone();
     assert_eq!(code(&answer), 200);
     assert!(body(&answer).contains("c=IN IP4 127.0.0.4\r\n"));
+    // It is another fork than that of bob's 180, in which he may have sent requests and had answers.
+    assert_ne!(answer.to_tag(), early.to_tag());
     let mut alice = Phone::caller(ALICE, &answer);
     let ack = alice.request("ACK", "", "");
     assert!(server.receive(ALICE, &ack).is_empty());
@@ -265,7 +267,7 @@ pub(crate) fn a_call_that_rings_elsewhere_is_taken_and_the_other_phones_stop() {
 pub(crate) fn a_caller_who_gives_up_while_his_call_is_taken_ends_it() {
     let mut server = server();
     with_carol(&mut server);
-    let bobs = ringing(&mut server);
+    let (bobs, _) = ringing(&mut server);
     let (_, reinvite) = picking_up(&mut server, &bobs);
     let cancel = Request { method: "CANCEL", ..invite("sip:bob@sip.test") };
     let text = cancel.text().replace("1CANCEL", "1INVITE");
@@ -284,7 +286,7 @@ pub(crate) fn a_caller_who_gives_up_while_his_call_is_taken_ends_it() {
 pub(crate) fn who_takes_a_call_and_hangs_up_at_once_leaves_the_caller_with_a_refusal() {
     let mut server = server();
     with_carol(&mut server);
-    let bobs = ringing(&mut server);
+    let (bobs, _) = ringing(&mut server);
     let (mut carol, reinvite) = picking_up(&mut server, &bobs);
     let bye = carol.request("BYE", "", "");
     let sent = server.receive(CAROL, &bye);
@@ -297,7 +299,7 @@ pub(crate) fn who_takes_a_call_and_hangs_up_at_once_leaves_the_caller_with_a_ref
 pub(crate) fn an_answer_that_crosses_with_the_pickup_is_hung_up_once() {
     let mut server = server();
     with_carol(&mut server);
-    let bobs = ringing(&mut server);
+    let (bobs, _) = ringing(&mut server);
     carol_calls(&mut server, "*8bob", "pick", CAROLS);
     let sent = server.receive(BOB, &response(&bobs, "200 OK", "t", BOB, "", ANSWER));
     let methods: Vec<_> = to(&sent, BOB).into_iter().map(method).collect();
