@@ -38,9 +38,10 @@ pub(super) fn one_answer(history: &History, traffic: &Traffic, verdict: &mut Ver
     for ((host, _, to, branch, method, call_id, cseq), given) in answers {
         let times = given.values().min().zip(given.values().max());
         let (Some((first, last)), several) = (times, given.len() > 1) else { continue };
-        // The next copy begins another transaction.
+        // The next copy begins another transaction; so does one that comes when Timer J has ended the first one.
         let was_refused = several && traffic.was_refused(host, to, *first, *last);
-        verdict.judge(!several || was_refused, || {
+        let is_forgotten = last.since(*first) >= TIMEOUT;
+        verdict.judge(!several || was_refused || is_forgotten, || {
             let name = &history.hosts[host.0].name;
             format!("{name} answered {cseq} {method} of {call_id}, branch {branch}, with {given:?}")
         });
@@ -72,7 +73,15 @@ pub(super) fn one_invite_at_a_time(_: &History, traffic: &Traffic, verdict: &mut
             invites[&invite.call_id].iter().filter(|other| other.index < invite.index).filter(is_young);
         let mut pending = before.filter(|other| {
             let is_given_up = other.own && traffic.was_refused(host, other.to, other.sent, invite.sent);
-            if is_given_up || other.branch == invite.branch {
+            // A call that was tried once more has its dialog from the last try.
+            let is_tried_again = other.to_tag.is_empty()
+                && invites[&invite.call_id].iter().any(|later| {
+                    later.to_tag.is_empty()
+                        && (later.sender, &later.from_tag) == (other.sender, &other.from_tag)
+                        && later.cseq > other.cseq
+                        && later.index < invite.index
+                });
+            if is_given_up || is_tried_again || other.branch == invite.branch {
                 return false;
             }
             let ours = other.own
