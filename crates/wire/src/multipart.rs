@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Two readers that cut a body differently could be made to see different parts. So what begins like a delimiter and is
-//! none is a fault, and so is one behind LF or CR alone.
+//! none is a fault, and so are one behind LF or CR alone, and either of them in the header of a part.
 
 use memchr::memmem;
 use smallvec::SmallVec;
@@ -27,6 +27,10 @@ pub const PARTS_MAX: usize = 16;
 const LINES_MAX: usize = 32;
 /// RFC 2046 §5.1.1.
 const BOUNDARY_MAX: usize = 70;
+/// How a boundary of ours begins, and the digits behind it: more than a message has room for such boundaries.
+const BOUNDARY: &[u8] = b"part";
+const DIGITS_MIN: usize = 4;
+const DIGITS_MAX: usize = 9;
 
 /// Why a body is not one of several parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -129,6 +133,9 @@ impl<'a> Part<'a> {
                 None => Part { header: text, content: b"" },
             }
         };
+        if has_stray_line_end(part.header) {
+            return Err(MultipartFault::Header(number));
+        }
         let mut names: SmallVec<[&[u8]; 8]> = SmallVec::new();
         for (name, _) in part.lines() {
             let is_known = names.iter().any(|known| known.eq_ignore_ascii_case(name));
@@ -171,6 +178,19 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Whether a header has a CR, LF or NUL that is not part of a line end: a reader that takes those for one would see other
+/// lines, and another content.
+fn has_stray_line_end(header: &[u8]) -> bool {
+    let mut rest = header;
+    while let Some(at) = memchr::memchr3(b'\r', b'\n', 0, rest) {
+        match rest[at..].strip_prefix(b"\r\n") {
+            Some(after) => rest = after,
+            None => return true,
+        }
+    }
+    false
+}
+
 /// Where the first line ends, with those that continue it.
 fn line_end(text: &[u8]) -> usize {
     let mut at = 0;
@@ -185,14 +205,26 @@ fn line_end(text: &[u8]) -> usize {
     }
 }
 
-/// A boundary that none of these contents holds.
-pub fn free_boundary<'a>(contents: impl Iterator<Item = &'a [u8]> + Clone) -> SmolStr {
-    let is_free = |boundary: &SmolStr| {
-        contents.clone().all(|content| memmem::find(content, boundary.as_bytes()).is_none())
-    };
-    // Each number that is taken has its place in the contents, so that one of these is free.
-    let mut numbered = (0_u64..).map(|number| format_smolstr!("part{number:04}"));
-    numbered.find(is_free).unwrap_or_default()
+/// A boundary that none of these contents holds. Its cost is that of one pass over them.
+pub fn free_boundary<'a>(contents: impl Iterator<Item = &'a [u8]>) -> SmolStr {
+    let mut taken: Vec<u64> = Vec::new();
+    for content in contents {
+        for at in memmem::find_iter(content, BOUNDARY) {
+            let digits = content[at + BOUNDARY.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+            let mut number = 0;
+            for (count, digit) in (1..=DIGITS_MAX).zip(digits) {
+                number = number * 10 + u64::from(digit - b'0');
+                // Shorter ones are none of ours.
+                taken.extend((count >= DIGITS_MIN).then_some(number));
+            }
+        }
+    }
+    taken.sort_unstable();
+    taken.dedup();
+    let free = (0..).zip(&taken).find(|(number, taken)| number != *taken).map(|(number, _)| number);
+    // Without a gap they are as many as the next one says.
+    let free = free.unwrap_or(taken.len() as u64);
+    format_smolstr!("part{free:04}")
 }
 
 /// Writes a part with these header lines: name and value.

@@ -48,6 +48,9 @@ fn what_is_no_body_of_parts_says_why() {
         ("--b~~~--b~ A: folded first~~one~--b--", "Header(2)"),
         ("--b~: x~~one~--b--", "Header(1)"),
         ("--b~A: x~a: y~~one~--b--", "Header(1)"),
+        ("--b~A: x\nContent-Type: application/sdp\n\nv=0~~one~--b--", "Header(1)"),
+        ("--b~A: x\rB: y~~one~--b--", "Header(1)"),
+        ("--b~~~--b~A: \0~~one~--b--", "Header(2)"),
     ] {
         check(body, fault);
     }
@@ -103,6 +106,10 @@ fn a_free_boundary_is_in_no_content() {
     let contents = ["--part0000", "x part0001 y", "part00020"];
     assert_eq!(free_boundary(contents.iter().map(|content| content.as_bytes())), "part0003");
     assert_eq!(free_boundary(std::iter::empty()), "part0000");
+    // Ten thousand that are taken, and one that only looks like the next.
+    let many: String = (0..10_000).map(|number| format!("part{number:04} ")).collect();
+    assert_eq!(free_boundary([many.as_bytes(), b"part100000"].into_iter()), "part10001");
+    assert_eq!(free_boundary([&b"part99999999999999999999999 part 000 part"[..]].into_iter()), "part0000");
 }
 
 proptest! {
