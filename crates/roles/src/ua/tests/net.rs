@@ -1,4 +1,4 @@
-//! Several phones that call each other over a network without loss.
+//! Several phones that call each other over a network that loses what it is told to.
 
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ pub(super) struct Net {
     ladder: Vec<String>,
     /// What passed last, the newest first.
     pub(super) messages: Vec<Message>,
+    /// The next of these words that is sent is lost: `BA:200/REFER`.
+    pub(super) lost: Option<&'static str>,
 }
 
 pub(super) fn address_of(phone: usize) -> String {
@@ -39,7 +41,7 @@ impl Net {
             change(&mut settings);
             Bench::new(settings)
         };
-        Net { phones: (A..=C).map(phone).collect(), ladder: Vec::new(), messages: Vec::new() }
+        Net { phones: (A..=C).map(phone).collect(), ladder: Vec::new(), messages: Vec::new(), lost: None }
     }
 
     /// Carries messages to and fro until none is left.
@@ -63,6 +65,9 @@ impl Net {
         let to = self.phones.iter().position(|phone| phone.address == transmit.flow.remote);
         let letter = |phone: usize| &"ABC"[phone..=phone];
         let word = format!("{}{}:{}", letter(from), to.map_or("?", letter), brief(&message));
+        if self.lost.take_if(|lost| *lost == word).is_some() {
+            return;
+        }
         self.ladder.push(word);
         self.messages.insert(0, message);
         if let Some(to) = to {

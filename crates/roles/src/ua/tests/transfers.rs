@@ -176,6 +176,22 @@ fn the_owner_is_asked_and_says_yes_or_no() {
 }
 
 #[test]
+fn a_target_may_ring_for_long_though_the_response_to_the_refer_came_after_the_first_notify() {
+    let mut net = Net::new();
+    let (of_alice, _) = net.call(A, B);
+    net.lost = Some("BA:200/REFER");
+    net.transfer(A, of_alice, C);
+    assert_eq!(net.lost, None);
+    net.wait(Duration::from_secs(40));
+    assert_eq!(net.outcomes(A), []);
+    let of_carol = net.phones[C].last_call();
+    net.command(C, Command::Answer { call: of_carol, play: Play::Silence });
+    assert_eq!(net.outcomes(A), DONE);
+    assert_eq!(net.calls(A), []);
+    net.assert_at_rest();
+}
+
+#[test]
 fn an_owner_who_never_answers_is_given_up() {
     let mut net = Net::with(|settings| settings.transfer.referred = ReferPolicy::Ask);
     let (of_alice, _) = net.call(A, B);

@@ -31,6 +31,8 @@ pub(super) struct Asked {
     pub(super) way: Way,
     /// The CSeq number of the REFER, by which NOTIFYs may name it (RFC 3515 §2.4.6).
     cseq: u32,
+    /// A NOTIFY has come.
+    told: bool,
     /// What is tried after it.
     left: Vec<Try>,
 }
@@ -158,7 +160,7 @@ impl Ua {
         if self.desk.send_over(cx, draft, Some(contact_user), purpose, flow).is_err() {
             return false;
         }
-        let asked = Asked { call, other, through, way, cseq, left: tries };
+        let asked = Asked { call, other, through, way, cseq, told: false, left: tries };
         self.desk.transfers.asked.insert(transfer, asked);
         // The transaction's own timer is shorter.
         self.desk.deadlines.start(Wake::Transfer(transfer), cx.now + cx.settings.transfer.time);
@@ -244,9 +246,12 @@ impl Ua {
             if begins_none {
                 return self.finish(cx, transfer, TransferOutcome::Unknown);
             }
-            // RFC 6665 §4.1.2.4, Timer N: by then the first NOTIFY has come.
-            let first = cx.now + cx.settings.timers.transaction_timeout();
-            self.desk.deadlines.start(Wake::Transfer(transfer), first);
+            // RFC 6665 §4.1.2.4, Timer N: by then the first NOTIFY has come, unless it was here before the response.
+            let is_told = self.desk.transfers.asked.get(&transfer).is_some_and(|asked| asked.told);
+            if !is_told {
+                let first = cx.now + cx.settings.timers.transaction_timeout();
+                self.desk.deadlines.start(Wake::Transfer(transfer), first);
+            }
             return;
         }
         self.finish(cx, transfer, TransferOutcome::Refused(status));
@@ -324,8 +329,11 @@ impl Ua {
         self.desk
             .deadlines
             .start(Wake::Transfer(id), cx.now + time + cx.settings.timers.transaction_timeout());
-        if let (Some(status), Some(asked)) = (status, self.desk.transfers.asked.get(&id)) {
-            cx.event(Event::TransferProgress { call: asked.call, status });
+        if let Some(asked) = self.desk.transfers.asked.get_mut(&id) {
+            asked.told = true;
+            if let Some(status) = status {
+                cx.event(Event::TransferProgress { call: asked.call, status });
+            }
         }
     }
 
