@@ -66,6 +66,9 @@ impl B2bua {
         if let Err(refusal) = check_require(request) {
             return came.refuse(cx, &refusal);
         }
+        if request.body().len() > cx.settings.limits.body_bytes {
+            return came.refuse(cx, &Refusal::of(413));
+        }
         if let Err(refusal) = bodies::check(request, cx.settings) {
             return came.refuse(cx, &refusal);
         }

@@ -177,9 +177,14 @@ fn options(message: &Message, name: HeaderName, reliable: bool) -> Vec<&str> {
     message.values(name).filter_map(text).filter(of_both).collect()
 }
 
-/// Adds to a request what passes of the one that it continues.
+/// Adds to a request what passes of the one that it continues. Who its sender says he is passes only with the INVITE that
+/// begins a call, of which the proxy on the loopback judges it (RFC 3325 §5); within a dialog it goes from us to the peer.
 pub(super) fn request(mut draft: Draft, from: &Message, settings: &Settings) -> Draft {
+    let begins = matches!(from.to_tag(), Ok(None));
     for header in from.header_lines() {
+        if !begins && matches!(header.name, HeaderName::PAssertedIdentity | HeaderName::PPreferredIdentity) {
+            continue;
+        }
         if let (Some(name), Some(value)) =
             (passing(OF_REQUESTS, header.name, header.name_text), text(header.value))
         {

@@ -33,6 +33,36 @@ fn info_passes_with_its_body_and_so_does_its_answer() {
 }
 
 #[test]
+fn a_body_that_is_too_long_within_a_call_gets_413() {
+    let mut call = talking();
+    let info = call.alice.request("INFO", "", "");
+    let body = "x".repeat(settings().limits.body_bytes + 1);
+    let lines = format!("Content-Type: text/plain\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let info = info.replace("Content-Length: 0\r\n\r\n", &lines);
+    assert_eq!(call.server.status(ALICE, &info), 413);
+    call.end();
+}
+
+#[test]
+fn nobody_says_within_a_call_that_he_is_somebody_else() {
+    let mut call = talking_on(server(), ALLOW, ALLOW);
+    let claims = "P-Asserted-Identity: <sip:boss@sip.test>\r\nP-Preferred-Identity: <sip:boss@sip.test>\r\nSubject: tea\r\n";
+    for asked in ["INVITE", "UPDATE", "INFO", "MESSAGE"] {
+        let body = if matches!(asked, "INVITE" | "UPDATE") { held(ANSWER) } else { String::new() };
+        let request = call.bob.request(asked, claims, &body);
+        let sent = call.server.receive(BOB, &request);
+        let at_alice = only(&sent, ALICE).clone();
+        assert_eq!((method(&at_alice), value(&at_alice, HeaderName::Subject).as_str()), (asked, "tea"));
+        assert!(!at_alice.has(HeaderName::PAssertedIdentity), "{asked}");
+        assert!(!at_alice.has(HeaderName::PPreferredIdentity), "{asked}");
+        let refused = response(&at_alice, "488 Not Acceptable Here", "", ALICE, "", "");
+        let sent = call.server.receive(ALICE, &refused);
+        assert_eq!(code(only(&sent, BOB)), 488, "{asked}");
+    }
+    call.end();
+}
+
+#[test]
 fn options_is_answered_by_the_server_with_what_the_other_phone_takes() {
     let mut call = talking_on(server(), "", "Allow: INVITE, ACK, CANCEL, BYE, INFO, NEWTHING\r\n");
     let options = call.alice.request("OPTIONS", "", "");
