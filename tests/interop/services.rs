@@ -362,7 +362,8 @@ fn bridged_calls_of_two_shards_are_joined_after_consultation() {
     lab(|lab| {
         let joined = || {
             let handed_over = consulted_transfer(lab, "4");
-            assert_eq!(run_json(lab, &["user", "remove", "carol"]).0, 0);
+            // Passwords are shown by the first start on an empty folder alone.
+            std::fs::remove_dir_all(lab.path("data")).expect("the folder of the server that has ended");
             handed_over > 0
         };
         assert!((0..10).any(|_| joined()), "ten times both calls had the same shard");

@@ -116,6 +116,8 @@ pub(crate) enum Word {
     Free { freed: Freed, to: SyncSender<Vec<Guesser>> },
     /// Tell the counters.
     Report(SyncSender<ShardCounters>),
+    /// Tell when the call records of before are in the store, or can't be written.
+    RecordsKept(SyncSender<()>),
     /// End.
     Stop,
 }
@@ -339,6 +341,10 @@ impl Shard {
             Word::Block { source, time, to } => drop(to.try_send(self.engine.block(now, source, time))),
             Word::Free { freed, to } => drop(to.try_send(self.engine.free(now, &freed))),
             Word::Report(to) => drop(to.try_send(self.report())),
+            Word::RecordsKept(to) => {
+                // Whoever asked sees by the end of the channel that there is nothing to wait for.
+                let _ = self.journal.as_ref().is_some_and(|journal| journal.send(JournalWord::Mark(to)));
+            }
             // The loop has taken it.
             Word::Stop => {}
         }

@@ -289,6 +289,9 @@ impl Handler {
 
     /// A page of the calls that have ended, the last one first. Works without a server too.
     fn ended_calls(&self, before: Option<i64>, limit: usize) -> Result<Value, Refused> {
+        if before.is_none() {
+            shards::await_records(self.subscribers.shards());
+        }
         let calls = self.subscribers.ended_calls(before, limit)?;
         let next = calls.last().filter(|_| calls.len() == limit).map(|call| call.id);
         let time = |unix_ms: i64| utc::rfc3339(u64::try_from(unix_ms).unwrap_or_default() / 1000);

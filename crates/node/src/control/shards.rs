@@ -90,6 +90,12 @@ pub(crate) fn calls(shards: &[Sender<Word>], after: Option<&str>, limit: usize) 
     Ok(json!({"calls": entries, "next": next}))
 }
 
+/// Waits until the records of the calls that have ended are in the store: a call that is not in the list any more is among
+/// the ended ones. After a second they are read as they are.
+pub(crate) fn await_records(shards: &[Sender<Word>]) {
+    ask_all(shards, Word::RecordsKept);
+}
+
 /// Those who are held off or blocked, at most `most`, each once: shards know of each other's.
 pub(crate) fn held_off(shards: &[Sender<Word>], most: usize) -> Vec<Value> {
     let (told, _) = ask_all(shards, |to| Word::HeldOff { most, to });

@@ -76,6 +76,8 @@ pub(crate) enum JournalWord {
     Record(Box<CallRecord>),
     /// The shard has lost what it held.
     Restore(u16),
+    /// Tell when all that came before is written, or can't be.
+    Mark(SyncSender<()>),
 }
 
 /// A connection to the database for the store thread.
@@ -187,7 +189,7 @@ impl JournalStore {
                     }
                     JournalWord::Services { aor, choices, .. } => services::put(&transaction, aor, choices)?,
                     JournalWord::Record(record) => records::put(&transaction, moment, record)?,
-                    JournalWord::Restore(_) => {}
+                    JournalWord::Restore(_) | JournalWord::Mark(_) => {}
                 }
             }
             transaction.commit()
@@ -266,6 +268,8 @@ impl JournalThread {
             for word in batch.drain(..) {
                 match word {
                     JournalWord::Restore(shard) => self.restore(shard),
+                    // Whoever asked may be gone by now.
+                    JournalWord::Mark(to) => drop(to.try_send(())),
                     JournalWord::Record(record) if !is_written => self.unwritten.push_back(record),
                     JournalWord::Record(_) | JournalWord::Bindings { .. } | JournalWord::Services { .. } => {}
                 }

@@ -365,3 +365,34 @@ fn call_records_are_kept_with_the_time_of_the_clock() {
         ]
     );
 }
+
+#[test]
+fn a_mark_comes_back_when_the_records_before_it_are_in_the_store() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (store, journal) = open(folder.path());
+    let parts = JournalParts { store: journal, batch: Duration::from_millis(5), keep_records: Duration::MAX };
+    let settings = Arc::new(Settings::new(Secret([7; 32])));
+    let (sender, thread) = start(parts, settings, Vec::new(), Arc::default()).expect("a thread");
+    for count in 1..=3 {
+        let now = clock::now();
+        let record = CallRecord {
+            call_id: "c".into(),
+            caller: "sip:a@a.test".into(),
+            caller_name: None,
+            callee: "sip:b@a.test".into(),
+            callee_name: None,
+            started: now,
+            answered: None,
+            ended: now,
+            end: dialtone_roles::io::CallEnd::Cancelled,
+            reason: None,
+        };
+        sender.record(Box::new(record));
+        let (to, from) = sync_channel(1);
+        assert!(sender.send(JournalWord::Mark(to)));
+        from.recv().expect("the mark");
+        assert_eq!(store.ended_calls(None, 10).expect("a page").len(), count);
+    }
+    drop(sender);
+    thread.join().expect("its end");
+}
