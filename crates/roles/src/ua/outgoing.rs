@@ -17,7 +17,6 @@ use super::prack::Prack;
 use super::redirect::{self, Redirects};
 use super::refusal::{ALLOW, SDP, SUPPORTED, description_of};
 use super::registration::by_service_route;
-use super::reoffer::Pending;
 use super::session::{Change, Session};
 use super::transfer;
 use crate::context::{Context, Failure, UaRequest};
@@ -467,9 +466,10 @@ impl Call {
         let (known, apart) = known.map(|early| (early.dialog, early.apart)).unzip();
         let confirmed = known.and_then(|mut dialog| dialog.confirm(response).is_ok().then_some(dialog));
         let is_heard = answered_by.as_deref() == Some(tag);
-        if !is_heard {
-            // A change that was asked for in another branch ends with it.
-            self.changes.pending = Pending::None;
+        if is_heard {
+            self.changes.keep_early();
+        } else {
+            self.leave_branch(desk);
         }
         if let (Some(branch), Some(session)) = (apart.flatten().filter(|_| is_settled), &mut self.session) {
             session.choose(*branch);
@@ -561,7 +561,8 @@ impl Call {
         };
         // RFC 3261 §13.2.2.3: the early dialogs end with the INVITE.
         calling.early.drain(..).for_each(|early| desk.forget_dialog(&early.dialog));
-        self.changes.pending = Pending::None;
+        self.leave_branch(desk);
+        let Stage::Calling(calling) = &mut self.stage else { return Step::Stay };
         // RFC 3261 §21.5.4: "A client … receiving a 503 … SHOULD attempt to forward the request to an alternate server."
         if status.code() == 503
             && let Some(to) = calling.again.take()

@@ -28,6 +28,8 @@ pub(super) struct Changes {
     pub(super) pending: Pending,
     /// What was asked for and has not been sent.
     pub(super) wanted: Option<Wanted>,
+    /// What the branch of a fork that is heard has agreed to before any answered.
+    early: Option<Wanted>,
     retries: u8,
 }
 
@@ -131,6 +133,11 @@ impl Changes {
         });
     }
 
+    /// The branch that is heard is the call: what it has agreed to stays.
+    pub(super) const fn keep_early(&mut self) {
+        self.early = None;
+    }
+
     pub(super) fn sent(&mut self, request: UaRequest, method: Carrier, wanted: Wanted, offers: bool) {
         let received = ReliableReceiver::default();
         self.pending = Pending::Sent(Asked { request, method, wanted, offers, received });
@@ -230,6 +237,20 @@ impl Call {
         self.changes.wanted = Some(Wanted { what, by });
         self.changes.retries = 0;
         self.try_change(desk, cx)
+    }
+
+    /// The branch of a fork that was heard does not become the call. What was changed in it, or was about to be, is
+    /// wanted from the one that does (RFC 6337 §2.2: "each has a separate offer/answer negotiation").
+    pub(super) fn leave_branch(&mut self, desk: &mut Desk) {
+        let asked = match std::mem::take(&mut self.changes.pending) {
+            Pending::Sent(asked) => Some(asked.wanted),
+            // It is wanted already.
+            Pending::None | Pending::Waiting => None,
+        };
+        desk.deadlines.stop(Wake::Reoffer(self.handle));
+        for change in asked.into_iter().chain(self.changes.early.take()) {
+            self.changes.want_again(change);
+        }
     }
 
     /// The owner wants the other side held, or not.
@@ -397,6 +418,11 @@ impl Call {
             if !taken {
                 return self.terminate(desk, cx, EndReason::BadSession);
             }
+        }
+        if matches!((&self.stage, asked.wanted.what), (Stage::Calling(_), What::Offer(_))) {
+            let early =
+                self.changes.early.map_or(asked.wanted.what, |early| early.what.and(asked.wanted.what));
+            self.changes.early = Some(Wanted { what: early, by: asked.wanted.by });
         }
         match asked.wanted.what {
             What::Offer(_) if asked.offers => self.session_changed(cx),

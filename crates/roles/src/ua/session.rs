@@ -198,6 +198,7 @@ impl Session {
     /// The branch that was apart becomes the call.
     pub(super) fn choose(&mut self, branch: OfferAnswer) {
         self.before_answer = None;
+        (self.hold, self.hold_agreed) = (Hold::No, Hold::No);
         self.offer_answer = branch;
         self.is_held = self.offer_answer.is_held();
     }
@@ -210,6 +211,8 @@ impl Session {
     /// Forgets the answer of the branch that did not become the call.
     pub(super) fn rewind(&mut self) {
         if let Some(before) = self.before_answer.take() {
+            // The INVITE has held nobody.
+            (self.hold, self.hold_agreed) = (Hold::No, Hold::No);
             self.offer_answer = *before;
         }
     }
