@@ -189,7 +189,9 @@ impl Call {
         let purpose = Purpose::InDialog { call: handle, tag: SmolStr::new(tag) };
         let sent = desk.send_over(cx, draft, None, purpose, flow);
         match (sent, change) {
-            (Ok(request), Some(wanted)) => self.changes.sent(request, Carrier::Prack, wanted, true),
+            (Ok(request), Some(wanted)) => {
+                self.changes.sent(request, Carrier::Prack { rseq, invite_cseq }, wanted, true);
+            }
             (Err(_), Some(_)) => {
                 if let Some(session) = &mut self.session {
                     session.withdraw();

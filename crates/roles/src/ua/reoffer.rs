@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dialtone_dialog::ends_call;
 use dialtone_dialog::reliable::{Came, ReliableReceiver};
+use dialtone_wire::headers::RSeq;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
 use super::Ua;
@@ -93,8 +94,8 @@ pub(super) enum Carrier {
     Invite,
     /// An UPDATE.
     Update,
-    /// A PRACK.
-    Prack,
+    /// The PRACK of this reliable response to the INVITE with this CSeq number.
+    Prack { rseq: RSeq, invite_cseq: u32 },
 }
 
 impl Changes {
@@ -403,7 +404,9 @@ impl Call {
         self.focus_accepted();
         self.packages.learn(response);
         self.note_allow(response);
-        if matches!(self.stage, Stage::Answered(_) | Stage::Confirmed(_)) && asked.method != Carrier::Prack {
+        if matches!(self.stage, Stage::Answered(_) | Stage::Confirmed(_))
+            && !matches!(asked.method, Carrier::Prack { .. })
+        {
             self.timer.answered(cx.now, response);
             self.restart_timer(desk);
         }
@@ -482,6 +485,9 @@ impl Call {
             }
         }
         self.keep_session(cx, asked);
+        if !ends_call(status) {
+            self.acknowledge_without(desk, cx, asked);
+        }
         let wait = match (status.code(), retry_after_s(response)) {
             (491, _) => Some(glare_wait(cx.random_u64(), self.outgoing)),
             // RFC 3311 §5.2: the other side owes an answer, and says when to come back.
@@ -505,6 +511,17 @@ impl Call {
             _ => self.not_changed(cx, asked.wanted.what, Some(status)),
         }
         self.go_on(desk, cx)
+    }
+
+    /// RFC 6337 §2.3: the offer in our PRACK was refused, and with it the PRACK, so that the far end still waits for one;
+    /// "UAC may send again a PRACK request without an offer".
+    fn acknowledge_without(&mut self, desk: &mut Desk, cx: &mut Context<'_>, asked: Asked) {
+        if let Carrier::Prack { rseq, invite_cseq } = asked.method
+            && matches!(self.stage, Stage::Calling(_))
+            && let Some(tag) = self.session_dialog_mut().map(|dialog| dialog.id().remote_tag.clone())
+        {
+            self.acknowledge(desk, cx, &tag, Prack { rseq, invite_cseq, body: None, change: None });
+        }
     }
 
     /// RFC 3261 §14.1: "the session parameters MUST remain unchanged, as if no re-INVITE had been issued".

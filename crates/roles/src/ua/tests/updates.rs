@@ -417,6 +417,73 @@ fn the_caller_acknowledges_each_reliable_response_once_and_in_order() {
     bench.assert_at_rest();
 }
 
+/// RFC 6337 §2.3: a 488 may come for a PRACK, "UAC may send again a PRACK request without an offer". The response that it
+/// was for is acknowledged by that, and the far end goes on.
+#[test]
+fn a_prack_whose_offer_is_refused_is_followed_by_one_without() {
+    for (status, more, told) in [
+        (488, "", true),
+        (500, "", true),
+        (415, "", true),
+        (500, "Retry-After: 3\r\n", false),
+        (491, "", false),
+    ] {
+        let mut bench = Bench::phone();
+        let (call, invite) = bench.call_bob();
+        bench.command(Command::Hold { call, form: HoldForm::Direction, by: ChangeBy::Invite });
+        let reliable = format!("{CONTACT}{ALLOW}Require: 100rel\r\nRSeq: 7\r\n");
+        bench.respond(&invite, 183, "b", &reliable, &sdp(4000, "sendrecv"));
+        let prack = bench.take();
+        assert!(body(&prack).contains("a=sendonly"), "{}", body(&prack));
+        bench.respond(&prack, status, "b", more, "");
+        let bare = bench.take();
+        assert_eq!((brief(&bare).as_str(), body(&bare).as_str()), ("PRACK", ""), "{status}");
+        assert_eq!(header(&bare, HeaderName::RAck), "7 1 INVITE");
+        assert_eq!(bare.cseq().unwrap().number, prack.cseq().unwrap().number + 1);
+        // Who counts the first one as an acknowledgement has nothing left to acknowledge: that ends no call.
+        bench.respond(&bare, if status == 488 { 481 } else { 200 }, "b", "", "");
+        assert_eq!(bench.events().join(" ").contains("ChangeRefused"), told, "{status}");
+        let is_tried_again = (0..500).any(|_| {
+            bench.wait(Duration::from_millis(10));
+            !bench.transmits.is_empty()
+        });
+        assert_eq!(is_tried_again, !told, "{status}");
+        if is_tried_again {
+            let update = bench.take();
+            assert_eq!(brief(&update), "UPDATE");
+            assert!(body(&update).contains("a=sendonly"));
+            bench.respond(&update, 200, "b", CONTACT, &sdp(4000, "recvonly"));
+        }
+        bench.respond(&invite, 200, "b", CONTACT, "");
+        assert_eq!(bench.take_all(), "ACK");
+        let direction = if is_tried_again { "sendonly" } else { "sendrecv" };
+        assert!(bench.media_of_call().last().unwrap().ends_with(direction), "{status}");
+        bench.command(Command::Hangup { call });
+        let bye = bench.take();
+        bench.respond(&bye, 200, "b", "", "");
+        bench.assert_at_rest();
+    }
+}
+
+#[test]
+fn no_prack_follows_one_whose_offer_is_refused_after_the_2xx() {
+    let mut bench = Bench::phone();
+    let (call, invite) = bench.call_bob();
+    bench.command(Command::Hold { call, form: HoldForm::Direction, by: ChangeBy::Invite });
+    let reliable = format!("{CONTACT}{ALLOW}Require: 100rel\r\nRSeq: 7\r\n");
+    bench.respond(&invite, 183, "b", &reliable, &sdp(4000, "sendrecv"));
+    let prack = bench.take();
+    bench.respond(&invite, 200, "b", CONTACT, "");
+    assert_eq!(bench.take_all(), "ACK");
+    bench.respond(&prack, 488, "b", "", "");
+    assert_eq!(bench.take_all(), "", "RFC 3262 §3: the final response has ended the repetitions");
+    assert!(bench.events().join(" ").contains("ChangeRefused"));
+    bench.command(Command::Hangup { call });
+    let bye = bench.take();
+    bench.respond(&bye, 200, "b", "", "");
+    bench.assert_at_rest();
+}
+
 #[test]
 fn branches_of_a_fork_agree_each_for_itself_and_the_one_that_answers_is_the_call() {
     let mut bench = Bench::phone();
