@@ -15,7 +15,7 @@ use super::pass::{self, METHODS};
 use super::progress::write_grant;
 use super::refusal::Refusal;
 use super::setup::{ask_for_timer, check_require, granted, policy};
-use super::{B2bua, LegId, Stage};
+use super::{B2bua, LegId, Reliable, Stage};
 use crate::context::{Context, UaRequest};
 
 /// A request within a dialog, with what its answer needs.
@@ -117,16 +117,21 @@ impl B2bua {
 
     /// A PRACK is for a reliable response of ours, and goes on for the one that this stands for (RFC 3262 §3).
     fn handle_prack(&mut self, cx: &mut Context<'_>, came: &Came<'_>) {
+        let describes = bodies::description(came.request).is_some();
         let strand = self.legs.get_mut(&came.leg).and_then(|leg| leg.strands.get_mut(came.strand));
         let waiting = strand.and_then(|strand| {
-            let reliable = strand.sender.as_mut()?;
-            reliable.sender.acknowledged(came.request).then_some(reliable.waiting).flatten()
+            let Reliable { sender, waiting, .. } = strand.sender.as_mut()?;
+            // RFC 6337 §2.3: the other side may refuse what the PRACK offers, and then nothing is acknowledged: another one
+            // may follow, "without an offer".
+            let matches =
+                if describes { sender.awaits(came.request) } else { sender.acknowledged(came.request) };
+            (*waiting).filter(|_| matches)
         });
         self.time_reliable(came.leg);
         let Some((rseq, cseq)) = waiting else { return came.refuse(cx, &Refusal::of(481)) };
         let value = format!("{rseq} {cseq} {}", Method::Invite);
         self.carry(cx, came, |draft| draft.header(HeaderName::RAck, &value));
-        if bodies::description(came.request).is_some() {
+        if describes {
             let peer = self.legs.get(&came.leg).and_then(|leg| leg.peer);
             let tag = self.naming_tag(came.leg, came.strand);
             let twin = peer.and_then(|peer| self.legs.get_mut(&peer)).zip(tag);
@@ -306,11 +311,17 @@ impl B2bua {
             self.time_session(from);
         }
         if method == Method::Prack
-            && let Some(strand) = dialog.and_then(|dialog| self.legs.get(&from)?.strand_of(&dialog))
-            && let Some(leg) = self.legs.get(&from)
-            && let Some(tag) = leg.strands.get(strand).map(|strand| strand.twin.clone())
+            && let Some(leg) = self.legs.get_mut(&from)
+            && let Some(place) = dialog.and_then(|dialog| leg.strand_of(&dialog))
+            && let Some(strand) = leg.strands.get_mut(place)
         {
-            self.next_reliable(cx, from, &tag);
+            let tag = strand.twin.clone();
+            if let Some(reliable) = strand.sender.as_mut().filter(|_| status.is_success()) {
+                reliable.sender.acknowledged(&request);
+            }
+            if strand.sender.as_ref().is_some_and(|reliable| !reliable.sender.is_waiting()) {
+                self.next_reliable(cx, from, &tag);
+            }
         }
         // Before the call is answered its INVITE has an answer to come, and one of its forks may be over without the others.
         let is_talking = self.legs.get(&far).is_some_and(|leg| leg.stage == Stage::Talking);

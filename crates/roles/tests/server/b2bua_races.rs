@@ -102,6 +102,45 @@ fn a_late_offer_in_a_reliable_183_is_answered_in_the_prack_and_changed_before_th
     Call { server, alice, bob, bobs_invite: at_bob, alices_answer: ok }.end();
 }
 
+/// RFC 6337 §2.3: bob has not acknowledged anything with his 488, nor have we; "UAC may send again a PRACK request without
+/// an offer".
+#[test]
+fn a_prack_whose_offer_is_refused_acknowledges_nothing_and_the_next_one_does() {
+    let mut server = server();
+    let sent = server.receive(ALICE, &alices_invite(&format!("Supported: 100rel\r\n{ALLOW}"), OFFER));
+    let at_bob = only(&sent, BOB).clone();
+    let reliable = format!("Require: 100rel\r\nRSeq: 5\r\n{ALLOW}");
+    let sent = server.receive(BOB, &response(&at_bob, "183 Session Progress", "t", BOB, &reliable, ANSWER));
+    let progress = only(&sent, ALICE).clone();
+    // What follows waits until the first one is acknowledged.
+    let second = reliable.replace("RSeq: 5", "RSeq: 6");
+    assert!(server.receive(BOB, &response(&at_bob, "180 Ringing", "t", BOB, &second, "")).is_empty());
+    let mut alice = Phone::caller(ALICE, &progress);
+    let rack = format!("RAck: {} 1 INVITE\r\n", value(&progress, HeaderName::RSeq));
+    let sent = server.receive(ALICE, &alice.request("PRACK", &rack, &held(OFFER)));
+    let prack = only(&sent, BOB).clone();
+    let sent = server.receive(BOB, &response(&prack, "488 Not Acceptable Here", "", BOB, "", ""));
+    assert_eq!((sent.len(), code(only(&sent, ALICE))), (1, 488));
+    // Bob repeats his 183, and alice has ours again.
+    assert!(
+        server
+            .receive(BOB, &response(&at_bob, "183 Session Progress", "t", BOB, &reliable, ANSWER))
+            .is_empty()
+    );
+    let sent = server.pass(1);
+    assert_eq!(only(&sent, ALICE).bytes(), progress.bytes());
+    let sent = server.receive(ALICE, &alice.request("PRACK", &rack, ""));
+    let prack = only(&sent, BOB).clone();
+    assert_eq!(
+        (method(&prack), value(&prack, HeaderName::RAck)),
+        ("PRACK", format!("5 {} INVITE", at_bob.cseq().unwrap().number))
+    );
+    assert!(prack.body().is_empty());
+    let sent = server.receive(BOB, &response(&prack, "200 OK", "", BOB, "", ""));
+    let codes: Vec<u16> = sent.iter().filter(|sent| sent.0 == ALICE).map(|sent| code(&sent.1)).collect();
+    assert_eq!(codes, [200, 180], "and the one that waited");
+}
+
 #[test]
 fn a_prack_with_a_new_offer_brings_its_answer_back() {
     let mut server = server();
