@@ -76,7 +76,7 @@ pub(super) struct Transfers {
     by_call: BTreeMap<CallHandle, u64>,
     /// Those of them that have something to tell.
     due: BTreeSet<u64>,
-    /// Attended transfers that can't begin yet, by the call with the target.
+    /// Attended transfers that can't begin yet, by the call with the target. No call is part of two.
     waiting: BTreeMap<CallHandle, Waiting>,
     /// Those of them that can.
     ready: BTreeSet<CallHandle>,

@@ -283,6 +283,62 @@ fn a_call_that_ends_while_its_transfer_waits_is_transferred_no_more() {
     net.assert_at_rest();
 }
 
+/// Two calls can't be given away to the same one, and a call that is given away is nobody's target: each transfer has its
+/// own end, whoever hangs up first.
+#[test]
+fn each_of_two_transfers_at_once_has_its_end_whoever_hangs_up_first() {
+    // The first of alice's calls is given away to the second, which rings or has to be asked.
+    for rings in [false, true] {
+        // The second transfer: which call goes to which.
+        for (call, to) in [(2, 1), (0, 2), (2, 0), (1, 2), (1, 0)] {
+            for first_over in 0..3 {
+                let mut bench = Bench::phone();
+                let mut begin = |name: &str| {
+                    let to = uri(&format!("sip:{name}@192.0.2.9"));
+                    bench.command(Command::Call { token: 1, to, play: Play::Silence });
+                    let (call, invite) = (bench.last_call(), bench.take());
+                    let says = if name == "bob" { KNOWS } else { TAKES_NOTHING };
+                    let more = format!("Contact: <sip:{name}@192.0.2.9>\n{says}");
+                    let status = if name == "carol" && rings { 180 } else { 200 };
+                    let body = if status == 200 { sdp(4000, "sendrecv") } else { String::new() };
+                    bench.respond(&invite, status, name, &more, &body);
+                    bench.take_all();
+                    (call, invite)
+                };
+                let calls = [begin("bob"), begin("carol"), begin("dave")];
+                let handles = [0, 1, 2].map(|place: usize| calls[place].0);
+                for (call, to) in [(0, 1), (call, to)] {
+                    let (call, to) = (handles[call], TransferTo::Call(handles[to]));
+                    bench.command(Command::Transfer { call, to });
+                }
+                let mut ended = 0;
+                for place in (0..3).map(|place| (place + first_over) % 3) {
+                    bench.command(Command::Hangup { call: handles[place] });
+                    for _ in 0..20 {
+                        let Some(sent) = (!bench.transmits.is_empty()).then(|| bench.take()) else { break };
+                        let name = ["bob", "carol", "dave"][place];
+                        match method(&sent).as_str() {
+                            "CANCEL" => {
+                                bench.respond(&sent, 200, name, "", "");
+                                bench.respond(&calls[1].1, 487, name, "", "");
+                            }
+                            "BYE" | "REFER" | "OPTIONS" => bench.respond(&sent, 481, name, "", ""),
+                            _ => {}
+                        }
+                    }
+                }
+                bench.wait(std::time::Duration::from_secs(400));
+                for event in bench.events.drain(..) {
+                    ended += usize::from(matches!(event, Event::TransferEnded { .. }));
+                }
+                assert_eq!(ended, 2, "{rings} {call}-{to} {first_over}: each is told once");
+                bench.transmits.clear();
+                bench.assert_at_rest();
+            }
+        }
+    }
+}
+
 #[test]
 fn a_link_with_replaces_takes_the_place_of_a_call() {
     // RFC 5359 §2.6, RFC 3261 §19.1.5.

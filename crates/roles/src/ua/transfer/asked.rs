@@ -49,11 +49,15 @@ pub(super) struct Try {
 impl Ua {
     /// The owner wants the other side of a call to call somebody else.
     pub(in crate::ua) fn transfer(&mut self, cx: &mut Context<'_>, call: CallHandle, to: TransferTo) {
-        let is_free = !self.desk.transfers.is_asked_for(call) && !self.desk.transfers.is_full(cx.settings);
+        let transfers = &self.desk.transfers;
+        // One at a time for each call, on whichever side of it that is.
+        let is_other_free =
+            !matches!(to, TransferTo::Call(other) if other == call || transfers.is_asked_for(other));
+        let is_free = is_other_free && !transfers.is_asked_for(call) && !transfers.is_full(cx.settings);
         let is_under_way = is_free
             && match to {
                 TransferTo::Address(uri) => self.send_to(cx, call, format_smolstr!("<{uri}>")),
-                TransferTo::Call(other) => other != call && self.join_with(cx, call, other),
+                TransferTo::Call(other) => self.join_with(cx, call, other),
             };
         if !is_under_way {
             Ua::not_possible(cx, call);
@@ -387,7 +391,7 @@ impl Ua {
 }
 
 impl Transfers {
-    /// Whether a call is being given away.
+    /// Whether a call is being given away, or another one to it.
     fn is_asked_for(&self, call: CallHandle) -> bool {
         self.asked.values().any(|asked| asked.call == call || asked.other == Some(call))
             || self.waiting.iter().any(|(other, waiting)| *other == call || waiting.call == call)
