@@ -46,7 +46,7 @@ impl SessionTimerPolicy {
 pub struct Ask {
     /// Session-Expires.
     pub session_expires: Option<SessionExpires>,
-    /// Min-SE, where a 422 has told of one.
+    /// Min-SE, where a 422 or a request of the other side has told of one.
     pub min_se_s: Option<u32>,
 }
 
@@ -86,8 +86,10 @@ pub enum Due {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionTimer {
     running: Option<Running>,
-    /// The largest Min-SE that a 422 of this dialog has named (RFC 4028 §7.4).
+    /// The largest Min-SE that a 422 or a request of this dialog has named (RFC 4028 §7.4).
     learned_min_s: u32,
+    /// Whether the dialog is more than an INVITE of ours that waits.
+    is_established: bool,
     /// The 422s since the last 2xx.
     refusals: u8,
     /// What our last request asked for: it stands for the answer of a server that knows no timers.
@@ -133,6 +135,10 @@ impl SessionTimer {
 
     /// The 2xx to our request came (RFC 4028 §7.2).
     pub fn answered(&mut self, now: Instant, response: &Message) {
+        if !std::mem::replace(&mut self.is_established, true) {
+            // §7.4: what the 422s to the INVITE wanted "is effectively 'cleared' once the dialog is established".
+            self.learned_min_s = 0;
+        }
         let granted = response.header::<SessionExpires>().and_then(Result::ok);
         self.running = match granted {
             Some(granted) => {
@@ -177,8 +183,11 @@ impl SessionTimer {
         Answer::Timer(Grant { session_expires, require: knows_timers })
     }
 
-    /// Our 2xx went out.
-    pub fn granted(&mut self, now: Instant, grant: Option<Grant>) {
+    /// Our 2xx to a session refresh request went out. What that says of Min-SE holds for ours too (RFC 4028 §7.4).
+    pub fn granted(&mut self, now: Instant, request: &Message, grant: Option<Grant>) {
+        let asked = request.header::<MinSe>().and_then(Result::ok).map_or(0, |MinSe(seconds)| seconds);
+        self.learned_min_s = self.learned_min_s.max(asked);
+        self.is_established = true;
         self.running = grant.map(|Grant { session_expires, .. }| {
             Running::new(now, session_expires.seconds, session_expires.refresher == Some(Refresher::Uas))
         });
@@ -324,13 +333,14 @@ mod tests {
         ) else {
             panic!("a timer was asked for")
         };
-        timer.granted(at(0), Some(grant));
+        let refresh = request("");
+        timer.granted(at(0), &refresh, Some(grant));
         assert_eq!(timer.state(), Some((600, false)));
         assert_eq!(timer.poll_timeout(), Some((at(568), "session_end")));
-        timer.granted(at(300), Some(grant));
+        timer.granted(at(300), &refresh, Some(grant));
         assert_eq!(timer.handle_timeout(at(568)), None, "it was refreshed");
         assert_eq!(timer.handle_timeout(at(868)), Some(Due::End));
-        timer.granted(at(900), None);
+        timer.granted(at(900), &refresh, None);
         assert_eq!(timer.poll_timeout(), None, "the last 2xx had no timer");
     }
 
@@ -346,6 +356,38 @@ mod tests {
         assert_eq!(ask.min_se_s, Some(1_800));
         assert!(!timer.too_small(&refusal), "asking the same again would not end");
         assert!(!timer.too_small(&response("422 x", "")));
+    }
+
+    #[test]
+    fn min_se_is_the_largest_that_a_422_or_a_request_of_the_dialog_has_named() {
+        let mut timer = SessionTimer::default();
+        let policy = SessionTimerPolicy { interval_s: Some(300), min_s: 90 };
+        let asked = |timer: &mut SessionTimer| {
+            let ask = timer.ask(policy);
+            (ask.session_expires.map(|asked| asked.seconds), ask.min_se_s)
+        };
+        assert_eq!(asked(&mut timer), (Some(300), None));
+        assert!(timer.too_small(&response("422 x", "Min-SE: 600\r\n")));
+        assert_eq!(asked(&mut timer), (Some(600), Some(600)));
+        timer.answered(at(0), &response("200 OK", "Session-Expires: 400;refresher=uac\r\n"));
+        assert_eq!(asked(&mut timer), (Some(400), None), "another way than that of the dialog");
+        // Within the dialog each 422 and each request counts, for good.
+        assert!(timer.too_small(&response("422 x", "Min-SE: 500\r\n")));
+        for _ in 0..2 {
+            assert_eq!(asked(&mut timer), (Some(500), Some(500)));
+            timer.answered(at(1), &response("200 OK", "Session-Expires: 500;refresher=uac\r\n"));
+        }
+        timer.granted(
+            at(2),
+            &request("Min-SE: 700\r\n"),
+            Some(Grant {
+                session_expires: SessionExpires { seconds: 500, refresher: Some(Refresher::Uas) },
+                require: true,
+            }),
+        );
+        assert_eq!(asked(&mut timer), (Some(700), Some(700)));
+        timer.granted(at(3), &request("Min-SE: 200\r\n"), None);
+        assert_eq!(asked(&mut timer), (Some(700), Some(700)));
     }
 
     #[test]

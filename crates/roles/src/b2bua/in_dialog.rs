@@ -288,7 +288,7 @@ impl B2bua {
                 let _ = strand.dialog.refresh_target(&request);
             }
             if let Some(grant) = grant {
-                leg.timer.granted(cx.now, grant);
+                leg.timer.granted(cx.now, &request, grant);
             }
             let settings = cx.settings.clone();
             let extra = |writer: &mut Writer| {

@@ -462,7 +462,7 @@ impl B2bua {
         let interval = cx.settings.timers.t1();
         leg.unacked = Some(Unacked { cseq, transmit, interval, offers });
         leg.stage = Stage::Talking;
-        leg.timer.granted(cx.now, grant);
+        leg.timer.granted(cx.now, &request, grant);
         self.desk.deadlines.start(Wake::RepeatAnswer(near), cx.now + interval);
         self.desk.deadlines.start(Wake::NoAck(near), cx.now + cx.settings.timers.transaction_timeout());
         self.time_session(near);

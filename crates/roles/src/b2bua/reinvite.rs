@@ -111,7 +111,7 @@ impl B2bua {
         let (Some(transmit), Ok(cseq)) = (sent, came.request.cseq()) else { return };
         let interval = cx.settings.timers.t1();
         leg.unacked = Some(Unacked { cseq: cseq.number, transmit, interval, offers: false });
-        leg.timer.granted(cx.now, grant);
+        leg.timer.granted(cx.now, came.request, grant);
         self.desk.deadlines.start(Wake::RepeatAnswer(came.leg), cx.now + interval);
         self.desk.deadlines.start(Wake::NoAck(came.leg), cx.now + cx.settings.timers.transaction_timeout());
         self.time_session(came.leg);
@@ -303,7 +303,7 @@ impl B2bua {
             write_grant(writer, grant);
         };
         let _ = cx.respond(came.server, came.request, Status::of(200), None, extra, None);
-        leg.timer.granted(cx.now, grant);
+        leg.timer.granted(cx.now, came.request, grant);
         self.time_session(came.leg);
     }
 

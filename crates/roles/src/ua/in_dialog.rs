@@ -249,7 +249,7 @@ impl Call {
         };
         talk.unacked = Some(Unacked { cseq, transmit, interval, offers });
         self.start_repeating(desk, cx);
-        self.granted(desk, cx, grant);
+        self.granted(desk, cx, incoming.request, grant);
         Step::Stay
     }
 

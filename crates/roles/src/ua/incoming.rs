@@ -297,9 +297,10 @@ impl Call {
         let offers = ringing.offers && describes;
         let interval = cx.settings.timers.t1();
         talk.unacked = Some(Unacked { cseq: cseq.number, transmit, interval, offers });
+        self.timer.granted(cx.now, &ringing.request, grant);
         self.stage = Stage::Answered(Box::new(talk));
         self.start_repeating(desk, cx);
-        self.granted(desk, cx, grant);
+        self.restart_timer(desk);
         if !offers {
             self.apply(cx);
         }

@@ -40,8 +40,14 @@ impl Call {
     }
 
     /// Our 2xx to a session refresh request went out.
-    pub(super) fn granted(&mut self, desk: &mut Desk, cx: &Context<'_>, grant: Option<Grant>) {
-        self.timer.granted(cx.now, grant);
+    pub(super) fn granted(
+        &mut self,
+        desk: &mut Desk,
+        cx: &Context<'_>,
+        request: &Message,
+        grant: Option<Grant>,
+    ) {
+        self.timer.granted(cx.now, request, grant);
         self.restart_timer(desk);
     }
 

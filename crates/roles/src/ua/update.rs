@@ -57,7 +57,7 @@ impl Call {
         // A transaction that is gone needs no answer any more.
         let _ = cx.respond(incoming.server, request, Status::of(200), None, headers, body);
         if is_call {
-            self.granted(desk, cx, grant);
+            self.granted(desk, cx, request, grant);
         }
         match is_same {
             _ if !self.is_heard(remote_tag) => {}

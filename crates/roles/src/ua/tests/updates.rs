@@ -532,6 +532,72 @@ fn a_422_is_answered_with_the_interval_that_it_wants() {
     bench.assert_at_rest();
 }
 
+/// RFC 4028 §7.4: each further refresh has "the largest value among all Min-SE header field values" that a 422 or a request
+/// of the dialog had; what a 422 to the INVITE named is "effectively 'cleared' once the dialog is established".
+#[test]
+fn a_refresh_and_all_after_it_have_the_min_se_that_a_422_or_a_request_has_named() {
+    for (allow, method) in [(ALLOW, "UPDATE"), ("Allow: INVITE, ACK, BYE, CANCEL\r\n", "INVITE")] {
+        let mut bench = Bench::new(phone());
+        let (call, invite) = bench.call_bob();
+        bench.respond(&invite, 422, "p", "Min-SE: 2400\r\n", "");
+        assert_eq!(brief(&bench.take()), "ACK");
+        let invite = bench.take();
+        assert_eq!(header(&invite, HeaderName::MinSe), "2400");
+        let timer = |seconds: u32| format!("{CONTACT}{allow}Session-Expires: {seconds};refresher=uac\r\n");
+        bench.respond(&invite, 200, "b", &timer(600), &sdp(4000, "sendrecv"));
+        assert_eq!(bench.take_all(), "ACK");
+        let mut interval = 600;
+        // Each 422, and the interval that is in force after it.
+        for (refused, least) in
+            [(None, None), (Some(900), Some(900)), (None, Some(900)), (Some(1_000), Some(1_000))]
+        {
+            bench.wait(Duration::from_secs(interval / 2));
+            let mut refresh = bench.take();
+            assert_eq!(brief(&refresh), method);
+            if let Some(refused) = refused {
+                bench.respond(&refresh, 422, "b", &format!("Min-SE: {refused}\r\n"), "");
+                if method == "INVITE" {
+                    assert_eq!(brief(&bench.take()), "ACK");
+                }
+                refresh = bench.take();
+                assert_eq!(brief(&refresh), method);
+            }
+            let least_text = least.map(|least: u64| least.to_string()).unwrap_or_default();
+            assert_eq!(header(&refresh, HeaderName::MinSe), least_text, "{method} {refused:?}");
+            interval = interval.max(least.unwrap_or(0));
+            assert_eq!(header(&refresh, HeaderName::SessionExpires), format!("{interval};refresher=uac"));
+            let answer = if method == "INVITE" { sdp(4000, "sendrecv") } else { String::new() };
+            bench.respond(&refresh, 200, "b", &timer(interval as u32), &answer);
+            bench.take_all();
+        }
+        bench.command(Command::Hangup { call });
+        let bye = bench.take();
+        bench.respond(&bye, 200, "b", "", "");
+        bench.assert_at_rest();
+    }
+    // Those of the other side's requests: of its INVITE, and of each that refreshes.
+    let mut callee =
+        Callee::talking("Supported: timer\r\nSession-Expires: 600;refresher=uas\r\nMin-SE: 200\r\n");
+    let call = callee.call;
+    for (named, least) in
+        [(None, "200"), (Some(("UPDATE", 700)), "700"), (Some(("INVITE", 800)), "800"), (None, "800")]
+    {
+        if let Some((method, seconds)) = named {
+            let more =
+                format!("Supported: timer\r\nSession-Expires: 900;refresher=uas\r\nMin-SE: {seconds}\r\n");
+            let offer = if method == "INVITE" { sdp(4000, "sendrecv") } else { String::new() };
+            assert_eq!(code(&callee.ask(method, &more, &offer)), 200);
+            let cseq = callee.cseq;
+            callee.ack(cseq);
+        }
+        callee.bench.command(Command::Refresh { call, by: ChangeBy::Update });
+        let refresh = callee.bench.take();
+        assert_eq!(header(&refresh, HeaderName::MinSe), least);
+        callee.bench.respond(&refresh, 200, "b", CONTACT, "");
+    }
+    callee.hang_up();
+}
+
 #[test]
 fn we_refresh_by_update_where_it_is_allowed_and_else_by_the_same_offer() {
     for (allow, method) in [("", "UPDATE"), ("Allow: INVITE, ACK, BYE, CANCEL\r\n", "INVITE")] {
