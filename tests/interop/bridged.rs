@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use crate::lab::{Lab, lab, system};
 use crate::manage::run_json;
 use crate::pjsua2::{Foreign, Settings};
-use crate::process::Process;
 use crate::serve::{DOMAIN, Server};
 use crate::services::{now, pair, switch_off, talk, wait_until_over};
-use crate::sipp::sipp;
+use crate::sipp::{listening, sipp};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls of one run of SIPp.
@@ -32,8 +31,7 @@ fn calls_of_sipp_pass_and_its_callee_sees_nothing_of_its_caller() {
         let mut server = server(lab, "", &[]);
         let (alice, bob) = (server.user("alice"), server.user("bob"));
         system(sipp(lab, &server, "register", &bob, 5160).args(["-m", "1"]));
-        let mut answering =
-            Process::start(sipp(lab, &server, "bridged_answer", &bob, 5160).args(["-m", CALLS]));
+        let mut answering = listening(sipp(lab, &server, "bridged_answer", &bob, 5160).args(["-m", CALLS]));
         let mut calling = sipp(lab, &server, "call", &alice, 5150);
         let text = system(calling.args(["-s", "bob", "-m", CALLS, "-r", "15"]));
         let status = answering.finish(PATIENCE);

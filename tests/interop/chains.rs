@@ -12,7 +12,7 @@ use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system};
 use crate::phone::{Phone, Setup};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User, tcp};
-use crate::sipp::sipp_to;
+use crate::sipp::{listening, sipp_to};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Calls of one run of a chain.
@@ -103,7 +103,7 @@ fn sipp(lab: &Lab, to: SocketAddr, scenario: &str, port: u16, calls: u32) -> Com
 
 /// Calls through `first`; each SIPp ends with 0 only if each of its calls went as its scenario says.
 fn calls(lab: &Lab, first: SocketAddr, [caller, callee]: [&str; 2], count: u32) {
-    let mut answering = Process::start(&mut sipp(lab, at(CALLER), callee, CALLEE, count));
+    let mut answering = listening(&mut sipp(lab, at(CALLER), callee, CALLEE, count));
     let text = system(&mut sipp(lab, first, caller, CALLER, count));
     let status = answering.finish(PATIENCE);
     assert!(status.success(), "the callee ended with {status}\n{}\n{text}", answering.output());
@@ -178,7 +178,7 @@ fn a_hundred_calls_at_once_pass_over_one_socket_on_each_side() {
     lab(|lab| {
         for (port, mode) in [(5060, "call"), (5062, "stateless")] {
             let node = Node::start(lab, port, mode, at(CALLEE));
-            let mut answering = Process::start(&mut sipp(lab, at(CALLER), "answer", CALLEE, TRUNK_CALLS));
+            let mut answering = listening(&mut sipp(lab, at(CALLER), "answer", CALLEE, TRUNK_CALLS));
             let mut calling = Process::start(&mut sipp(lab, node.address, "trunk_call", CALLER, TRUNK_CALLS));
             if mode == "call" {
                 // All of them are up at the same time, and listed.
@@ -221,7 +221,7 @@ fn kamailio_calls_the_phones_behind_our_stateless_edge_by_their_path() {
         system(sipp_to(lab, edge.address, "register_path", &bob, CALLEE).args(["-m", "1"]));
         let count = CALLS.to_string();
         let mut bob = sipp_to(lab, edge.address, "answer_behind_edge", &bob, CALLEE);
-        let mut bob = Process::start(bob.args(["-m", &count]));
+        let mut bob = listening(bob.args(["-m", &count]));
         let mut call = sipp_to(lab, edge.address, "call", &alice, CALLER);
         let text = system(call.args(["-s", "bob", "-m", &count, "-r", "10"]));
         let status = bob.finish(PATIENCE);

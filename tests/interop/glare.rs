@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use crate::lab::{ADDRESS, Lab, lab, system};
 use crate::manage::run_json;
 use crate::pjsua2::port;
-use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User};
 use crate::services::{B2BUA, CALL, now, pair, serve, switch_off, wait_until_over};
-use crate::sipp::sipp_to;
+use crate::sipp::{listening, sipp_to};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 /// The port of the callee, and that of the caller.
@@ -86,7 +85,7 @@ fn calls(lab: &Lab, mode: &str, [caller, callee]: [&str; 2]) {
         command.args(["-m", &count, "-r", "20", "-s", "bob"]);
         command
     };
-    let mut answering = Process::start(&mut sipp(at(CALLER), callee, CALLEE));
+    let mut answering = listening(&mut sipp(at(CALLER), callee, CALLEE));
     let text = system(&mut sipp(server.address, caller, CALLER));
     let status = answering.finish(PATIENCE);
     assert!(status.success(), "the callee ended with {status}\n{}\n{text}", answering.output());

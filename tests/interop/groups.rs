@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use crate::lab::{ADDRESS, Lab, Network, lab, system};
 use crate::phone::{Phone, Setup};
-use crate::process::Process;
 use crate::serve::{DOMAIN, Server, User};
-use crate::sipp::sipp;
+use crate::sipp::{listening, sipp};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -34,8 +33,8 @@ fn phones_are_tried_one_after_the_other_by_q() {
         }
         let last = UdpSocket::bind((ADDRESS, 5162)).expect("the port is free");
         last.set_nonblocking(true).expect("a socket can be told not to wait");
-        let mut first = Process::start(sipp(lab, &server, "busy", &bob, 5160).args(["-m", "3"]));
-        let mut second = Process::start(sipp(lab, &server, "answer", &bob, 5161).args(["-m", "3"]));
+        let mut first = listening(sipp(lab, &server, "busy", &bob, 5160).args(["-m", "3"]));
+        let mut second = listening(sipp(lab, &server, "answer", &bob, 5161).args(["-m", "3"]));
         system(sipp(lab, &server, "call_open", &user("alice"), 5150).args(["-s", "bob", "-m", "3"]));
         for phone in [&mut first, &mut second] {
             let status = phone.finish(PATIENCE);
@@ -56,9 +55,8 @@ fn a_group_rings_everywhere_and_the_first_who_answers_silences_the_others() {
         for (user, port) in [(&bob, 5160), (&carol, 5161)] {
             system(sipp(lab, &server, "register_q", user, port).args(["-key", "q", "1.0", "-m", "1"]));
         }
-        let mut ringing =
-            Process::start(sipp(lab, &server, "ring_until_cancelled", &bob, 5160).args(["-m", "1"]));
-        let mut answering = Process::start(sipp(lab, &server, "answer", &carol, 5161).args(["-m", "1"]));
+        let mut ringing = listening(sipp(lab, &server, "ring_until_cancelled", &bob, 5160).args(["-m", "1"]));
+        let mut answering = listening(sipp(lab, &server, "answer", &carol, 5161).args(["-m", "1"]));
         system(sipp(lab, &server, "call_open", &user("alice"), 5150).args(["-s", "sales", "-m", "1"]));
         for phone in [&mut ringing, &mut answering] {
             let status = phone.finish(PATIENCE);

@@ -129,13 +129,22 @@ impl Network {
 
 /// Waits until somebody listens on each of these UDP ports of the lab: a program that was started may take a moment.
 pub(crate) fn wait_until_bound(ports: &[u16]) {
+    for port in ports {
+        wait_for_socket("/proc/net/udp", &format!(":{port:04X} "));
+    }
+}
+
+/// The same for a TCP port.
+pub(crate) fn wait_until_listening(port: u16) {
+    // LISTEN is 0A.
+    wait_for_socket("/proc/net/tcp", &format!(":{port:04X} 00000000:0000 0A"));
+}
+
+fn wait_for_socket(table: &str, socket: &str) {
     let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let is_bound = |port: &u16| {
-        let table = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
-        table.contains(&format!(":{port:04X} "))
-    };
-    while !ports.iter().all(is_bound) {
-        assert!(std::time::Instant::now() < end, "nobody listens on all of {ports:?}");
+    let is_there = || std::fs::read_to_string(table).unwrap_or_default().contains(socket);
+    while !is_there() {
+        assert!(std::time::Instant::now() < end, "nobody listens: there is no `{socket}` in {table}");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }

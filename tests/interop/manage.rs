@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::lab::{ADDRESS, Lab, dialtone, lab, system};
 use crate::process::Process;
 use crate::serve::{PORT, Server};
-use crate::sipp::sipp;
+use crate::sipp::{listening, sipp};
 
 /// Runs `dialtone` on the data folder of the lab.
 pub(crate) fn run(lab: &Lab, arguments: &[&str]) -> Output {
@@ -125,7 +125,7 @@ fn a_name_in_two_scripts_is_listed_unchanged_while_the_call_goes_on_and_after_it
         let mut server = Server::start_with(lab, &["--open", "--config", &file.to_string_lossy()]);
         let (alice, bob) = (server.user("alice"), server.user("bob"));
         system(sipp(lab, &server, "register_open", &bob, 5160).args(["-m", "1"]));
-        let mut answering = Process::start(sipp(lab, &server, "answer", &bob, 5160).args(["-m", "1"]));
+        let mut answering = listening(sipp(lab, &server, "answer", &bob, 5160).args(["-m", "1"]));
         let mut calling =
             Process::start(sipp(lab, &server, "call_named", &alice, 5150).args(["-s", "bob", "-m", "1"]));
         let end = Instant::now() + PATIENCE;

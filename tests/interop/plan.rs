@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 
 use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system};
 use crate::phone::{Phone, Setup};
-use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server};
-use crate::sipp::sipp;
+use crate::sipp::{listening, sipp};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -117,12 +116,11 @@ fn a_call_follows_the_contacts_of_a_302_and_says_so() {
         let server = Server::start_with(lab, &["--open"]);
         let bob = server.user("bob");
         let (busy, echo) = (format!("sip:bob@{ADDRESS}:5161"), format!("sip:echo@{ADDRESS}:{PORT}"));
-        let mut moved = Process::start(
+        let mut moved = listening(
             sipp(lab, &server, "moved", &bob, 5160)
                 .args(["-m", "1", "-key", "first", &busy, "-key", "second", &echo]),
         );
-        let mut engaged = Process::start(sipp(lab, &server, "busy", &bob, 5161).args(["-m", "1"]));
-        crate::lab::wait_until_bound(&[5160, 5161]);
+        let mut engaged = listening(sipp(lab, &server, "busy", &bob, 5161).args(["-m", "1"]));
         let to = format!("sip:bob@{ADDRESS}:5160");
         let mut call = Command::new(dialtone());
         call.args(["call", &to, "--tone", "440", "--expect-tone", "440", "--duration", "3", "--json"]);

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::lab::{ADDRESS, Lab, dialtone, lab, system};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User, tcp};
-use crate::sipp::sipp;
+use crate::sipp::{listening, sipp};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -305,7 +305,7 @@ fn each_method_goes_to_a_user_once_its_sender_has_shown_a_password() {
             );
             let callee =
                 sipp_with(lab, server.address, &format!("{method}-callee"), &answer.end(), &bob, 5160);
-            let mut callee = Process::start(&mut { callee });
+            let mut callee = listening(&mut { callee });
             let ask = Case { authenticated: true, ..case(method, "bob", 200) }.scenario();
             system(&mut sipp_with(lab, server.address, &format!("{method}-caller"), &ask, &alice, 5150));
             let status = callee.finish(PATIENCE);
@@ -369,7 +369,7 @@ fn an_answer_that_nobody_can_read_becomes_502() {
         );
         answer.0.push_str("<recv request=\"ACK\"/>\n");
         let callee = sipp_with(lab, server.address, "bad-callee", &answer.end(), &bob, 5160);
-        let mut callee = Process::start(&mut { callee });
+        let mut callee = listening(&mut { callee });
         let ask = Case { authenticated: true, ..case("INVITE", "bob", 502) }.scenario();
         system(&mut sipp_with(lab, server.address, "bad-caller", &ask, &alice, 5150));
         let status = callee.finish(PATIENCE);

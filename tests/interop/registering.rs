@@ -10,7 +10,7 @@ use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system};
 use crate::phone::{Phone, Setup};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, tcp};
-use crate::sipp::{sipp, sipp_to};
+use crate::sipp::{listening, sipp, sipp_to};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const CALLS: &str = "10";
@@ -46,7 +46,7 @@ fn calls_come_back_through_the_kamailio_that_put_itself_into_the_path() {
         let path = registered[0]["path"][0].as_str().unwrap_or_default();
         assert!(path.contains(&format!("{ADDRESS}:5070")), "{registered:?}");
         let mut answering = sipp_to(lab, edge.address, "answer_behind_edge", &bob, 5160);
-        let mut answering = Process::start(answering.args(["-m", CALLS]));
+        let mut answering = listening(answering.args(["-m", CALLS]));
         // The caller talks to our server, which sends each call to the phone by way of the edge.
         let text =
             system(sipp(lab, &server, "call", &alice, 5150).args(["-s", "bob", "-m", CALLS, "-r", "10"]));
@@ -93,7 +93,7 @@ fn sipp_registers_a_flow_and_its_gruu_rings_it() {
             ]);
             command.output().expect("the program under test can be run").status.code()
         };
-        let mut answering = Process::start(sipp(lab, &server, "answer", &bob, 5160).args(["-m", "1"]));
+        let mut answering = listening(sipp(lab, &server, "answer", &bob, 5160).args(["-m", "1"]));
         let device = format!("sip:bob@{DOMAIN};gr={INSTANCE}");
         assert_eq!(call(&device), Some(0));
         assert!(answering.finish(PATIENCE).success(), "{}", answering.output());

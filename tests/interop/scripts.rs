@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system, wait_until_bound};
+use crate::lab::{ADDRESS, Lab, Network, dialtone, lab, system};
 use crate::phone::{Phone, Setup};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User};
 use crate::services::{B2BUA, serve};
-use crate::sipp::sipp_to;
+use crate::sipp::{listening, sipp_to};
 use crate::terminal::Terminal;
 
 /// How long a step may take.
@@ -246,9 +246,7 @@ fn a_script_sees_ringing_then_early_media_then_the_answer() {
     lab(|lab| {
         let (port, bob) = (5160, User { name: "bob".to_owned(), password: String::new() });
         let to = SocketAddr::new(ADDRESS.parse().expect("an address"), PORT);
-        let mut ringing =
-            Process::start(sipp_to(lab, to, "ring_then_early_media", &bob, port).args(["-m", "1"]));
-        wait_until_bound(&[port]);
+        let mut ringing = listening(sipp_to(lab, to, "ring_then_early_media", &bob, port).args(["-m", "1"]));
         let path = lab.path("alice.script");
         let lines = "call bob\nwait for ringing\nwait for early-media within 3s\nwait for answered\nhangup\nwait for ended\n";
         std::fs::write(&path, lines).expect("a file of the lab");

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::lab::{ADDRESS, Lab, lab, system};
+use crate::lab::{ADDRESS, Lab, lab, system, wait_until_bound, wait_until_listening};
 use crate::process::Process;
 use crate::serve::{DOMAIN, Server, User, tcp};
 
@@ -107,8 +107,7 @@ fn calls_over(
     bob: &User,
 ) {
     system(sipp(lab, server, registration, bob, 5160).args(["-m", "1", "-t", callee]));
-    let mut answering =
-        Process::start(sipp(lab, server, "answer", bob, 5160).args(["-m", CALLS, "-t", callee]));
+    let mut answering = listening(sipp(lab, server, "answer", bob, 5160).args(["-m", CALLS, "-t", callee]));
     let mut calling = sipp(lab, server, call, alice, 5150);
     calling.args(["-t", caller, "-max_socket", "1000"]);
     let text = system(calling.args(["-s", "bob", "-m", CALLS, "-r", CALLS_PER_SECOND]));
@@ -132,4 +131,24 @@ pub(crate) fn sipp_to(lab: &Lab, to: SocketAddr, scenario: &str, user: &User, po
     command.args(["-au", &user.name, "-ap", &user.password, "-timeout", "30s", "-timeout_error"]);
     command.args(["-nostdin", "-trace_err", "-error_file"]).arg(errors);
     command
+}
+
+/// Starts SIPp as the one who is called, and waits until it listens: who called sooner would meet a port of nobody.
+pub(crate) fn listening(command: &mut Command) -> Process {
+    let arguments: Vec<String> =
+        command.get_args().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let after = |name: &str| {
+        let at = arguments.iter().rposition(|argument| argument == name)?;
+        arguments.get(at + 1).cloned()
+    };
+    let port = after("-p").and_then(|port| port.parse().ok());
+    let port: u16 = port.unwrap_or_else(|| panic!("no -p PORT in {command:?}"));
+    let is_tcp = after("-t").is_some_and(|mode| mode.starts_with('t'));
+    let process = Process::start(command);
+    if is_tcp {
+        wait_until_listening(port)
+    } else {
+        wait_until_bound(&[port])
+    }
+    process
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use crate::lab::{ADDRESS, Lab, Network, dialtone, lab};
 use crate::phone::{Phone, Setup, sip_port};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server, User, tcp};
-use crate::sipp::sipp_to;
+use crate::sipp::{listening, sipp_to};
 use crate::wav::Recording;
 
 /// How long a step may take.
@@ -213,13 +213,7 @@ fn early_media_take_the_place_of_ringback() {
         let port = 5160;
         let scenario = "ring_then_early_media";
         let mut ringing =
-            Process::start(sipp_to(lab, address(PORT), scenario, &user("bob"), port).args(["-m", "1"]));
-        // It listens once nobody else can.
-        let end = Instant::now() + PATIENCE;
-        while std::net::UdpSocket::bind(address(port)).is_ok() {
-            assert!(Instant::now() < end, "{}", ringing.output());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            listening(sipp_to(lab, address(PORT), scenario, &user("bob"), port).args(["-m", "1"]));
         let file = lab.path("heard.wav");
         let path = file.display().to_string();
         let alice = Caller::new(user("alice"), address(port));

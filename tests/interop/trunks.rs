@@ -8,7 +8,7 @@ use crate::kamailio::{Kamailio, PASSWORD};
 use crate::lab::{ADDRESS, Lab, dialtone, lab, system};
 use crate::process::Process;
 use crate::serve::{DOMAIN, Server, User};
-use crate::sipp::{sipp, sipp_to};
+use crate::sipp::{listening, sipp, sipp_to};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Where the provider is: not where the phones of the office are.
@@ -62,13 +62,13 @@ fn calls_go_to_the_address_of_a_trunk_that_is_there_and_come_from_it_to_the_user
         // Out: the first address refuses the datagrams (ICMP), and the call goes on to the second.
         let there: SocketAddr = server.address;
         let mut provider = sipp_to(lab, there, "answer", &user("carrier"), 5170);
-        let mut provider = Process::start(provider.args(["-i", PROVIDER, "-m", "3"]));
+        let mut provider = listening(provider.args(["-i", PROVIDER, "-m", "3"]));
         system(sipp(lab, &server, "call_open", &user("alice"), 5150).args(["-s", "+12125550100", "-m", "3"]));
         let status = provider.finish(PATIENCE);
         assert!(status.success(), "the provider ended with {status}\n{}", provider.output());
         // In: no password, and only to the user of the number.
         system(sipp(lab, &server, "register_q", &user("bob"), 5160).args(["-key", "q", "1.0", "-m", "1"]));
-        let mut bob = Process::start(sipp(lab, &server, "answer", &user("bob"), 5160).args(["-m", "3"]));
+        let mut bob = listening(sipp(lab, &server, "answer", &user("bob"), 5160).args(["-m", "3"]));
         let mut call = sipp_to(lab, there, "call_open", &user("+4989"), 5171);
         system(call.args(["-i", PROVIDER, "-s", "+49301", "-m", "3"]));
         let status = bob.finish(PATIENCE);
@@ -96,7 +96,7 @@ fn a_trunk_by_address_has_a_hundred_calls_at_once_in_each_direction_over_one_soc
         system(sipp(lab, &server, "register_q", &user("bob"), 5160).args(["-key", "q", "1.0", "-m", "1"]));
         let many = CALLS_EACH_WAY.to_string();
         let all = |mut command: Command| {
-            Process::start(command.args(["-t", "u1", "-m", &many, "-l", "200", "-r", "50"]))
+            listening(command.args(["-t", "u1", "-m", &many, "-l", "200", "-r", "50"]))
         };
         let at_provider = |scenario: &str, name: &str, port: u16| {
             let mut command = sipp_to(lab, there, scenario, &user(name), port);
@@ -158,7 +158,7 @@ fn a_gateway_that_answers_no_options_is_down_until_it_does_and_calls_go_to_the_o
         let gateway = |port: u16| {
             let mut command = sipp_to(lab, there, "gateway", &user("carrier"), port);
             // All probes of an address have one Call-ID, which SIPp would ignore for half a minute after the first.
-            Process::start(command.args(["-i", PROVIDER, "-timeout", "150s", "-deadcall_wait", "0"]))
+            listening(command.args(["-i", PROVIDER, "-timeout", "150s", "-deadcall_wait", "0"]))
         };
         let gateways = [gateway(5170), gateway(5172)];
         let states = |wanted: [&str; 2]| {
@@ -201,7 +201,7 @@ fn sipp_registers_for_many_numbers_and_is_called_by_each() {
         let mut server = server(lab, settings, &[]);
         let (alice, bob) = (server.user("alice"), server.user("bob"));
         system(sipp(lab, &server, "register_gin", &bob, 5160).args(["-m", "1"]));
-        let mut branch = Process::start(sipp(lab, &server, "answer_number", &bob, 5160).args(["-m", "3"]));
+        let mut branch = listening(sipp(lab, &server, "answer_number", &bob, 5160).args(["-m", "3"]));
         let text = system(sipp(lab, &server, "call", &alice, 5150).args(["-s", "+4930712", "-m", "3"]));
         let status = branch.finish(PATIENCE);
         assert!(status.success(), "the branch ended with {status}\n{}\n{text}", branch.output());
