@@ -80,7 +80,7 @@ pub(crate) const TWO_PROXIES: Flow = Flow {
 pub(crate) const TWO_CHALLENGES: Flow = Flow {
     section: "3.3",
     title: "Session with Multiple Proxy Authentication",
-    text: "Both proxies ask who Alice is. Her third INVITE has the credentials for both; each proxy takes its own \
+    text: "Both proxies ask who Alice is, and her phone is set up with the realms of both. Her third INVITE has the credentials for both; each proxy takes its own \
            away. Bob answers at once.",
     participants: ALL,
     differences: &[
@@ -96,6 +96,7 @@ pub(crate) const TWO_CHALLENGES: Flow = Flow {
         let mut world = proxies(true);
         world.store.add_user(BILOXI, "alice", PASSWORD);
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some(PROXY_OF_ALICE));
+        answers_biloxi(&mut world, alice);
         world.add_agent("Bob", BOB, Box::new(QuickBob));
         let challenge = RawBob::challenge(&mut world);
         RawBob::default().register(&mut world, &challenge, "2.1-F3-REGISTER.sip");
@@ -112,7 +113,7 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
     section: "3.4",
     title: "Successful Session with Proxy Failure",
     text: "Proxy 1 is silent. Alice's phone repeats its INVITE until Timer B ends it, and begins anew by way of the \
-           backup proxy that it is set up with.",
+           backup proxy that it is set up with, as it is with the realm of that.",
     participants: ALL,
     differences: &[
         ("F8", Field::Route, BACKUP_IN_ROUTE),
@@ -128,6 +129,7 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
         let mut settings =
             phone_settings("sip:alice@atlanta.example.com", PASSWORD, ALICE, Some(PROXY_OF_ALICE));
         let account = settings.account.as_mut().expect("a phone has an account");
+        account.realms.push(BILOXI.into());
         account.backup_proxy = UriBuf::parse("sip:ss2.biloxi.example.com;lr").ok();
         let alice = world.add_host("alice", settings, Some(Habits::NONE));
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
@@ -140,6 +142,13 @@ pub(crate) const PROXY_FAILURE: Flow = Flow {
     },
     ..Flow::RFC_3665
 };
+
+/// Alice has a password for that realm too (RFC 3261 §22.3).
+fn answers_biloxi(world: &mut World, alice: HostId) {
+    world.reload_at(world.now(), alice, |settings| {
+        settings.account.iter_mut().for_each(|account| account.realms.push(BILOXI.into()));
+    });
+}
 
 pub(crate) const GATEWAY: Flow = Flow {
     section: "3.5",
@@ -164,10 +173,7 @@ pub(crate) const GATEWAY: Flow = Flow {
         world.reload_at(world.now(), HostId(1), |settings| settings.domains[0].leaves_path = true);
         world.store.add_user(BILOXI, "alice", PASSWORD);
         let alice = phone(&mut world, "alice", ATLANTA, ALICE, Some("sip:alg1.atlanta.example.com;lr"));
-        // RFC 3261 §22.3: else its credentials would stay within the call before.
-        world.reload_at(world.now(), alice, |settings| {
-            settings.account.iter_mut().for_each(|account| account.realms.push(BILOXI.into()));
-        });
+        answers_biloxi(&mut world, alice);
         let bob = phone(&mut world, "bob", BILOXI, BOB, None);
         world.command(bob, Command::Register);
         call(&mut world, alice, CALLED);

@@ -124,6 +124,7 @@ impl Call {
             "rang": report.rang,
             "ringback_s": seconds(report.ringback_time),
             "redirected": report.redirected.iter().map(|uri| uri.as_str()).collect::<Vec<_>>(),
+            "password_kept": report.password_kept.iter().map(|realm| realm.as_str()).collect::<Vec<_>>(),
             "answered_after_s": report.answered_after.map(seconds),
             "talk_s": report.talk.map(seconds),
             "ended": report.ended_words().map(|(word, _)| word),
@@ -169,6 +170,9 @@ fn report_text(config: &CallConfig, report: &CallReport) -> String {
     let mut out = format!("{}: {}\n", config.to, report.verdict);
     for uri in &report.redirected {
         out.push_str(&format!("  was sent elsewhere: {uri}\n"));
+    }
+    for realm in &report.password_kept {
+        out.push_str(&format!("  {}\n", softphone::password_kept(realm)));
     }
     if let (Some(after), Some(talk)) = (report.answered_after, report.talk) {
         let ended = report.ended_words().map_or("its end was not confirmed", |(_, words)| words);

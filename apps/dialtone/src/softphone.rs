@@ -31,9 +31,18 @@ pub(crate) struct Who {
     /// The server that takes the place of --proxy when that does not answer.
     #[arg(long, value_name = "SIP-URI|ADDRESS:PORT", requires = "proxy")]
     backup_proxy: Option<String>,
-    /// A realm of its own servers, besides its domain; may be given several times.
+    /// A realm that gets an answer whoever names it, besides those of its domain and its registrar; may be given several
+    /// times.
     #[arg(long = "realm", value_name = "NAME", requires = "user")]
     realms: Vec<String>,
+}
+
+/// Why somebody who asked for the password got nothing. What he says must not steer the terminal.
+pub(crate) fn password_kept(realm: &str) -> String {
+    let realm: String = realm.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    format!(
+        "realm {realm} asks for a password and gets none: it is not ours (--realm answers it all the same)"
+    )
 }
 
 /// Codecs in the order of a command line.

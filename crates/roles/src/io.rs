@@ -656,6 +656,12 @@ pub enum Event {
         /// The call.
         call: CallHandle,
     },
+    /// Who asks for our password is not our own server: it has got nothing, and the request has failed. An account has its
+    /// domain's realm, that of its registrar, and those of [`Account::realms`](crate::settings::Account::realms).
+    PasswordKept {
+        /// The realm that was named.
+        realm: SmolStr,
+    },
     /// A digit came in an INFO.
     DigitReceived {
         /// The call.

@@ -197,8 +197,9 @@ pub struct Account {
     pub proxy: Option<UriBuf>,
     /// What takes its place when it does not answer.
     pub backup_proxy: Option<UriBuf>,
-    /// Realms of its own servers, besides its domain and those that its registrar names. Credentials for them go with
-    /// all requests that the proxy gets first, those for other realms stay within their call (RFC 3261 §22.3).
+    /// Realms that get an answer whoever asks, besides its domain and those that its registrar names, which get one where
+    /// its own server was asked. Credentials go with all further requests that the proxy gets first, and else stay within
+    /// their call (RFC 3261 §22.3). Other realms get none: [`Event::PasswordKept`](crate::io::Event::PasswordKept).
     pub realms: Vec<SmolStr>,
     /// The registration time asked for, in seconds.
     pub expires_s: u32,

@@ -4,7 +4,7 @@ use dialtone_node::softphone::{News, ended_words};
 use dialtone_node::{Status, TransferOutcome};
 use serde_json::{Value, json};
 
-use crate::softphone::{audio_json, audio_text};
+use crate::softphone::{self, audio_json, audio_text};
 
 /// One object with `schema`, `event`, and the fields of the event.
 pub(super) fn json(news: &News) -> Value {
@@ -42,6 +42,7 @@ pub(super) fn json(news: &News) -> Value {
         News::InfoAnswered { status, .. }
         | News::ChangeRefused { status, .. }
         | News::RefreshFailed { status, .. } => json!({"status": status.map(|status| status.code())}),
+        News::PasswordKept { realm } => json!({"realm": realm.as_str()}),
         News::Options { to, status } => {
             json!({"to": to.as_str(), "status": status.map(|status| status.code())})
         }
@@ -137,6 +138,7 @@ fn words(news: &News) -> String {
         News::InfoAnswered { status: Some(status), .. } => {
             format!("sent, and not taken: {} {}", status.code(), status.reason())
         }
+        News::PasswordKept { realm } => softphone::password_kept(realm),
         News::InfoAnswered { status: None, .. } => "not sent, or nobody answered".to_owned(),
         News::Options { to, status: Some(status) } => {
             format!("{to} answers OPTIONS with {} {}", status.code(), status.reason())

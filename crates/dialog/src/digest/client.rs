@@ -193,11 +193,20 @@ impl DigestClient {
         realms.push_back(SmolStr::new(realm));
     }
 
+    /// Whether a realm is known to be one of the own server.
+    pub fn knows_realm(&self, realm: &str) -> bool {
+        self.own_realms.as_ref().is_none_or(|known| known.iter().any(|own| own.eq_ignore_ascii_case(realm)))
+    }
+
+    /// Whether our own server has asked in this call, for this realm, and was answered.
+    pub fn was_asked(&self, call_id: &str, realm: &str) -> bool {
+        let mut own = self.sessions.iter().filter(|session| session.is_own && session.call_id == call_id);
+        own.any(|session| session.challenge.realm == *realm)
+    }
+
     /// Whether it is our own server that asks.
     fn is_own(&self, attempt: &Attempt, realm: &str) -> bool {
-        let is_known =
-            |realms: &VecDeque<SmolStr>| realms.iter().any(|known| known.eq_ignore_ascii_case(realm));
-        self.own_realms.as_ref().is_none_or(|realms| attempt.at_home && is_known(realms))
+        self.own_realms.is_none() || (attempt.at_home && self.knows_realm(realm))
     }
 
     /// Takes the challenges of a 401 or 407, in the order of their header lines. On success the request is to be sent

@@ -9,6 +9,7 @@ use dialtone_roles::settings::{AudioCodec, JoinPolicy, ReplacesPolicy, TransferS
 use dialtone_wire::Status;
 use dialtone_wire::time::Instant;
 use dialtone_wire::uri::UriBuf;
+use smol_str::SmolStr;
 
 use super::ear::Ear;
 use super::verdict::{Verdict, end_word, end_words};
@@ -70,6 +71,8 @@ pub struct CallReport {
     pub ringback: Vec<i16>,
     /// Where it was sent by 3xx answers and went, one after the other.
     pub redirected: Vec<UriBuf>,
+    /// The realms of those who asked for the password and are not our own server: they got nothing.
+    pub password_kept: Vec<SmolStr>,
     /// From the call to the answer.
     pub answered_after: Option<Duration>,
     /// From the answer to the end.
@@ -92,6 +95,9 @@ impl CallReport {
         self.ended.map(|reason| (end_word(reason), end_words(reason)))
     }
 }
+
+/// Most realms whose names a report keeps.
+const REALMS_MAX: usize = 16;
 
 /// Places a call and waits for its end. Setting `stop` hangs up; `tell` hears of its progress some times a second.
 ///
@@ -130,6 +136,7 @@ struct Course {
     begun: Instant,
     call: Option<CallHandle>,
     redirected: Vec<UriBuf>,
+    password_kept: Vec<SmolStr>,
     rang_at: Option<Instant>,
     ear: Ear,
     answered_at: Option<Instant>,
@@ -147,6 +154,7 @@ impl Course {
             begun,
             call: None,
             redirected: Vec::new(),
+            password_kept: Vec::new(),
             rang_at: None,
             ear,
             answered_at: None,
@@ -197,6 +205,9 @@ impl Course {
                 self.rang_at.get_or_insert(now);
             }
             Event::Redirected { to, .. } => self.redirected.push(to.clone()),
+            Event::PasswordKept { realm } if self.password_kept.len() < REALMS_MAX => {
+                self.password_kept.push(realm.clone());
+            }
             Event::Answered { .. } => {
                 self.answered_at.get_or_insert(now);
             }
@@ -258,6 +269,7 @@ impl Course {
             ringback_time,
             ringback,
             redirected: self.redirected,
+            password_kept: self.password_kept,
             answered_after: self.answered_at.map(|at| at.since(self.begun)),
             talk: self.answered_at.zip(ended_at).map(|(from, to)| to.since(from)),
             ended,

@@ -480,6 +480,7 @@ impl Handset {
                 self.registration = Registration::Off;
                 self.news.push_back(News::Unregistered);
             }
+            Event::PasswordKept { realm } => self.news.push_back(News::PasswordKept { realm }),
             Event::OptionsAnswered { token, status, .. } => {
                 if let Some(to) = self.questions.remove(&token) {
                     self.news.push_back(News::Options { to, status });

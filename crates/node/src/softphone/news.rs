@@ -47,6 +47,7 @@ pub const AWAITABLE: &[&str] = &[
     "dtmf",
     "info",
     "info-answered",
+    "password-kept",
     "options",
     "ended",
 ];
@@ -269,6 +270,11 @@ pub enum News {
         /// The last answer, or the first one that was no success; `None` when nobody answered.
         status: Option<Status>,
     },
+    /// Somebody who is not our own server asked for our password, and got nothing.
+    PasswordKept {
+        /// The realm that he named.
+        realm: SmolStr,
+    },
     /// The answer to OPTIONS.
     Options {
         /// Who was asked.
@@ -331,6 +337,7 @@ impl News {
             News::Dtmf { .. } => "dtmf",
             News::Info { .. } => "info",
             News::InfoAnswered { .. } => "info-answered",
+            News::PasswordKept { .. } => "password-kept",
             News::Options { .. } => "options",
             News::Ended { .. } => "ended",
         }
@@ -375,6 +382,7 @@ impl News {
             | News::ClockDiffers(_)
             | News::RegistrationFailed { .. }
             | News::Unregistered
+            | News::PasswordKept { .. }
             | News::Options { .. } => None,
         }
     }

@@ -19,7 +19,7 @@ use super::transfer::Transfers;
 use crate::contact_user::ContactUser;
 use crate::context::{Context, Failure, SendError, UaRequest};
 use crate::deadlines::Deadlines;
-use crate::io::{CallHandle, EndReason};
+use crate::io::{CallHandle, EndReason, Event};
 use crate::settings::Settings;
 
 /// What all calls share.
@@ -289,8 +289,16 @@ impl Desk {
             });
             realms.for_each(|realm| self.digest.know_realm(realm));
         }
-        let mut secret_of = |_realm: &str| {
-            let account = account.as_ref()?;
+        let is_ours: Vec<&SmolStr> = challenges
+            .iter()
+            .filter_map(|(_, challenge)| match challenge {
+                Challenge::Digest(challenge) => Some(&challenge.realm),
+                Challenge::Other { .. } => None,
+            })
+            .filter(|realm| self.may_answer(cx.settings, &sent, realm))
+            .collect();
+        let mut secret_of = |realm: &str| {
+            let account = account.as_ref().filter(|_| is_ours.iter().any(|ours| *ours == realm))?;
             Some(Secret::Password {
                 username: account.auth_user.clone(),
                 password: account.password.0.clone(),
@@ -305,10 +313,29 @@ impl Desk {
                 self.send_again(cx, sent).map_err(NotRetried::NotSent)
             }
             Err(ClientError::WrongPassword { .. }) => Err(NotRetried::WrongPassword),
-            Err(
-                ClientError::NoCredentials { .. } | ClientError::NotSupported | ClientError::TooManyRealms,
-            ) => Err(NotRetried::NoCredentials),
+            Err(ClientError::NoCredentials { realm }) => {
+                if account.is_some() {
+                    cx.event(Event::PasswordKept { realm });
+                }
+                Err(NotRetried::NoCredentials)
+            }
+            Err(ClientError::NotSupported | ClientError::TooManyRealms) => Err(NotRetried::NoCredentials),
         }
+    }
+
+    /// Whether our password is for who asks. RFC 3261 §22.3 has a user agent answer for the realms it has credentials for:
+    /// those of the account's settings whoever names them, and its domain's and its registrar's where it is our own server
+    /// that was asked. A stranger could try passwords on what he gets (RFC 7616 §5.11), and knows our domain from our From.
+    fn may_answer(&self, settings: &Settings, sent: &Sent, realm: &str) -> bool {
+        let Some(account) = &settings.account else { return false };
+        let is_configured = account.realms.iter().any(|known| known.eq_ignore_ascii_case(realm));
+        let draft = &sent.draft;
+        // Within a call its proxy may go by another name than in the settings.
+        let is_home = || {
+            (sent.flow.is_none() && self.is_home(settings, draft.next_hop()))
+                || self.digest.was_asked(draft.call_id(), realm)
+        };
+        is_configured || (self.digest.knows_realm(realm) && is_home())
     }
 
     /// Whether that is our own server: an outbound proxy of the account, one that its registrar put before us (RFC 3608),

@@ -422,6 +422,13 @@ fn more_calls_than_there_may_be_find_it_busy() {
 }
 
 #[test]
+fn who_asks_for_the_password_and_gets_nothing_is_told() {
+    let mut rig = Rig::new(None);
+    rig.event(Event::PasswordKept { realm: "elsewhere.test".into() });
+    rig.check(&["password-kept"]);
+}
+
+#[test]
 fn quitting_ends_all_calls_and_the_registration() {
     let mut rig = Rig::new(None);
     rig.act("register");

@@ -2,9 +2,10 @@
 
 use dialtone_wire::HeaderName::{self, Authorization, ProxyAuthorization};
 use dialtone_wire::Message;
+use smol_str::SmolStr;
 
 use super::bench::{Bench, header, sdp, settings, uri};
-use crate::io::{Command, Play};
+use crate::io::{ChangeBy, Command, Event, HoldForm, Play};
 
 const CONTACT: &str = "Contact: <sip:bob@192.0.2.9>";
 
@@ -14,7 +15,32 @@ fn phone() -> Bench {
     let account = settings.account.as_mut().unwrap();
     account.aor = uri("sip:alice@Example.com");
     account.proxy = Some(uri("sip:192.0.2.9"));
+    account.realms = Vec::new();
     Bench::new(settings)
+}
+
+/// One without a proxy: each call goes to its own host. These realms are named in its settings.
+fn direct_phone(realms: &[&str]) -> Bench {
+    let mut settings = settings("alice", "192.0.2.1:5060");
+    settings.account.as_mut().unwrap().realms = realms.iter().map(SmolStr::new).collect();
+    Bench::new(settings)
+}
+
+/// The realms that were told of as not answered since the last time.
+fn kept(bench: &mut Bench) -> Vec<SmolStr> {
+    let told = bench.events.drain(..).filter_map(|event| match event {
+        Event::PasswordKept { realm } => Some(realm),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// What was sent after a challenge is the ACK of the refusal alone, and the owner is told why.
+fn gets_nothing(bench: &mut Bench, request: &Message, status: u16, side: &str, realm: &str) {
+    bench.respond(request, status, "p", &challenge(side, realm, "bait"), "");
+    let is_invite = request.method() == Some(&dialtone_wire::Method::Invite);
+    assert_eq!(bench.take_all(), if is_invite { "ACK" } else { "" }, "{status} {realm}");
+    assert_eq!(kept(bench), [realm], "{status}");
 }
 
 fn challenge(header: &str, realm: &str, nonce: &str) -> String {
@@ -58,20 +84,64 @@ fn what_our_own_proxy_asked_for_goes_with_each_call_that_it_carries() {
     assert_eq!(counts(&next, ProxyAuthorization, "example.com"), ["3"]);
 }
 
+/// RFC 3261 §22.3: a user agent answers for the realms that it has credentials for. What we have is our own server's.
 #[test]
-fn what_a_foreign_proxy_asked_for_stays_within_its_call() {
-    let mut bench = phone();
-    let [second, bye] = challenged_call(&mut bench, "sip:bob@carrier.test", "carrier.test");
+fn a_stranger_gets_no_digest_of_our_password_and_the_owner_is_told() {
+    for (status, side) in [(401, "WWW"), (407, "Proxy")] {
+        let mut bench = phone();
+        let first = invite(&mut bench, "sip:bob@elsewhere.test");
+        gets_nothing(&mut bench, &first, status, side, "elsewhere.test");
+        // Without a proxy each call goes to its own host, which knows our domain from our From.
+        for realm in ["203.0.113.1", "192.0.2.9"] {
+            let mut bench = direct_phone(&[]);
+            let first = invite(&mut bench, "sip:bob@203.0.113.1");
+            gets_nothing(&mut bench, &first, status, side, realm);
+            bench.command(Command::Options { token: 1, to: uri("sip:203.0.113.1") });
+            let options = bench.take();
+            gets_nothing(&mut bench, &options, status, side, realm);
+        }
+        // Within a call.
+        for realm in ["elsewhere.test", "example.com"] {
+            let mut bench = phone();
+            let first = invite(&mut bench, "sip:bob@elsewhere.test");
+            bench.respond(&first, 200, "b", "Contact: <sip:bob@203.0.113.9>", &sdp(4000, "sendrecv"));
+            bench.take_all();
+            let call = bench.last_call();
+            bench.command(Command::Hold { call, form: HoldForm::Direction, by: ChangeBy::Invite });
+            let hold = bench.take();
+            gets_nothing(&mut bench, &hold, status, side, realm);
+            bench.command(Command::Hangup { call });
+            let bye = bench.take();
+            gets_nothing(&mut bench, &bye, status, side, realm);
+            bench.assert_at_rest();
+        }
+    }
+}
+
+#[test]
+fn a_realm_of_the_settings_is_answered_whoever_names_it() {
+    for realm in ["203.0.113.1", "OFFICE"] {
+        let mut bench = direct_phone(&["office", "203.0.113.1"]);
+        let [second, _] = challenged_call(&mut bench, "sip:bob@203.0.113.1", realm);
+        assert_eq!(counts(&second, ProxyAuthorization, realm), ["1"]);
+        assert_eq!(kept(&mut bench), [""; 0]);
+    }
+}
+
+#[test]
+fn what_another_server_asked_for_stays_within_its_call() {
+    let mut bench = direct_phone(&["carrier.test"]);
+    let [second, bye] = challenged_call(&mut bench, "sip:bob@203.0.113.1", "carrier.test");
     assert_eq!(counts(&second, ProxyAuthorization, "carrier.test"), ["1"]);
     assert_eq!(counts(&bye, ProxyAuthorization, "carrier.test"), ["2"], "RFC 3261 §22.3: the same Call-ID");
-    for to in ["sip:bob@carrier.test", "sip:carol@example.com"] {
+    for to in ["sip:bob@203.0.113.1", "sip:carol@192.0.2.9"] {
         let next = invite(&mut bench, to);
         assert_eq!(header(&next, ProxyAuthorization), "", "{to}");
         bench.respond(&next, 486, "b", "", "");
         bench.take();
     }
     // It is asked again, and asks for no person.
-    let [third, _] = challenged_call(&mut bench, "sip:bob@carrier.test", "carrier.test");
+    let [third, _] = challenged_call(&mut bench, "sip:bob@203.0.113.1", "carrier.test");
     assert_eq!(counts(&third, ProxyAuthorization, "carrier.test"), ["1"]);
 }
 
@@ -92,20 +162,24 @@ fn a_realm_that_the_registrar_names_is_our_own() {
 
 #[test]
 fn a_stranger_who_names_our_realm_gets_nothing_unasked() {
-    // Without a proxy each call goes to its own host.
-    let mut bench = Bench::phone();
-    challenged_call(&mut bench, "sip:bob@192.0.2.9", "192.0.2.9");
-    let at_home = invite(&mut bench, "sip:carol@192.0.2.9");
-    assert_eq!(counts(&at_home, ProxyAuthorization, "192.0.2.9").len(), 1);
-    let abroad = invite(&mut bench, "sip:carol@203.0.113.1");
-    assert_eq!(header(&abroad, ProxyAuthorization), "");
-    // What he has asked for takes nobody else's place.
-    bench.respond(&abroad, 407, "p", &challenge("Proxy", "192.0.2.9", "bait"), "");
-    let ack = bench.take();
-    assert_eq!(ack.method().unwrap().as_str(), "ACK");
-    let asked = bench.take();
-    assert!(header(&asked, ProxyAuthorization).contains("bait"));
-    let next = invite(&mut bench, "sip:dave@192.0.2.9");
-    assert!(header(&next, ProxyAuthorization).contains("nonce=\"n1\""));
-    assert!(!header(&next, ProxyAuthorization).contains("bait"));
+    // Without a proxy each call goes to its own host. The settings have the realm be answered.
+    for is_answered in [false, true] {
+        let mut bench = direct_phone(if is_answered { &["192.0.2.9"] } else { &[] });
+        challenged_call(&mut bench, "sip:bob@192.0.2.9", "192.0.2.9");
+        let at_home = invite(&mut bench, "sip:carol@192.0.2.9");
+        assert_eq!(counts(&at_home, ProxyAuthorization, "192.0.2.9").len(), 1);
+        let abroad = invite(&mut bench, "sip:carol@203.0.113.1");
+        assert_eq!(header(&abroad, ProxyAuthorization), "");
+        // What he has asked for takes nobody else's place.
+        bench.respond(&abroad, 407, "p", &challenge("Proxy", "192.0.2.9", "bait"), "");
+        let ack = bench.take();
+        assert_eq!(ack.method().unwrap().as_str(), "ACK");
+        assert_eq!(!bench.transmits.is_empty(), is_answered);
+        if is_answered {
+            assert!(header(&bench.take(), ProxyAuthorization).contains("bait"));
+        }
+        let next = invite(&mut bench, "sip:dave@192.0.2.9");
+        assert!(header(&next, ProxyAuthorization).contains("nonce=\"n1\""));
+        assert!(!header(&next, ProxyAuthorization).contains("bait"));
+    }
 }
