@@ -35,6 +35,7 @@ fn the_demo_measures_audio_both_ways() {
             assert!(number(direction, "loss_percent") < 5.0, "{direction}");
             assert!(number(direction, "jitter_ms") < 100.0, "{direction}");
             assert!(number(direction, "level_dbfs") > -40.0, "{direction}");
+            assert!((0.0..=96.0).contains(&number(direction, "snr_db")), "{direction}");
         }
         let tones = ["alice", "bob"].map(|from| {
             let to = if from == "alice" { "bob" } else { "alice" };

@@ -58,6 +58,7 @@ struct Direction<'a> {
     level_dbfs: f64,
     tone_hz: f64,
     speech_correlation: f64,
+    snr_db: f64,
     heard: bool,
 }
 
@@ -183,6 +184,7 @@ fn direction(direction: &demo::Direction) -> Direction<'_> {
         level_dbfs: round(direction.level_dbfs, 2),
         tone_hz: round(direction.tone_hz, 2),
         speech_correlation: round(direction.speech_correlation, 4),
+        snr_db: round(direction.snr_db, 1),
         heard: direction.heard,
     }
 }

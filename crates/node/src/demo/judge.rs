@@ -23,6 +23,8 @@ const TONE_SHARE_MIN: f64 = 0.5;
 /// The correlation from which speech counts as that which was sent. G.711 alone leaves more than 0.99, another
 /// than 0.5.
 const CORRELATION_MIN: f64 = 0.7;
+/// What a ratio of signal to noise is called at most: that of 16 bits.
+const SNR_MAX_DB: f64 = 96.0;
 /// Samples of the pieces in which speech is looked for: 200 ms.
 const PIECE: usize = 1_600;
 /// Samples that a piece may be earlier or later than it was sent: 400 ms, the most that the jitter buffer waits.
@@ -85,6 +87,8 @@ pub struct Direction {
     pub tone_hz: f64,
     /// How much the speech-like signal that was sent is in what was heard, 0 to 1.
     pub speech_correlation: f64,
+    /// Level of that signal above all else that was heard with it, 0 to 96.
+    pub snr_db: f64,
     /// Whether tone and speech were heard as they were sent.
     pub heard: bool,
 }
@@ -123,7 +127,7 @@ fn direction(
     let tone_end = sound.tone_len.saturating_sub(MARGIN).min(recording.len());
     meter.add(recording.get(MARGIN..tone_end).unwrap_or(&[]));
     let tone = meter.tone();
-    let speech_correlation = speech_correlation(sound, recording);
+    let speech = Likeness::of(sound, recording);
     let has_tone = tone
         .is_some_and(|tone| (tone.hz - sound.hz).abs() <= TONE_TOLERANCE_HZ && tone.share >= TONE_SHARE_MIN);
     Direction {
@@ -137,24 +141,43 @@ fn direction(
         level_dbfs: if recording.is_empty() { SILENCE_DBFS } else { level_dbfs(recording) },
         tone_sent_hz: sound.hz,
         tone_hz: tone.map_or(0.0, |tone| tone.hz),
-        speech_correlation,
-        heard: packets_received > 0 && has_tone && speech_correlation >= CORRELATION_MIN,
+        speech_correlation: speech.correlation,
+        snr_db: speech.snr_db(),
+        heard: packets_received > 0 && has_tone && speech.correlation >= CORRELATION_MIN,
     }
 }
 
-/// How much of the speech-like signal is in the recording, 0 to 1. Each piece may be earlier or later by itself: the
-/// jitter buffer leaves out and puts in pitch periods to follow the network.
-fn speech_correlation(sound: &Sound, recording: &[i16]) -> f64 {
-    let (mut weighted, mut energy_sum) = (0.0, 0.0);
-    for (number, piece) in sound.speech.chunks_exact(PIECE).enumerate() {
-        let start = sound.tone_len + number * PIECE;
-        let window = start.saturating_sub(WINDOW)..(start + PIECE + WINDOW).min(recording.len());
-        let found = recording.get(window).and_then(|window| find_signal(piece, window));
-        let energy: f64 = piece.iter().map(|sample| f64::from(*sample).powi(2)).sum();
-        weighted += energy * found.map_or(0.0, |found| found.correlation.max(0.0));
-        energy_sum += energy;
+/// How much of the speech-like signal is in a recording.
+struct Likeness {
+    /// 0 to 1.
+    correlation: f64,
+    /// The share of the energy that is the signal, at whatever level.
+    share: f64,
+}
+
+impl Likeness {
+    /// Each piece may be earlier or later by itself: the jitter buffer leaves out and puts in pitch periods to follow the
+    /// network.
+    fn of(sound: &Sound, recording: &[i16]) -> Likeness {
+        let (mut correlations, mut signal, mut energies) = (0.0, 0.0, 0.0);
+        for (number, piece) in sound.speech.chunks_exact(PIECE).enumerate() {
+            let start = sound.tone_len + number * PIECE;
+            let window = start.saturating_sub(WINDOW)..(start + PIECE + WINDOW).min(recording.len());
+            let found = recording.get(window).and_then(|window| find_signal(piece, window));
+            let energy: f64 = piece.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+            let correlation = found.map_or(0.0, |found| found.correlation.max(0.0));
+            correlations += energy * correlation;
+            signal += energy * correlation.powi(2);
+            energies += energy;
+        }
+        let of_all = |sum: f64| if energies == 0.0 { 0.0 } else { sum / energies };
+        Likeness { correlation: of_all(correlations), share: of_all(signal) }
     }
-    if energy_sum == 0.0 { 0.0 } else { weighted / energy_sum }
+
+    fn snr_db(&self) -> f64 {
+        let ratio = self.share / (1.0 - self.share).max(f64::MIN_POSITIVE);
+        (10.0 * ratio.log10()).clamp(0.0, SNR_MAX_DB)
+    }
 }
 
 /// The verdict: [`OK`], or what is missing and what was heard instead.
@@ -204,6 +227,7 @@ mod tests {
             tone_sent_hz: 440.0,
             tone_hz: 0.0,
             speech_correlation: 0.1,
+            snr_db: 0.0,
             heard,
         }
     }
@@ -233,7 +257,7 @@ mod tests {
         let mut recording = sound.samples.to_vec();
         recording.drain(11_000..11_060);
         recording.drain(12_700..12_780);
-        let correlation = speech_correlation(sound, &recording);
+        let correlation = Likeness::of(sound, &recording).correlation;
         assert!(correlation >= CORRELATION_MIN, "{correlation}");
     }
 
@@ -242,9 +266,30 @@ mod tests {
         let sounds = sounds(Duration::from_secs(2));
         for (sound, other) in [(&sounds[0], &sounds[1]), (&sounds[1], &sounds[0])] {
             for (recording, expected) in [(&sound.samples, true), (&other.samples, false)] {
-                let correlation = speech_correlation(sound, recording);
+                let correlation = Likeness::of(sound, recording).correlation;
                 assert_eq!(correlation >= CORRELATION_MIN, expected, "{correlation}");
             }
+        }
+    }
+
+    #[test]
+    fn the_ratio_of_signal_to_noise_is_that_of_what_was_added() {
+        let sound = &sounds(Duration::from_secs(2))[0];
+        let snr = |recording: &[i16]| Likeness::of(sound, recording).snr_db();
+        assert!(snr(&sound.samples) > 60.0);
+        assert_eq!(snr(&vec![0; sound.samples.len()]), 0.0);
+        let level = |samples: &[i16]| samples.iter().map(|sample| f64::from(*sample).powi(2)).sum::<f64>();
+        for expected_db in [10.0, 20.0, 38.0] {
+            // What is added has no likeness with the signal; at half the level the ratio is the same.
+            let noise = sound.speech.iter().rev();
+            let scale = 10.0_f64.powf(-expected_db / 20.0);
+            let mut recording = sound.samples.to_vec();
+            for (sample, noise) in recording[sound.tone_len..].iter_mut().zip(noise) {
+                *sample = ((f64::from(*sample) + f64::from(*noise) * scale) / 2.0).round() as i16;
+            }
+            assert!(level(&recording[sound.tone_len..]) < level(&sound.speech) / 2.0);
+            let measured = snr(&recording);
+            assert!((measured - expected_db).abs() < 1.0, "{measured} dB, expected {expected_db}");
         }
     }
 }

@@ -32,11 +32,12 @@ pub(super) fn write_direction(f: &mut fmt::Formatter<'_>, direction: &Direction)
     )?;
     writeln!(
         f,
-        "                level {:.1} dBFS, tone {:.1} Hz (sent {:.0} Hz), speech-like signal found by {:.0} %",
+        "                level {:.1} dBFS, tone {:.1} Hz (sent {:.0} Hz), speech-like signal found by {:.0} %, {:.0} dB above noise",
         direction.level_dbfs,
         direction.tone_hz,
         direction.tone_sent_hz,
         direction.speech_correlation * 100.0,
+        direction.snr_db,
     )
 }
 
