@@ -159,18 +159,51 @@ fn memory() -> Result<u64, String> {
     run(&mut cargo(["test", "--release", "--package", "dialtone-roles", "--test", "stateless_memory"]))
 }
 
+/// Interop tests that do nothing but wait for a minute, as a session of 90 seconds is the shortest there is (RFC 4028 §5). They
+/// run beside the others, which run one after the other.
+const WAITING: [&str; 3] = [
+    "bridged::a_callee_whose_phone_dies_is_missed_and_the_caller_gets_a_bye",
+    "bridged::a_caller_whose_phone_dies_is_missed_and_the_callee_gets_a_bye",
+    "sipp::the_robot_takes_updates_and_hangs_up_on_a_refresher_that_has_died",
+];
+
 /// `cargo xtask interop [NAME] …`: all tests, or those whose names hold one of the given.
 pub(crate) fn interop(names: &[String]) -> Result<u64, String> {
     packages()?;
     build()?;
-    let target = ["test", "--package", "dialtone-tests", "--features", "interop", "--test", "interop", "--"];
-    let mut command = cargo(target);
-    command.arg("--test-threads=1").args(names).env("DIALTONE_BIN", binary()?);
-    // A test that is asked for by name is run though it is pending.
-    for name in pending::INTEROP_TESTS.iter().filter(|_| names.is_empty()) {
-        command.args(["--skip", name]);
+    let binary = binary()?;
+    let tests = |arguments: &[&str]| {
+        let target = ["test", "--package", "dialtone-tests", "--features", "interop", "--test", "interop"];
+        let mut command = cargo(target);
+        command.args(arguments).env("DIALTONE_BIN", &binary);
+        command
+    };
+    if !names.is_empty() {
+        return run(tests(&["--", "--test-threads=1"]).args(names));
     }
-    run(&mut command)
+    run(&mut tests(&["--no-run"]))?;
+    let mut one_by_one = tests(&["--", "--test-threads=1"]);
+    // A test that is asked for by name is run though it is pending.
+    for name in WAITING.iter().chain(pending::INTEROP_TESTS) {
+        one_by_one.args(["--skip", name]);
+    }
+    let mut waiting = tests(&["--", "--exact"]);
+    waiting.arg(format!("--test-threads={}", WAITING.len())).args(WAITING);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| match run(&mut waiting) {
+            Ok(passed) if passed < WAITING.len() as u64 => {
+                Err(format!("{passed} of the {} tests in `WAITING` were found", WAITING.len()))
+            }
+            told => told,
+        });
+        let one_by_one = run(&mut one_by_one);
+        let waiting = waiting.join().unwrap_or_else(|_| Err("the waiting tests were not run".to_owned()));
+        match (one_by_one, waiting) {
+            (Ok(passed), Ok(more)) => Ok(passed + more),
+            (Err(one), Err(other)) => Err(format!("{one}; {other}")),
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    })
 }
 
 /// Where `cargo build --release` puts the programs: cargo says so itself.
