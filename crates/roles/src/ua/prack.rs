@@ -13,6 +13,7 @@ use super::desk::{Desk, Purpose, Sent};
 use super::in_dialog::Incoming;
 use super::refusal::{Refusal, SDP, check_size, description_of, offer_pending};
 use super::reoffer::{Carrier, Wanted, What};
+use super::session::Change;
 use crate::context::Context;
 use crate::io::EndReason;
 
@@ -190,7 +191,8 @@ impl Call {
         let sent = desk.send_over(cx, draft, None, purpose, flow);
         match (sent, change) {
             (Ok(request), Some(wanted)) => {
-                self.changes.sent(request, Carrier::Prack { rseq, invite_cseq }, wanted, true);
+                let carrier = Carrier::Prack { rseq, invite_cseq };
+                self.changes.sent(request, carrier, wanted, true, Change::default());
             }
             (Err(_), Some(_)) => {
                 if let Some(session) = &mut self.session {

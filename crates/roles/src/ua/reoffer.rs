@@ -18,7 +18,8 @@ use super::session::{Change, Hold, Session};
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, ChangeBy, EndReason, Event, HoldForm, Side};
 
-/// How often a change is tried again that met a 491, or a 500 with Retry-After: RFC 3261 §14.1 "once more".
+/// How often a change is tried again that met a 491, or a 500 with Retry-After: RFC 3261 §14.1 "once more". As often is one
+/// taken back that was refused after it was agreed to.
 const RETRIES_MAX: u8 = 1;
 /// The longest Retry-After that a change waits for; RFC 3311 §5.2 has nobody ask for more than 10 seconds.
 const RETRY_AFTER_S_MAX: u32 = 32;
@@ -83,6 +84,8 @@ pub(super) struct Asked {
     pub(super) wanted: Wanted,
     /// Whether it has an offer that has no answer yet.
     pub(super) offers: bool,
+    /// What was in force when it was sent.
+    before: Change,
     /// The reliable provisional responses to a re-INVITE.
     received: ReliableReceiver,
 }
@@ -139,9 +142,16 @@ impl Changes {
         self.early = None;
     }
 
-    pub(super) fn sent(&mut self, request: UaRequest, method: Carrier, wanted: Wanted, offers: bool) {
+    pub(super) fn sent(
+        &mut self,
+        request: UaRequest,
+        method: Carrier,
+        wanted: Wanted,
+        offers: bool,
+        before: Change,
+    ) {
         let received = ReliableReceiver::default();
-        self.pending = Pending::Sent(Asked { request, method, wanted, offers, received });
+        self.pending = Pending::Sent(Asked { request, method, wanted, offers, before, received });
     }
 
     /// The change that this request carries, if it is the one that waits; it waits no more then.
@@ -302,6 +312,7 @@ impl Call {
         let Some(wanted) = self.changes.wanted else { return Step::Stay };
         let Some(method) = self.way(wanted.by) else { return Step::Stay };
         self.changes.wanted = None;
+        let agreed = self.session.as_ref().map(Session::agreed).unwrap_or_default();
         let offer = match (wanted.what, &method, &mut self.session) {
             (What::Refresh, Method::Update, _) => None,
             (What::Refresh, _, Some(session)) => session.offer_unchanged().ok(),
@@ -341,7 +352,7 @@ impl Call {
             }
         };
         match desk.send_over(cx, draft, Some(self.contact_user.clone()), purpose, flow) {
-            Ok(request) => self.changes.sent(request, carrier, wanted, offers),
+            Ok(request) => self.changes.sent(request, carrier, wanted, offers, agreed),
             Err(_) => {
                 self.withdraw(offers);
                 self.not_changed(cx, wanted.what, None);
@@ -508,7 +519,14 @@ impl Call {
                 self.takes_update = false;
                 self.changes.want_again(asked.wanted);
             }
-            _ => self.not_changed(cx, asked.wanted.what, Some(status)),
+            _ => {
+                self.not_changed(cx, asked.wanted.what, Some(status));
+                // RFC 6141 §3.4: what a reliable response has agreed to was executed, and the refusal undoes it.
+                if asked.method == Carrier::Invite && !asked.offers && self.changes.retries < RETRIES_MAX {
+                    self.changes.retries += 1;
+                    self.changes.want_again(Wanted { what: What::Offer(asked.before), ..asked.wanted });
+                }
+            }
         }
         self.go_on(desk, cx)
     }

@@ -203,6 +203,11 @@ impl Session {
         self.is_held = self.offer_answer.is_held();
     }
 
+    /// What was agreed to, of what may change.
+    pub(super) fn agreed(&self) -> Change {
+        Change { hold: Some(self.hold_agreed), video: Some(self.has_video()) }
+    }
+
     /// Whether we hold the peer, and whether it holds us.
     pub(super) fn held(&self) -> [bool; 2] {
         [self.hold_agreed != Hold::No, self.is_held]

@@ -465,6 +465,136 @@ fn a_prack_whose_offer_is_refused_is_followed_by_one_without() {
     }
 }
 
+/// RFC 3262 is not for the first INVITE alone: the reliable responses to a re-INVITE are acknowledged in their order, each once,
+/// and the first description in one of them is the answer.
+#[test]
+fn a_re_invite_is_answered_in_a_reliable_response_or_in_its_2xx() {
+    for in_progress in [true, false] {
+        let mut callee = Callee::talking("");
+        let call = callee.call;
+        callee.bench.command(Command::Hold { call, form: HoldForm::Direction, by: ChangeBy::Invite });
+        let hold = callee.bench.take();
+        assert_eq!(brief(&hold), "INVITE");
+        let reliable = |rseq: u32| format!("{CONTACT}{ALLOW}Require: 100rel\r\nRSeq: {rseq}\r\n");
+        callee.bench.respond(&hold, 180, "b", &reliable(7), "");
+        let prack = callee.bench.take();
+        let rack = format!("7 {} INVITE", hold.cseq().unwrap().number);
+        assert_eq!((brief(&prack).as_str(), header(&prack, HeaderName::RAck)), ("PRACK", rack));
+        callee.bench.respond(&hold, 180, "b", &reliable(7), "");
+        callee.bench.respond(&hold, 183, "b", &reliable(9), &sdp(4000, "recvonly"));
+        assert_eq!(callee.bench.take_all(), "", "one came before, and one before the other is missing");
+        callee.bench.respond(&prack, 200, "b", "", "");
+        // While it is open nothing else may change the session.
+        assert_eq!(code(&callee.ask("UPDATE", "", &sdp(4002, "sendrecv"))), 491);
+        assert!(!callee.bench.events().join(" ").contains("Held"));
+        if in_progress {
+            callee.bench.respond(&hold, 183, "b", &reliable(8), &sdp(4000, "recvonly"));
+            let prack = callee.bench.take();
+            assert_eq!((brief(&prack).as_str(), body(&prack).as_str()), ("PRACK", ""));
+            assert_eq!(prack.to_tag().unwrap(), Some("b"));
+            assert!(callee.bench.events().join(" ").contains("Held"), "it is in force before the 2xx");
+            assert!(callee.bench.media_of_call().last().unwrap().ends_with("sendonly"));
+            callee.bench.respond(&prack, 200, "b", "", "");
+            // RFC 6337 §3.1.1: offers may follow, while the re-INVITE goes on; another INVITE may not.
+            assert_eq!(code(&callee.ask("UPDATE", "", &sdp(4002, "recvonly"))), 200);
+            assert_eq!(code(&callee.ask("INVITE", "", &sdp(4004, "sendrecv"))), 491);
+            let cseq = callee.cseq;
+            callee.ack(cseq);
+            callee.bench.events();
+        }
+        // What the 2xx describes after that is no answer any more.
+        let (again, media) = match in_progress {
+            true => (sdp(4444, "sendrecv"), "192.0.2.9:4002 sendonly"),
+            false => (sdp(4000, "recvonly"), "192.0.2.9:4000 sendonly"),
+        };
+        callee.bench.respond(&hold, 200, "b", CONTACT, &again);
+        let ack = callee.bench.take();
+        assert_eq!((brief(&ack).as_str(), body(&ack).as_str()), ("ACK", ""));
+        assert_eq!(ack.cseq().unwrap().number, hold.cseq().unwrap().number);
+        assert_eq!(callee.bench.events().join(" ").contains("Held"), !in_progress, "it is told once");
+        assert_eq!(callee.bench.media_of_call().last().unwrap(), media);
+        callee.hang_up();
+    }
+}
+
+/// RFC 6141 §3.4: "a UAC that receives an error response to a re-INVITE for which changes have been already executed SHOULD
+/// generate a new re-INVITE or UPDATE request"; its offer is "as close to those in the pre-re-INVITE state as possible".
+#[test]
+fn after_a_refusal_that_follows_a_reliable_answer_the_session_is_offered_as_it_was_before() {
+    for refused_again in [None, Some(false), Some(true)] {
+        let mut callee = Callee::talking("");
+        let call = callee.call;
+        callee.bench.command(Command::Hold { call, form: HoldForm::Direction, by: ChangeBy::Invite });
+        let reliable = format!("{CONTACT}{ALLOW}Require: 100rel\r\nRSeq: 7\r\n");
+        let refuse = |callee: &mut Callee, hold: &Message, direction: &str, early: bool| {
+            assert_eq!(brief(hold), "INVITE");
+            if early {
+                callee.bench.respond(hold, 183, "b", &reliable, &sdp(4000, direction));
+                let prack = callee.bench.take();
+                callee.bench.respond(&prack, 200, "b", "", "");
+            }
+            callee.bench.respond(hold, 488, "b", "", "");
+            assert_eq!(brief(&callee.bench.take()), "ACK");
+            assert!(callee.bench.events().join(" ").contains("ChangeRefused"));
+        };
+        let hold = callee.bench.take();
+        refuse(&mut callee, &hold, "recvonly", true);
+        let back = callee.bench.take();
+        assert!(body(&back).contains("a=sendrecv"), "{}", body(&back));
+        match refused_again {
+            None => {
+                callee.bench.respond(&back, 200, "b", CONTACT, &sdp(4000, "sendrecv"));
+                assert_eq!(callee.bench.take_all(), "ACK");
+                let told = callee.bench.events().join(" ");
+                assert!(told.contains("Resumed"), "{told}");
+            }
+            // There is no third one, whatever the other side has agreed to before.
+            Some(early) => refuse(&mut callee, &back, "sendrecv", early),
+        }
+        assert_eq!(callee.bench.take_all(), "");
+        let direction = if refused_again == Some(false) { "sendonly" } else { "sendrecv" };
+        assert!(callee.bench.media_of_call().last().unwrap().ends_with(direction), "{refused_again:?}");
+        callee.hang_up();
+    }
+}
+
+/// RFC 6337 §2.2, pattern 5, in a call: a PRACK may offer where the reliable response to a re-INVITE has answered. We answer
+/// a re-INVITE at once with its 2xx, so that there is nothing to acknowledge; and what its owner wants meanwhile goes in a
+/// request of its own, which may be refused without doubt about the PRACK.
+#[test]
+fn pattern_5_in_a_call_is_neither_answered_nor_begun_and_the_change_comes_after() {
+    let mut callee = Callee::talking("");
+    let call = callee.call;
+    let before = callee.bench.media_of_call();
+    let rack = "RAck: 1 1 INVITE\r\n";
+    assert_eq!(code(&callee.ask("PRACK", rack, &sdp(4002, "sendonly"))), 481);
+    let require = "Require: 100rel\r\n";
+    let ok = callee.ask("INVITE", require, &sdp(4000, "sendrecv"));
+    assert_eq!(brief(&ok), "200/INVITE", "no provisional response before it");
+    let rack = format!("RAck: 1 {} INVITE\r\n", callee.cseq);
+    assert_eq!(code(&callee.ask("PRACK", &rack, &sdp(4002, "sendonly"))), 481);
+    callee.ack(3);
+    assert_eq!(callee.bench.media_of_call(), before);
+    // Ours.
+    callee.bench.command(Command::Refresh { call, by: ChangeBy::Invite });
+    let refresh = callee.bench.take();
+    callee.bench.command(Command::Hold { call, form: HoldForm::Direction, by: ChangeBy::Invite });
+    let reliable = format!("{CONTACT}{ALLOW}Require: 100rel\r\nRSeq: 7\r\n");
+    callee.bench.respond(&refresh, 183, "b", &reliable, &sdp(4000, "sendrecv"));
+    let prack = callee.bench.take();
+    assert_eq!((brief(&prack).as_str(), body(&prack).as_str()), ("PRACK", ""));
+    callee.bench.respond(&prack, 200, "b", "", "");
+    assert_eq!(callee.bench.take_all(), "", "RFC 3261 §14.1: one INVITE at a time");
+    callee.bench.respond(&refresh, 200, "b", CONTACT, "");
+    assert_eq!(brief(&callee.bench.take()), "ACK");
+    let hold = callee.bench.take();
+    assert!(brief(&hold) == "INVITE" && body(&hold).contains("a=sendonly"));
+    callee.bench.respond(&hold, 200, "b", CONTACT, &sdp(4000, "recvonly"));
+    assert_eq!(callee.bench.take_all(), "ACK");
+    assert!(callee.bench.media_of_call().last().unwrap().ends_with("sendonly"));
+    callee.hang_up();
+}
+
 #[test]
 fn no_prack_follows_one_whose_offer_is_refused_after_the_2xx() {
     let mut bench = Bench::phone();
