@@ -95,6 +95,15 @@ fn phones_do_what_the_scripts_of_their_page_say() {
 }
 
 #[test]
+fn three_talk_as_their_page_says() {
+    lab(|lab| {
+        let mut reader = Reader::new(lab, &["alice", "bob", "carol"]);
+        reader.carry_out("three-way-call.md");
+        assert!(reader.running.is_empty(), "the page ends what it starts");
+    });
+}
+
+#[test]
 fn calls_are_transferred_parked_and_picked_up_as_their_page_says() {
     lab(|lab| {
         let mut reader = Reader::new(lab, &["alice", "bob", "carol"]);

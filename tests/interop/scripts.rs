@@ -583,15 +583,38 @@ fn three_phones_talk_and_the_two_hear_each_other_through_the_third() {
         for phone in [&mut bob, &mut carol] {
             phone.wait_for("\"registered\"", PATIENCE);
         }
-        let joins = "wait for registered\ncall bob\nwait for answered\ncall carol\nwait for answered\njoin\nwait for joined\n\
-                     wait for joined\nwait 4s\nhangup all\nwait for ended\n";
-        let alice = finish(script(lab, &server, "alice", &[], joins), OK);
-        assert_eq!(words(&alice).iter().filter(|word| **word == "joined").count(), 2, "{alice:?}");
+        let mut alice = in_terminal(&server, "alice", "");
+        alice.press("cbob\r");
+        alice.wait_for(">1 to sip:bob@sip.test  talking 0:0", PATIENCE);
+        alice.press("ccarol\r");
+        alice.wait_for(">2 to sip:carol@sip.test  talking 0:0", PATIENCE);
+        alice.wait_for(" 1 to sip:bob@sip.test  on hold 0:", PATIENCE);
+        alice.press("j");
+        alice.wait_for("call 1: is part of a three-way call", PATIENCE);
+        alice.wait_for("call 2: is part of a three-way call", PATIENCE);
+        for call in [" 1 to sip:bob@sip.test", ">2 to sip:carol@sip.test"] {
+            alice.wait_for(&format!("{call}  talking, in a three-way call 0:"), PATIENCE);
+        }
+        let seconds = |screen: &crate::terminal::Screen| -> Option<u32> {
+            let line = screen.line("sip:carol@sip.test  talking")?;
+            let (minutes, seconds) = line.split_whitespace().find_map(|word| {
+                word.split_once(':')?.0.parse::<u32>().ok().zip(word.split_once(':')?.1.parse::<u32>().ok())
+            })?;
+            Some(60 * minutes + seconds)
+        };
+        let joined_at = seconds(alice.screen()).expect("a call has its time");
+        alice.wait_until("4 s more", PATIENCE, |screen| {
+            seconds(screen).is_some_and(|now| now >= joined_at + 4)
+        });
+        alice.press(":hangup all\r");
         for (phone, hertz) in [(bob, 440.0), (carol, 1000.0)] {
             let events = finish(phone, OK);
             let audio = &last_of(&events, "ended")["audio"];
             let heard = audio["received"]["tone_hz"].as_f64();
             assert!(heard.is_some_and(|heard| (heard - hertz).abs() < 5.0), "{audio}");
         }
+        alice.wait_for("call 2: over", PATIENCE);
+        alice.press("q");
+        alice.wait_for_the_end(OK, PATIENCE);
     });
 }

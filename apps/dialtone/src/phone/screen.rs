@@ -197,9 +197,53 @@ impl Desk {
             who: self.phone.aor().as_str().to_owned(),
             address: self.phone.address().to_string(),
             registration: registration_words(handset.registration()),
-            calls: handset.lines().map(|line| Row::of(line, selected == Some(line.number), now)).collect(),
+            calls: handset
+                .lines()
+                .map(|line| {
+                    let (selected, joined) = (selected == Some(line.number), handset.is_joined(line.number));
+                    Row::of(line, selected, joined, now)
+                })
+                .collect(),
             events: self.log.iter().cloned().collect(),
             prompt: self.keys.prompt.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Set for the program that is to panic.
+    const PANICS: &str = "DIALTONE_TEST_PANICS";
+    const NAME: &str = "phone::screen::tests::a_panic_gives_the_terminal_back_before_it_says_what_happened";
+
+    /// This very test runs once more in a terminal of its own (`script` of bsdutils), takes it, and panics there.
+    #[test]
+    fn a_panic_gives_the_terminal_back_before_it_says_what_happened() {
+        if std::env::var_os(PANICS).is_some() {
+            let mut taken = Taken::new().expect("there is a terminal");
+            taken.terminal.draw(|frame| draw(frame, &Screen::default())).expect("it can be drawn on");
+            panic!("as this test wants");
+        }
+        let program = std::env::current_exe().expect("this program has a path");
+        let line = format!("{} --exact {NAME} --nocapture; stty -a", program.display());
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--command", &line, "/dev/null"]);
+        command.env("SHELL", "/bin/sh").env("TERM", "xterm-256color").env(PANICS, "1").stdin(Stdio::null());
+        let output = command.output().expect("script (bsdutils) can be run");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("no {what:?} in\n{text}"));
+        let (enter, leave) = (place("\x1b[?1049h"), place("\x1b[?1049l"));
+        let said = place("a bug, please report it: panic at apps/dialtone/src/phone/screen.rs");
+        assert!(enter < leave && leave < said, "{text}");
+        let (hidden, shown) = (text.rfind("\x1b[?25l"), text.rfind("\x1b[?25h"));
+        assert!(hidden < shown, "the cursor is there again\n{text}");
+        // In raw mode each stands with a minus.
+        for mode in ["icanon", "echo", "isig"] {
+            assert!(text[said..].split_whitespace().any(|word| word == mode), "without {mode}\n{text}");
         }
     }
 }

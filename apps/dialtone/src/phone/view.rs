@@ -17,6 +17,9 @@ const METER_CELLS: usize = 20;
 /// What an empty and a full meter show, in dBFS.
 const METER_DBFS: (f64, f64) = (-60.0, 0.0);
 
+/// What marks the calls that are one conversation.
+const JOINED: &str = "in a three-way call";
+
 /// What is shown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Screen {
@@ -68,7 +71,7 @@ pub(super) struct Way {
 
 impl Row {
     /// What is shown of a call.
-    pub(super) fn of(line: &Line, selected: bool, now: Instant) -> Row {
+    pub(super) fn of(line: &Line, selected: bool, joined: bool, now: Instant) -> Row {
         let audio = line.meter.as_ref().map(|meter| {
             let way = |report: &dialtone_node::DirectionReport, dbfs| Way {
                 dbfs,
@@ -86,7 +89,7 @@ impl Row {
             selected,
             peer: line.peer.as_str().to_owned(),
             outgoing: line.outgoing,
-            state: state_words(line),
+            state: if joined { format!("{}, {JOINED}", state_words(line)) } else { state_words(line) },
             time: now.since(line.since),
             audio,
         }

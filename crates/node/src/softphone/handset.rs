@@ -153,6 +153,13 @@ impl Handset {
         self.lines.values()
     }
 
+    /// Whether a call is one of several that are a conversation of their own, with us in their midst.
+    pub fn is_joined(&self, number: u64) -> bool {
+        let is_in = |line: &&Line| line.joined && line.state != LineState::Over;
+        let is_it = self.lines.get(&number).as_ref().is_some_and(is_in);
+        is_it && self.lines.values().filter(is_in).count() > 1
+    }
+
     /// The call that actions are about.
     pub fn selected(&self) -> Option<&Line> {
         self.lines.get(&self.selected?)

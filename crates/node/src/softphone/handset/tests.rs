@@ -458,6 +458,8 @@ fn two_calls_are_joined_and_neither_is_held_by_the_other() {
     rig.event(Event::Joined { call: handle(7) });
     rig.event(Event::Joined { call: handle(8) });
     rig.check(&["resumed 1", "joined 1", "joined 2"]);
+    let joined = |rig: &Rig| [1, 2, 3].map(|number| rig.handset.is_joined(number));
+    assert_eq!(joined(&rig), [true, true, false]);
     // Whoever goes on with one of them goes on with both.
     rig.act("select 1");
     rig.act("resume");
@@ -465,8 +467,12 @@ fn two_calls_are_joined_and_neither_is_held_by_the_other() {
     // Another call holds both.
     rig.act("call carol");
     rig.check(&["> hold 7 Invite", "> hold 8 Invite", "> call 3 sip:carol@office.test", "calling 3"]);
+    assert_eq!(joined(&rig), [true, true, false]);
     rig.act("hangup all");
     rig.check(&["> hangup 7", "> hangup 8"]);
+    // One that is left is no conversation of several.
+    rig.event(Event::Ended { call: handle(8), reason: EndReason::RemoteHangup });
+    assert_eq!(joined(&rig), [false; 3]);
 }
 
 #[test]
