@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, Network, dialtone, lab, system};
 use crate::phone::{Phone, Setup};
@@ -258,6 +258,10 @@ impl<'a> Reader<'a> {
                     "the terminal of {host} is busy"
                 );
             }
+            _ if line.starts_with("dialtone ") && line.contains(" # soon: ") => {
+                let (line, words) = line.split_once(" # soon: ").expect("it is there");
+                self.run_until(host, line, words);
+            }
             _ if line.starts_with("dialtone ") => self.run(host, line),
             _ => panic!("this test doesn't know how to run `{line}`"),
         }
@@ -306,6 +310,23 @@ impl<'a> Reader<'a> {
             let secret = text.lines().find_map(|line| line.trim().strip_prefix("Password "));
             let secret = secret.unwrap_or_else(|| panic!("no password in\n{text}")).trim().to_owned();
             self.words.insert(format!("PASSWORD-OF-{}", name.to_uppercase()), secret);
+        }
+    }
+
+    /// Runs a command again and again until it prints these words.
+    fn run_until(&mut self, host: &str, line: &str, words: &str) {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let text = system(&mut self.command(host, line));
+            if text.contains(words) {
+                return;
+            }
+            if Instant::now() > end {
+                self.running.values_mut().for_each(Process::absorb);
+                let all: Vec<String> = self.running.values().map(Process::output).collect();
+                panic!("`{line}` on {host} does not say `{words}`\n{text}\n{}", all.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 

@@ -163,7 +163,8 @@ impl Trunks {
         order
     }
 
-    /// The trunk that a request comes from: by its address, or by the Contact that we registered.
+    /// The trunk that a request comes from: by its address, or by the Contact that we registered. Where we register, a
+    /// phone may share the address: who names a domain of ours in From is a user, and is asked for his password.
     pub(crate) fn source<'s>(
         &self,
         settings: &'s Settings,
@@ -173,16 +174,22 @@ impl Trunks {
         let ip = flow.remote.ip();
         let shown =
             request.uri().ok().and_then(|uri| Some(uri.as_sip()?.params.value(CONTACT_PARAM)?.to_smolstr()));
+        let is_user = || {
+            let from = request.from().ok().and_then(|from| {
+                let uri = from.uri.as_sip()?;
+                settings.domain_of(&uri.host, uri.port)
+            });
+            from.is_some()
+        };
         settings.trunks.iter().find(|trunk| {
+            let registers = matches!(trunk.access, TrunkAccess::Registrar { .. });
             let knows_contact = || {
-                matches!(trunk.access, TrunkAccess::Registrar { .. })
-                    && shown
-                        .as_ref()
-                        .is_some_and(|shown| is_right(&contact_token(&self.tokens, &trunk.name), shown))
+                let knows = |shown: &SmolStr| is_right(&contact_token(&self.tokens, &trunk.name), shown);
+                registers && shown.as_ref().is_some_and(knows)
             };
             let is_learned =
                 || self.states.get(&trunk.name).is_some_and(|state| state.addresses.contains(&ip));
-            trunk.has_address(ip) || is_learned() || knows_contact()
+            knows_contact() || ((trunk.has_address(ip) || is_learned()) && !(registers && is_user()))
         })
     }
 

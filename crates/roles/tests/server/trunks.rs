@@ -560,6 +560,23 @@ fn a_registration_is_kept_and_calls_come_in_by_its_contact() {
 }
 
 #[test]
+fn a_phone_at_the_address_of_a_provider_is_a_user_and_not_the_provider() {
+    let mut server = server(registering());
+    register_bob(&mut server);
+    own_request(&mut server, "REGISTER", FIRST);
+    let sent = server.receive(FIRST, &invite("sip:out@sip.test").text());
+    assert_eq!(codes(&sent, FIRST), [407]);
+    let asked = sent[0].1.clone();
+    let mut again = invite("sip:out@sip.test");
+    again.with_credentials("alice", "alice-pw", &asked);
+    let sent = server.receive(FIRST, &again.text());
+    assert!(!codes(&sent, FIRST).iter().any(|code| *code >= 300), "her call goes on: {sent:?}");
+    // What the provider itself sends, to the Contact or not, is from the provider as before.
+    let called = Request { call_id: "in", ..incoming("sip:+49301@127.0.0.1", FIRST) };
+    request_to(&server.receive(FIRST, &called.text()), "127.0.0.3:5080");
+}
+
+#[test]
 fn a_refused_registration_is_tried_again_later_and_one_for_all_numbers_says_so() {
     let gin = TrunkAccess::Registrar { registrar: uri("sip:127.0.1.1"), account: account(), gin: true };
     let mut server = server(Trunk { access: gin, ..carrier() });
