@@ -38,6 +38,7 @@ mod plan;
 mod process;
 mod refusals;
 mod registering;
+mod reliable;
 mod scripts;
 mod serve;
 mod services;
