@@ -10,6 +10,7 @@ use crate::lab::{ADDRESS, Lab, dialtone, lab, wait_until_bound};
 use crate::pjsua2::{Foreign, Settings, Wire, peers, port};
 use crate::process::Process;
 use crate::serve::{DOMAIN, PORT, Server};
+use crate::services::{B2BUA, CALL, attended_at, consulted_transfer_at, serve};
 
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -66,6 +67,32 @@ fn kamailio_stands_between_our_b2bua_and_the_phone() {
         let alice = format!("{}", at(port(1)));
         assert!(!bob.iter().any(|one| one.text().contains(&alice)), "alice's address is known");
     });
+}
+
+/// Kamailio is in the way of all that the phones send, and in the Path of their registrations.
+#[test]
+fn kamailio_stands_between_the_phones_and_our_proxy_and_a_call_is_transferred_after_consultation() {
+    lab(|lab| behind_kamailio(lab, CALL, attended_at));
+}
+
+#[test]
+fn kamailio_stands_between_the_phones_and_our_b2bua_and_a_call_is_transferred_after_consultation() {
+    lab(|lab| behind_kamailio(lab, B2BUA, consulted_transfer_at));
+}
+
+fn behind_kamailio(lab: &Lab, mode: &str, transfer: fn(&Lab, &Server, SocketAddr)) {
+    let mut server = serve(lab, mode, "[registrar]\npath_unasked = true\n");
+    let kamailio = Kamailio::edge_with_path(lab, at(5080), server.address);
+    // Nothing goes past it.
+    lab.nft(&format!(
+        "table inet past {{\nchain in {{\ntype filter hook input priority 0;\n\
+         udp sport {PORT} udp dport {{ {}, {}, {} }} drop\n}}\n}}\n",
+        port(1),
+        port(2),
+        port(3)
+    ));
+    transfer(lab, &server, kamailio.address);
+    server.stop();
 }
 
 /// alice – ours – theirs – bob: a call that alice ends, and one that bob ends. Returns what bob's phone sent.

@@ -1,12 +1,14 @@
 //! A foreign phone is parked by one of ours, hears who plays music, and is taken again: both ways of sound are measured.
+//! Parked calls, calls that ring and callers who wait are found by foreign phones whatever their shards.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::lab::lab;
+use crate::lab::{Lab, lab};
+use crate::manage::run_json;
 use crate::pjsua2::{Foreign, Settings};
 use crate::scripts::{add_user, finish, last_of, script, script_of};
-use crate::serve::DOMAIN;
-use crate::services::{B2BUA, serve};
+use crate::serve::{DOMAIN, Server};
+use crate::services::{B2BUA, now, serve, settings, switch_off, three};
 
 /// What the phones play.
 const ALICE_HZ: f64 = 1000.0;
@@ -55,6 +57,134 @@ fn a_foreign_phone_that_is_parked_hears_music_and_then_who_takes_the_call() {
         let audio = &last_of(&bob, "ended")["audio"]["received"];
         let tone = audio["tone_hz"].as_f64().unwrap_or_default();
         assert!((tone - ALICE_HZ).abs() < 5.0, "{audio}");
+        server.stop();
+    });
+}
+
+/// How often it is tried until what meets was of different shards: each time it is so three of four times.
+const TRIES: usize = 10;
+
+/// A server with four shards.
+fn four_shards(lab: &Lab, more: &str) -> Server {
+    Server::start_with(lab, &["--config", &settings(lab, B2BUA, more), "--shards", "4"])
+}
+
+/// How many calls and INVITEs went from one shard to another.
+fn handed_over(lab: &Lab) -> u64 {
+    let status = run_json(lab, &["status"]).1;
+    let counted = status["counters"]["engine"]["handed_over"].as_u64();
+    counted.unwrap_or_else(|| panic!("no `handed_over` in {status}"))
+}
+
+/// Waits until no call is left on any shard.
+fn wait_until_nobody_talks(lab: &Lab) {
+    let end = Instant::now() + PATIENCE;
+    while !now(lab).is_empty() {
+        assert!(Instant::now() < end, "{:?}", now(lab));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn calls_are_parked_and_fetched_by_foreign_phones_whatever_their_shards() {
+    lab(|lab| {
+        let mut server = four_shards(lab, "");
+        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+        // Bob's transfers to the slot, and carol's calls of it, meet the slot's shard.
+        for slot in 0..TRIES {
+            alice.call("bob");
+            bob.wait_for_call(slot, "INCOMING");
+            bob.act(&format!("answer {slot} 200"));
+            bob.wait_for_request("ACK");
+            alice.wait_for_call(slot, "CONFIRMED");
+            alice.wait_until_sent("ACK");
+            bob.act(&format!("transfer {slot} sip:*5{slot}@{DOMAIN}"));
+            let last = bob.wait("transfer", "final NOTIFY", |event| event["final"] == true);
+            assert_eq!(last["code"], 200, "{last}");
+            assert_eq!(alice.wait_for_request("INVITE").direction(), "inactive", "{}", alice.told());
+            alice.wait_for_request("ACK");
+            bob.act(&format!("hangup {slot}"));
+            bob.wait_for_call(slot, "DISCONNECTED");
+            carol.call(&format!("*5{slot}"));
+            carol.wait_for_call(slot, "CONFIRMED");
+            alice.wait_for_audio_of(3);
+            carol.wait_for_audio_of(1);
+            carol.act(&format!("hangup {slot}"));
+            alice.wait_for_call(slot, "DISCONNECTED");
+            wait_until_nobody_talks(lab);
+            if slot > 0 && handed_over(lab) > 1 {
+                break;
+            }
+            assert!(slot + 1 < TRIES, "all had the same shard each time");
+        }
+        switch_off([alice, bob, carol]);
+        server.stop();
+    });
+}
+
+#[test]
+fn calls_that_ring_are_picked_up_by_foreign_phones_whatever_their_shards() {
+    lab(|lab| {
+        let mut server = four_shards(lab, "");
+        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+        for call in 0..TRIES {
+            alice.call("bob");
+            bob.wait_for_call(call, "INCOMING");
+            bob.act(&format!("answer {call} 180"));
+            alice.wait_for_response(180, "INVITE");
+            carol.call("*8bob");
+            carol.wait_for_call(call, "CONFIRMED");
+            alice.wait_for_call(call, "CONFIRMED");
+            let cancel = bob.wait_for_request("CANCEL");
+            assert!(cancel.header("Reason").contains("cause=200"), "{}", cancel.text());
+            bob.wait_for_call(call, "DISCONNECTED");
+            alice.wait_for_audio_of(3);
+            carol.wait_for_audio_of(1);
+            alice.act(&format!("hangup {call}"));
+            carol.wait_for_call(call, "DISCONNECTED");
+            wait_until_nobody_talks(lab);
+            if handed_over(lab) > 0 {
+                break;
+            }
+            assert!(call + 1 < TRIES, "both had the same shard each time");
+        }
+        switch_off([alice, bob, carol]);
+        server.stop();
+    });
+}
+
+/// One queue for all: who comes second is told so, whichever shard the first is of.
+#[test]
+fn foreign_phones_wait_in_one_queue_whatever_their_shards() {
+    lab(|lab| {
+        let group = "[[group]]\nname = \"sales\"\nmembers = [\"bob\"]\nqueue = \"1m\"\n";
+        let mut server = four_shards(lab, group);
+        let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+        alice.call("sales");
+        bob.wait_for_call(0, "INCOMING");
+        bob.act("answer 0 486");
+        let queued = alice.wait_for_response(182, "INVITE");
+        assert_eq!(queued.start(), "SIP/2.0 182 Queued, position 1");
+        for call in 0..TRIES {
+            carol.call("sales");
+            let queued = carol.wait_for_response(182, "INVITE");
+            assert_eq!(queued.start(), "SIP/2.0 182 Queued, position 2");
+            if handed_over(lab) > 0 {
+                break;
+            }
+            assert!(call + 1 < TRIES, "all had the same shard each time");
+            carol.act(&format!("hangup {call}"));
+            carol.wait_for_call(call, "DISCONNECTED");
+        }
+        // He is asked again after a while, and has time now: the first in the queue gets him.
+        bob.wait_for_call(1, "INCOMING");
+        bob.act("answer 1 200");
+        alice.wait_for_call(0, "CONFIRMED");
+        bob.wait_for_audio_of(1);
+        carol.act("hangup-all");
+        alice.act("hangup 0");
+        bob.wait_for_call(1, "DISCONNECTED");
+        switch_off([alice, bob, carol]);
         server.stop();
     });
 }

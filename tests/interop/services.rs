@@ -1,6 +1,7 @@
 //! The services of a call between pjsua2 phones through our proxy: hold, transfer, PRACK, UPDATE, INFO, session timers;
 //! looked at on the wire of the phones and in our list and records of calls.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -144,7 +145,13 @@ fn a_call_is_transferred_after_consultation_by_replaces() {
 
 fn attended(lab: &Lab, mode: &str) {
     let mut server = serve(lab, mode, "");
-    let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+    attended_at(lab, &server, server.address);
+    server.stop();
+}
+
+/// The same of phones that reach the server by this address.
+pub(crate) fn attended_at(lab: &Lab, server: &Server, proxy: SocketAddr) {
+    let (mut alice, mut bob, mut carol) = three_at(lab, server, proxy, "udp");
     talk(&mut alice, &mut bob);
     alice.act("hold 0");
     bob.wait_for_media(0, "remote-hold");
@@ -176,7 +183,6 @@ fn attended(lab: &Lab, mode: &str) {
     carol.wait_for_call(1, "DISCONNECTED");
     wait_until_over(lab, &["bob carol caller", "alice bob caller", "alice carol callee"]);
     switch_off([alice, bob, carol]);
-    server.stop();
 }
 
 #[test]
@@ -376,7 +382,14 @@ fn consulted_transfer(lab: &Lab, shards: &str) -> u64 {
     let listen = tcp();
     let arguments = ["--listen", &listen, "--config", &config, "--shards", shards];
     let mut server = Server::start_with(lab, &arguments);
-    let (mut alice, mut bob, mut carol) = three(lab, &server, "udp");
+    consulted_transfer_at(lab, &server, server.address);
+    let counters = server.stop();
+    counters["engine"]["handed_over"].as_u64().unwrap_or_else(|| panic!("no `handed_over` in {counters}"))
+}
+
+/// The same of phones that reach the server by this address.
+pub(crate) fn consulted_transfer_at(lab: &Lab, server: &Server, proxy: SocketAddr) {
+    let (mut alice, mut bob, mut carol) = three_at(lab, server, proxy, "udp");
     talk(&mut alice, &mut bob);
     alice.act("hold 0");
     bob.wait_for_media(0, "remote-hold");
@@ -402,8 +415,6 @@ fn consulted_transfer(lab: &Lab, shards: &str) -> u64 {
     bob.act("hangup 0");
     carol.wait_for_call(0, "DISCONNECTED");
     switch_off([alice, bob, carol]);
-    let counters = server.stop();
-    counters["engine"]["handed_over"].as_u64().unwrap_or_else(|| panic!("no `handed_over` in {counters}"))
 }
 
 /// Bob's phone was told by re-INVITE where carol's is, and by no REFER; both talk.
@@ -446,7 +457,7 @@ pub(crate) fn serve(lab: &Lab, mode: &str, more: &str) -> Server {
     Server::start_with(lab, &["--listen", &tcp(), "--config", &settings(lab, mode, more)])
 }
 
-fn settings(lab: &Lab, mode: &str, more: &str) -> String {
+pub(crate) fn settings(lab: &Lab, mode: &str, more: &str) -> String {
     let path = lab.path("dialtone.toml");
     let text = format!("{more}[[domain]]\nname = \"{DOMAIN}\"\nmode = \"{mode}\"\n");
     std::fs::write(&path, text).expect("a file of the lab can be written");
@@ -460,19 +471,37 @@ pub(crate) fn pair(server: &Server) -> (Foreign, Foreign) {
 }
 
 /// The same and carol.
-fn three(lab: &Lab, server: &Server, transport: &'static str) -> (Foreign, Foreign, Foreign) {
-    let (bob, carol) = bob_and_carol(lab, server, transport);
-    let settings = Settings { transport, ..Settings::new(1) };
-    (Foreign::register(server, "alice", &settings), bob, carol)
+pub(crate) fn three(lab: &Lab, server: &Server, transport: &'static str) -> (Foreign, Foreign, Foreign) {
+    three_at(lab, server, server.address, transport)
+}
+
+/// The same at a proxy that stands before the server.
+fn three_at(
+    lab: &Lab,
+    server: &Server,
+    proxy: SocketAddr,
+    transport: &'static str,
+) -> (Foreign, Foreign, Foreign) {
+    let carol = add_carol(lab);
+    let phone = |user: &User, number| {
+        let settings = Settings { transport, ..Settings::new(number) };
+        Foreign::register_at(proxy, user, &settings)
+    };
+    let carol = phone(&carol, 3);
+    let bob = phone(&server.user("bob"), 2);
+    (phone(&server.user("alice"), 1), bob, carol)
 }
 
 /// Phones 2 and 3.
 pub(crate) fn bob_and_carol(lab: &Lab, server: &Server, transport: &'static str) -> (Foreign, Foreign) {
-    assert_eq!(run_json(lab, &["user", "add", "carol", "--password", "secret"]).0, 0);
-    let carol = User { name: "carol".to_owned(), password: "secret".to_owned() };
     let settings = |number| Settings { transport, ..Settings::new(number) };
-    let carol = Foreign::register_at(server.address, &carol, &settings(3));
+    let carol = Foreign::register_at(server.address, &add_carol(lab), &settings(3));
     (Foreign::register(server, "bob", &settings(2)), carol)
+}
+
+fn add_carol(lab: &Lab) -> User {
+    assert_eq!(run_json(lab, &["user", "add", "carol", "--password", "secret"]).0, 0);
+    User { name: "carol".to_owned(), password: "secret".to_owned() }
 }
 
 /// The first call of both, until the ACK has come.
