@@ -50,4 +50,5 @@ mod terminal;
 mod torment;
 mod transfers;
 mod trunks;
+mod video;
 mod wav;

@@ -13,27 +13,29 @@ use crate::serve::{DOMAIN, PORT, Server};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The ports of SIPp as callee and as caller.
-const CALLEE: u16 = 5160;
-const CALLER: u16 = 5150;
+pub(crate) const CALLEE: u16 = 5160;
+pub(crate) const CALLER: u16 = 5150;
+/// With this SIPp sees again what comes again.
+const SEES_AGAIN: &str = "-nr";
 /// What passed the socket of SIPp.
-const MESSAGES: &str = "sipp.messages";
+pub(crate) const MESSAGES: &str = "sipp.messages";
 /// The lines of a scenario that are too many where nobody stands between.
 const OF_BETWEEN: [&str; 2] = ["Via:[$via2]\n", "Record-Route:[$route]\n"];
 
-fn at(port: u16) -> SocketAddr {
+pub(crate) fn at(port: u16) -> SocketAddr {
     SocketAddr::new(ADDRESS.parse().expect("an address"), port)
 }
 
 /// Our B2BUA, which sends all calls on to `next`.
-fn bridge(lab: &Lab, next: SocketAddr) -> Server {
+pub(crate) fn bridge(lab: &Lab, next: SocketAddr) -> Server {
     let path = lab.path("dialtone.toml");
     let text = format!("[[domain]]\nname = \"{DOMAIN}\"\nmode = \"b2bua\"\nnext_hop = [\"sip:{next}\"]\n");
     std::fs::write(&path, text).expect("a file of the lab can be written");
     Server::start_with(lab, &["--config", &path.to_string_lossy()])
 }
 
-/// SIPp with one call of bob; what comes again it sees again (`-nr`).
-fn sipp(lab: &Lab, to: SocketAddr, scenario: &str, port: u16, is_direct: bool) -> Command {
+/// SIPp with one call of bob.
+pub(crate) fn sipp(lab: &Lab, to: SocketAddr, scenario: &str, port: u16, is_direct: bool) -> Command {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/sipp");
     let mut text = std::fs::read_to_string(folder.join(format!("{scenario}.xml"))).expect("it is there");
     if is_direct {
@@ -43,7 +45,7 @@ fn sipp(lab: &Lab, to: SocketAddr, scenario: &str, port: u16, is_direct: bool) -
     std::fs::write(&path, text).expect("a file of the lab can be written");
     let mut command = Command::new("sipp");
     command.arg(to.to_string()).arg("-sf").arg(path).args(["-i", ADDRESS, "-p", &port.to_string()]);
-    command.args(["-key", "domain", DOMAIN, "-s", "bob", "-m", "1", "-nr", "-timeout", "20s"]);
+    command.args(["-key", "domain", DOMAIN, "-s", "bob", "-m", "1", "-timeout", "20s"]);
     command.args(["-timeout_error", "-nostdin", "-trace_err", "-error_file"]);
     command.arg(lab.path(&format!("{scenario}.log")));
     command.args(["-trace_msg", "-message_file"]).arg(lab.path(MESSAGES));
@@ -51,13 +53,21 @@ fn sipp(lab: &Lab, to: SocketAddr, scenario: &str, port: u16, is_direct: bool) -
 }
 
 /// Our phone of this user, which registers nowhere.
-fn phone(lab: &Lab, user: &str, proxy: SocketAddr, lines: &str) -> Process {
+pub(crate) fn phone(lab: &Lab, user: &str, proxy: SocketAddr, more: &[&str], lines: &str) -> Process {
     let path = lab.path(&format!("{user}.script"));
     std::fs::write(&path, lines).expect("a file of the lab");
     let mut command = Command::new(dialtone());
     command.args(["phone", "--user", user, "--domain", DOMAIN, "--no-register", "--proxy"]);
-    command.arg(proxy.to_string()).arg("--json").arg("--script").arg(&path);
+    command.arg(proxy.to_string()).args(more).arg("--json").arg("--script").arg(&path);
     Process::start(&mut command)
+}
+
+/// The address of a phone that has just begun.
+pub(crate) fn where_it_listens(phone: &mut Process) -> SocketAddr {
+    let ready = phone.wait_for("\"ready\"", PATIENCE);
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("an object");
+    let address = ready["address"].as_str().and_then(|address| address.parse().ok());
+    address.unwrap_or_else(|| panic!("no address in {ready}"))
 }
 
 #[test]
@@ -76,11 +86,12 @@ fn our_b2bua_acknowledges_each_reliable_response_once_whatever_is_lost_comes_twi
 
 /// Alice's phone calls the SIPp, by `proxy`.
 fn unreliable_callee(lab: &Lab, proxy: SocketAddr, is_direct: bool) {
-    let mut callee = Process::start(&mut sipp(lab, at(PORT), "reliable_answer", CALLEE, is_direct));
+    let mut callee =
+        Process::start(sipp(lab, at(PORT), "reliable_answer", CALLEE, is_direct).arg(SEES_AGAIN));
     wait_until_bound(&[CALLEE]);
     let lines =
         "call bob\nwait for ringing\nwait for early-media\nwait for answered\nhangup\nwait for ended\n";
-    let alice = phone(lab, "alice", proxy, lines);
+    let alice = phone(lab, "alice", proxy, &[], lines);
     let status = callee.finish(PATIENCE);
     assert!(status.success(), "SIPp ended with {status}\n{}", callee.output());
     assert_eq!(words(&finish(alice, 0)), ["calling", "ringing", "early-media", "answered", "ended"]);
@@ -108,12 +119,8 @@ fn late_caller(lab: &Lab, between: impl FnOnce(SocketAddr, &mut dyn FnMut(Socket
     command.args(["phone", "--user", "bob", "--domain", DOMAIN, "--no-register", "--proxy"]);
     let mut bob =
         Process::start_with_input(command.arg(at(PORT).to_string()).args(["--json", "--script", "-"]));
-    let ready = bob.wait_for("\"ready\"", PATIENCE);
-    let ready: serde_json::Value = serde_json::from_str(&ready).expect("an object");
-    let address = ready["address"].as_str().and_then(|address| address.parse().ok());
-    let address = address.unwrap_or_else(|| panic!("no address in {ready}"));
-    between(address, &mut |to| {
-        let mut caller = Process::start(&mut sipp(lab, to, "late_prack_call", CALLER, true));
+    between(where_it_listens(&mut bob), &mut |to| {
+        let mut caller = Process::start(sipp(lab, to, "late_prack_call", CALLER, true).arg(SEES_AGAIN));
         bob.say("wait for incoming\nprogress");
         // Whether it answers is asked for once the last of its responses is acknowledged.
         let end = Instant::now() + PATIENCE;

@@ -126,16 +126,16 @@ impl OfferAnswer {
         self.agreed.streams.iter().flatten().find(|stream| stream.kind == kind)
     }
 
-    /// At which line an offer of ours has a stream of this kind: where one is in use, else in the place of one that was
-    /// (RFC 3264 §8.1 lets it be used again), else behind all others.
+    /// At which line an offer of ours has a stream of this kind: where one is in use, else in the place of one that was or
+    /// that was refused (RFC 3264 §8.1 lets it be used again), else behind all others.
     pub fn place_of(&self, kind: StreamKind) -> usize {
-        let in_use = self
-            .agreed
-            .streams
-            .iter()
-            .position(|stream| stream.as_ref().is_some_and(|stream| stream.kind == kind));
+        let streams = &self.agreed.streams;
+        let in_use =
+            streams.iter().position(|stream| stream.as_ref().is_some_and(|stream| stream.kind == kind));
         let lines = self.agreed_lines();
-        let was = || lines.iter().position(|media| media.port == 0 && media.kind == kind.media());
+        let is_of_kind =
+            |(media, stream): (&Media, &Option<_>)| stream.is_none() && media.kind == kind.media();
+        let was = || lines.iter().zip(streams).position(is_of_kind);
         in_use.or_else(was).unwrap_or(lines.len())
     }
 
@@ -206,7 +206,13 @@ impl OfferAnswer {
                 .map_err(|fault| OfferAnswerError::BadAnswer { line: index, fault })
         });
         let streams = answered.collect::<Result<Vec<_>, _>>()?;
-        let (local, lines) = (Some(offer.clone()), lines.clone());
+        // What they have refused is not offered again by a mere refresh.
+        let ends = offer.media.iter().zip(&streams);
+        let in_force = lines.iter().zip(ends).map(|(line, (media, stream))| match stream {
+            Some(_) => line.clone(),
+            None => Line::disabled(media),
+        });
+        let (local, lines) = (Some(offer.clone()), in_force.collect());
         self.agreed = Agreed { local, lines, remote: Some(answer.clone()), streams };
         Ok(&self.agreed.streams)
     }

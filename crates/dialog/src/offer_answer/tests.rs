@@ -130,6 +130,25 @@ fn an_offer_adds_video_behind_what_is_there_removes_it_and_takes_its_line_again(
     );
 }
 
+#[test]
+fn video_that_was_refused_is_offered_again_in_its_line_and_by_no_refresh() {
+    let mut party = with_video();
+    party.make_offer(&[sendrecv()]).expect("stable");
+    party.handle_answer(&theirs("m=audio 6000 RTP/AVP 0\r\n")).expect("fits");
+    for round in 0..3 {
+        assert_eq!(party.place_of(StreamKind::Video), 1);
+        let offer = party.make_offer(&[sendrecv(), video(Direction::RecvOnly)]).expect("stable");
+        assert_eq!((offer.media.len(), offer.media[1].port), (2, 4010));
+        let refused = "m=audio 6000 RTP/AVP 0\r\nm=video 0 RTP/AVP 34\r\n";
+        party.handle_answer(&theirs(refused)).expect("fits");
+        if round == 1 {
+            let refresh = party.repeat_offer().expect("stable");
+            assert_eq!((refresh.media.len(), refresh.media[1].port), (2, 0), "its port is not ours any more");
+            party.handle_answer(&theirs(refused)).expect("fits");
+        }
+    }
+}
+
 fn version(session: &Session) -> u64 {
     session.origin.version_number().expect("a number")
 }
