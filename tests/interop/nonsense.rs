@@ -1,20 +1,28 @@
-//! What wrong peers say about calls, while a call of two real phones is up: REFER to nonsense and from nobody, Replaces
+//! What wrong peers say about calls to our server and to our phone, while a call of real phones is up: REFER to nonsense and from nobody, Replaces
 //! of calls that are not one's own, storms of NOTIFY, UPDATE and INFO outside of dialogs. All of it is answered, costs a
 //! bounded memory, shows in the counters, and the call hears nothing of it.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::lab::{ADDRESS, Lab, lab, system};
 use crate::manage::run_json;
 use crate::pjsua2::{Foreign, Settings, Wire};
-use crate::serve::{DOMAIN, Server, User};
+use crate::process::Process;
+use crate::reliable::{CALLER, at, phone, sipp, where_it_listens};
+use crate::scripts::{finish, words};
+use crate::serve::{DOMAIN, PORT, Server, User};
 
 /// How often each request of a storm is sent, and how many of them in a second.
 const STORM: u32 = 400;
 const PER_SECOND: &str = "1000";
+
+/// How long a program may take to end.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a storm may leave in memory: less than 10 KiB for each of its requests.
 const BYTES_MAX: u64 = 8 * STORM as u64 * 10 * 1024;
@@ -44,6 +52,48 @@ const STORMS: [Nonsense; 8] = [
 
 const NOTIFICATION: &str = "Event: refer\nSubscription-State: active;expires=60\n";
 
+/// The same and more at a phone, where no server is between.
+const STORM_AT_PHONE: u32 = 100;
+const BYTES_MAX_AT_PHONE: u64 = STORMS_AT_PHONE.len() as u64 * STORM_AT_PHONE as u64 * 10 * 1024;
+
+const STORMS_AT_PHONE: [Nonsense; 9] = [
+    Nonsense { method: "NOTIFY", user: "bob", to_tag: "", more: NOTIFICATION, status: 481 },
+    Nonsense { method: "NOTIFY", user: "bob", to_tag: ";tag=gone", more: NOTIFICATION, status: 481 },
+    Nonsense { method: "UPDATE", user: "bob", to_tag: "", more: "", status: 481 },
+    Nonsense { method: "UPDATE", user: "bob", to_tag: ";tag=gone", more: "", status: 481 },
+    Nonsense { method: "REFER", user: "bob", to_tag: "", more: "Refer-To: <sip:@>\n", status: 400 },
+    // Strangers transfer nobody, and a call that is named has to be theirs (RFC 4538 §3).
+    Nonsense {
+        method: "REFER",
+        user: "bob",
+        to_tag: "",
+        more: "Refer-To: <sip:carol@sip.test>\n",
+        status: 403,
+    },
+    Nonsense {
+        method: "REFER",
+        user: "bob",
+        to_tag: "",
+        more: "Refer-To: <sip:carol@sip.test>\nTarget-Dialog: nobody;local-tag=1;remote-tag=2\n",
+        status: 403,
+    },
+    // RFC 3891 §3, RFC 3911 §4.
+    Nonsense {
+        method: "INVITE",
+        user: "bob",
+        to_tag: "",
+        more: "Replaces: nobody;to-tag=1;from-tag=2\nRequire: replaces\n",
+        status: 481,
+    },
+    Nonsense {
+        method: "INVITE",
+        user: "bob",
+        to_tag: "",
+        more: "Join: nobody;to-tag=1;from-tag=2\nRequire: join\n",
+        status: 481,
+    },
+];
+
 #[test]
 fn storms_outside_of_dialogs_are_answered_and_a_call_through_the_proxy_goes_on() {
     lab(|lab| storms(lab, "call"));
@@ -59,25 +109,7 @@ fn storms(lab: &Lab, mode: &str) {
     let (mut alice, mut bob) = talking(&server);
     let before = server.resident_bytes();
     for (number, nonsense) in STORMS.iter().enumerate() {
-        let name = format!("storm-{number}");
-        let path = lab.path(&format!("{name}.xml"));
-        std::fs::write(&path, nonsense.scenario()).expect("a file of the lab can be written");
-        let mut sipp = Command::new("sipp");
-        sipp.arg(server.address.to_string()).arg("-sf").arg(&path).args(["-i", ADDRESS, "-p", "5150"]);
-        sipp.args([
-            "-m",
-            &STORM.to_string(),
-            "-r",
-            PER_SECOND,
-            "-l",
-            "2000",
-            "-timeout",
-            "20s",
-            "-timeout_error",
-        ]);
-        sipp.args(["-nostdin", "-trace_err", "-error_file"]).arg(lab.path(&format!("{name}.log")));
-        // It ends with 0 only if each request got its answer.
-        system(&mut sipp);
+        nonsense.storm(lab, server.address, number, STORM);
     }
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < BYTES_MAX, "{grown} bytes more than before");
@@ -97,6 +129,18 @@ fn storms(lab: &Lab, mode: &str) {
 }
 
 impl Nonsense {
+    /// Sends it so often; SIPp ends with 0 only if each request got its answer.
+    fn storm(&self, lab: &Lab, to: SocketAddr, number: usize, count: u32) {
+        let name = format!("storm-{number}");
+        let path = lab.path(&format!("{name}.xml"));
+        std::fs::write(&path, self.scenario()).expect("a file of the lab can be written");
+        let mut sipp = Command::new("sipp");
+        sipp.arg(to.to_string()).arg("-sf").arg(&path).args(["-i", ADDRESS, "-p", "5150"]);
+        sipp.args(["-m", &count.to_string(), "-r", PER_SECOND, "-l", "2000"]);
+        sipp.args(["-timeout", "20s", "-timeout_error", "-nostdin", "-trace_err", "-error_file"]);
+        system(sipp.arg(lab.path(&format!("{name}.log"))));
+    }
+
     fn scenario(&self) -> String {
         let Nonsense { method, user, to_tag, more, status } = self;
         let uri = if user.is_empty() { format!("sip:{DOMAIN}") } else { format!("sip:{user}@{DOMAIN}") };
@@ -107,10 +151,63 @@ impl Nonsense {
              Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]\nMax-Forwards: 70\n\
              From: <sip:mallory@{DOMAIN}>;tag=[pid]m[call_number]\nTo: <{uri}>{to_tag}\nCall-ID: [call_id]\nCSeq: 1 {method}\n\
              Contact: <sip:mallory@[local_ip]:[local_port]>\n{more}Content-Length: 0\n\n]]></send>\n\
-             <recv response=\"{status}\"/>\n</scenario>"
+             <recv response=\"{status}\"/>"
         );
+        if *method == "INVITE" {
+            // RFC 3261 §17.1.1.3: it has the branch of the INVITE.
+            let _ = writeln!(
+                xml,
+                "<send><![CDATA[\nACK {uri} SIP/2.0\n[last_Via:]\nMax-Forwards: 70\n[last_From:]\n[last_To:]\n\
+                 Call-ID: [call_id]\nCSeq: 1 ACK\nContent-Length: 0\n\n]]></send>"
+            );
+        }
+        xml.push_str("</scenario>\n");
         xml
     }
+}
+
+/// The phone talks meanwhile, and a SIPp that it talks to refers it to nonsense too.
+#[test]
+fn nonsense_at_our_phone_is_answered_and_its_call_goes_on() {
+    lab(|lab| {
+        let lines = "wait for incoming\nanswer\nwait for answered\nwait for incoming within 60s\nanswer\n\
+                     wait for answered\nwait for ended\nselect 1\nresume\nwait for resumed\nwait for held-by-peer\n\
+                     wait for ended\n";
+        let mut bob = phone(lab, "bob", at(PORT), &["--transfers", "accept"], lines);
+        let address = where_it_listens(&mut bob);
+        let mut alice = Foreign::at(address, "alice", &Settings::new(1));
+        alice.call("bob");
+        alice.wait_for_call(0, "CONFIRMED");
+        alice.wait_until_sent("ACK");
+        let before = bob.resident_bytes();
+        for (number, nonsense) in STORMS_AT_PHONE.iter().enumerate() {
+            nonsense.storm(lab, address, number, STORM_AT_PHONE);
+        }
+        let grown = bob.resident_bytes().saturating_sub(before);
+        assert!(grown < BYTES_MAX_AT_PHONE, "{grown} bytes more than before");
+        let mut caller = Process::start(&mut sipp(lab, address, "refer_nonsense", CALLER, true));
+        let status = caller.finish(PATIENCE);
+        assert!(status.success(), "SIPp ended with {status}\n{}", caller.output());
+        // The first call was held for the second, and is taken up again.
+        for direction in ["sendonly", "sendrecv"] {
+            assert_eq!(alice.wait_for_request("INVITE").direction(), direction, "{}", alice.told());
+            alice.wait_for_request("ACK");
+        }
+        alice.act("hold 0");
+        alice.wait_for_response(200, "INVITE");
+        alice.wait_until_sent("ACK");
+        let strange =
+            |one: &Wire| ["REFER", "NOTIFY", "UPDATE", "INFO", "BYE"].iter().any(|method| one.asks(method));
+        assert!(!alice.wire("received").iter().any(strange), "{}", alice.told());
+        alice.act("hangup 0");
+        alice.wait_for_response(200, "BYE");
+        let mut events = finish(bob, 0);
+        assert!(events.iter().all(|event| event["event"] != "transfer-asked"), "{events:?}");
+        events.retain(|event| event["call"] == 1);
+        let expected = ["incoming", "answered", "held", "resumed", "held-by-peer", "ended"];
+        assert_eq!(words(&events), expected, "{events:?}");
+        alice.switch_off();
+    });
 }
 
 /// Requests that know the dialog of a call that is up, from somebody whose it is not.

@@ -69,6 +69,14 @@ impl Process {
         self.child.id()
     }
 
+    /// Resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.id());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix("kB"));
+        kib.and_then(|kib| kib.trim().parse::<u64>().ok()).expect("VmRSS in /proc/PID/status") * 1024
+    }
+
     /// Waits for a line of either output that holds `text`, and returns it.
     pub(crate) fn wait_for(&mut self, text: &str, patience: Duration) -> String {
         let end = Instant::now() + patience;
