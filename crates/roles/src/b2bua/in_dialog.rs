@@ -115,7 +115,8 @@ impl B2bua {
         let _ = cx.respond(came.server, came.request, Status::of(200), None, extra, None);
     }
 
-    /// A PRACK is for a reliable response of ours, and goes on for the one that this stands for (RFC 3262 §3).
+    /// A PRACK is for a reliable response of ours, and goes on for the one that this stands for (RFC 3262 §3). After the 2xx
+    /// only one with an offer goes on: the other side alone can answer that.
     fn handle_prack(&mut self, cx: &mut Context<'_>, came: &Came<'_>) {
         let describes = bodies::description(came.request).is_some();
         let strand = self.legs.get_mut(&came.leg).and_then(|leg| leg.strands.get_mut(came.strand));
@@ -129,6 +130,15 @@ impl B2bua {
         });
         self.time_reliable(came.leg);
         let Some((rseq, cseq)) = waiting else { return came.refuse(cx, &Refusal::of(481)) };
+        if !describes && self.legs.get(&came.leg).is_some_and(|leg| leg.stage == Stage::Talking) {
+            // It has crossed our 2xx. The other side has answered and waits for it no more.
+            let product = cx.settings.product.clone();
+            let accept = |writer: &mut Writer| {
+                writer.header(HeaderName::Server, product);
+            };
+            let _ = cx.respond(came.server, came.request, Status::of(200), None, accept, None);
+            return;
+        }
         let value = format!("{rseq} {cseq} {}", Method::Invite);
         self.carry(cx, came, |draft| draft.header(HeaderName::RAck, &value));
         if describes {

@@ -395,7 +395,12 @@ impl B2bua {
         });
         if let Some(mut strand) = strand {
             strand.dialog.accept();
-            strand.sender = None;
+            // RFC 3262 §3: nothing is sent again after the final response, but the PRACK of what went out may still come.
+            strand.sender.take_if(|reliable| !reliable.sender.is_waiting());
+            if let Some(reliable) = &mut strand.sender {
+                reliable.sender.stop();
+                reliable.queue.clear();
+            }
             self.desk.add_dialog(&strand.dialog, near);
             leg.strands.push(strand);
         }

@@ -141,6 +141,70 @@ fn a_prack_whose_offer_is_refused_acknowledges_nothing_and_the_next_one_does() {
     assert_eq!(codes, [200, 180], "and the one that waited");
 }
 
+/// RFC 3262 §3: "If the PRACK does match an unacknowledged reliable provisional response, it MUST be responded to with a
+/// 2xx response", after the final response too.
+#[test]
+fn a_prack_that_crosses_the_2xx_of_its_invite_is_answered_and_one_for_nothing_gets_481() {
+    let mut server = server();
+    let sent = server.receive(ALICE, &alices_invite(&format!("Supported: 100rel\r\n{ALLOW}"), OFFER));
+    let at_bob = only(&sent, BOB).clone();
+    let reliable = format!("Require: 100rel\r\nRSeq: 5\r\n{ALLOW}");
+    let sent = server.receive(BOB, &response(&at_bob, "180 Ringing", "t", BOB, &reliable, ""));
+    let ringing = only(&sent, ALICE).clone();
+    // One more waits for the PRACK of the first, and goes nowhere any more.
+    let second = reliable.replace("RSeq: 5", "RSeq: 6");
+    assert!(server.receive(BOB, &response(&at_bob, "180 Ringing", "t", BOB, &second, "")).is_empty());
+    let sent = server.receive(BOB, &response(&at_bob, "200 OK", "t", BOB, "", ANSWER));
+    let ok = only(&sent, ALICE).clone();
+    let mut alice = Phone::caller(ALICE, &ringing);
+    let rack = format!("RAck: {} 1 INVITE\r\n", value(&ringing, HeaderName::RSeq));
+    let other = "RAck: 1 7 INVITE\r\n";
+    for (rack, expected) in [(other, 481), (&rack, 200), (&rack, 481)] {
+        let sent = server.receive(ALICE, &alice.request("PRACK", rack, ""));
+        assert_eq!((sent.len(), code(only(&sent, ALICE))), (1, expected), "{rack}");
+    }
+    assert!(server.receive(ALICE, &ack_of(&alice, 1, "")).is_empty());
+    let sent = server.pass(40);
+    assert!(sent.is_empty(), "nothing is sent again: {sent:?}");
+    let bob = Phone::callee(BOB, &at_bob, "t");
+    Call { server, alice, bob, bobs_invite: at_bob, alices_answer: ok }.end();
+}
+
+/// The session was agreed on in a 183, so that the PRACK of the 180 after it may offer anew (RFC 3262 §5).
+#[test]
+fn a_prack_with_an_offer_that_crosses_the_2xx_is_answered_by_the_other_side() {
+    let mut server = server();
+    let sent = server.receive(ALICE, &alices_invite(&format!("Supported: 100rel\r\n{ALLOW}"), OFFER));
+    let at_bob = only(&sent, BOB).clone();
+    let mut alice = None;
+    for (status, rseq, answer) in [("183 Session Progress", 5, ANSWER), ("180 Ringing", 6, "")] {
+        let reliable = format!("Require: 100rel\r\nRSeq: {rseq}\r\n{ALLOW}");
+        let sent = server.receive(BOB, &response(&at_bob, status, "t", BOB, &reliable, answer));
+        let progress = only(&sent, ALICE).clone();
+        let alice = alice.get_or_insert_with(|| Phone::caller(ALICE, &progress));
+        let rack = format!("RAck: {} 1 INVITE\r\n", value(&progress, HeaderName::RSeq));
+        if rseq == 5 {
+            let sent = server.receive(ALICE, &alice.request("PRACK", &rack, ""));
+            let prack = only(&sent, BOB).clone();
+            server.receive(BOB, &response(&prack, "200 OK", "", BOB, "", ""));
+            continue;
+        }
+        let sent = server.receive(BOB, &response(&at_bob, "200 OK", "t", BOB, "", ""));
+        let ok = only(&sent, ALICE).clone();
+        let sent = server.receive(ALICE, &alice.request("PRACK", &rack, &held(OFFER)));
+        let prack = only(&sent, BOB).clone();
+        assert_eq!((method(&prack), body(&prack).contains("a=sendonly")), ("PRACK", true));
+        assert!(value(&prack, HeaderName::RAck).starts_with("6 "));
+        let answer = format!("{ANSWER}a=recvonly\r\n");
+        let sent = server.receive(BOB, &response(&prack, "200 OK", "", BOB, "", &answer));
+        let accepted = only(&sent, ALICE);
+        assert_eq!((code(accepted), body(accepted).contains("a=recvonly")), (200, true));
+        assert!(server.receive(ALICE, &ack_of(alice, 1, "")).is_empty());
+        let bob = Phone::callee(BOB, &at_bob, "t");
+        return Call { server, alice: alice.clone(), bob, bobs_invite: at_bob, alices_answer: ok }.end();
+    }
+}
+
 #[test]
 fn a_prack_with_a_new_offer_brings_its_answer_back() {
     let mut server = server();
