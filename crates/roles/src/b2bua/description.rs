@@ -21,6 +21,8 @@ pub(super) struct Described {
     was_refused: bool,
     /// What we sent last, as we sent it, but for what was refused.
     pub(super) sent: Bytes,
+    /// An offer that met another request and is made again later; nothing else was described since.
+    postponed: Option<Bytes>,
     /// What came last, as it came.
     pub(super) received: Bytes,
     /// That of the early session beside it (RFC 3959).
@@ -36,6 +38,7 @@ impl Described {
             version: 0,
             was_refused: false,
             sent: Bytes::new(),
+            postponed: None,
             received: Bytes::new(),
             early: None,
         }
@@ -73,7 +76,20 @@ impl Described {
         self.sent = before;
     }
 
+    /// The same for now: what was offered is offered again later (RFC 3261 §14.1, 491).
+    pub(super) fn was_postponed(&mut self, before: Bytes) {
+        let offered = Some(self.sent.clone()).filter(|offered| *offered != before);
+        self.was_refused(before);
+        self.postponed = offered;
+    }
+
+    /// What is to be offered again, once.
+    pub(super) const fn take_postponed(&mut self) -> Option<Bytes> {
+        self.postponed.take()
+    }
+
     fn write(&mut self, body: &[u8], ours: IpAddr, takes: impl Fn(&[u8]) -> bool) -> Bytes {
+        self.postponed = None;
         let mut rest = Vec::with_capacity(body.len() + 64);
         let mut at = None;
         for line in body.split_inclusive(|byte| *byte == b'\n') {

@@ -41,8 +41,8 @@ pub(super) enum Why {
     Begin,
     /// It carries the INVITE of the other leg. The description before it, for when it is refused, or cancelled too late.
     Carry { before: Bytes },
-    /// It refreshes the session, or offers once more what was agreed on.
-    Refresh,
+    /// It refreshes the session, offers once more what was agreed on, or holds. What was described to the peer before it.
+    Refresh { before: Bytes },
     /// It tells a change that a refresh of the other leg has brought about. What was described to the peer before it.
     Tell { before: Bytes },
     /// It joins this leg with another one. What was described to the peer before it.

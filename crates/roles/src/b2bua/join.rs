@@ -276,6 +276,7 @@ impl B2bua {
         if let Some(leg) = self.legs.get_mut(&to) {
             leg.invite = Some(request);
         }
+        self.wait_for_answer(cx, to);
     }
 
     /// A re-INVITE of a task was accepted.

@@ -120,17 +120,19 @@ impl B2bua {
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| !leg.is_busy()) else { return };
         let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(super::setup::policy(cx.settings)));
         let Some(strand) = leg.strands.first_mut() else { return };
-        let held = inactive(&strand.described.sent);
+        let before = strand.described.sent.clone();
+        let held = inactive(&before);
         let body = strand.described.again(&held, ip);
         let mut draft = strand.dialog.request(Method::Invite).body("application/sdp", body);
         draft = draft.header(HeaderName::Supported, "timer");
         super::setup::ask_for_timer(&mut draft, &ask);
-        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Refresh };
+        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Refresh { before } };
         let leg = &*leg;
         let sent = self.desk.send(cx, leg, draft, purpose);
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.invite = sent;
         }
+        self.wait_for_answer(cx, id);
     }
 
     /// Nobody has taken a parked call: it goes back.

@@ -273,8 +273,9 @@ impl B2bua {
             Why::Begin if is_first => self.answered(cx, request, id, &tag, response),
             Why::Begin => self.orphan(cx, request, &tag, response),
             Why::Carry { before } => self.reinvite_accepted(cx, request, id, &tag, response, &before),
-            Why::Refresh | Why::Tell { .. } => {
-                self.refresh_accepted(cx, request, id, &tag, response, matches!(why, Why::Refresh));
+            Why::Refresh { .. } | Why::Tell { .. } => {
+                let tells = matches!(why, Why::Refresh { .. });
+                self.refresh_accepted(cx, request, id, &tag, response, tells);
             }
             Why::Join { before } => self.join_accepted(cx, request, id, &tag, response, &before),
         }
@@ -554,7 +555,7 @@ impl B2bua {
                 }
             }
             Why::Carry { .. } => self.reinvite_refused(cx, id, response, status),
-            Why::Refresh => self.refresh_refused(cx, id, response, status),
+            Why::Refresh { before } => self.offer_refused(cx, id, response, status, before.clone()),
             // What it could not be told it may be told with the next change.
             Why::Tell { .. } if !outcome::is_end(&Method::Invite, status) => self.sweep(id),
             Why::Tell { .. } => self.refresh_refused(cx, id, response, status),

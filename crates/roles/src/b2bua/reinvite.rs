@@ -224,7 +224,9 @@ impl B2bua {
 
     /// Offers a description that held before.
     pub(super) fn offer_again(&mut self, cx: &mut Context<'_>, id: LegId, before: &Bytes) {
-        self.offer(cx, id, before, Why::Refresh);
+        let held = self.legs.get(&id).and_then(|leg| leg.strands.first());
+        let held = held.map(|strand| strand.described.sent.clone()).unwrap_or_default();
+        self.offer(cx, id, before, Why::Refresh { before: held });
     }
 
     /// Offers a description in a re-INVITE of our own.
@@ -338,6 +340,10 @@ impl B2bua {
             // A change is under way that refreshes too, or else its end is near.
             return self.refresh_later(cx, id);
         }
+        let postponed = leg.strands.first_mut().and_then(|strand| strand.described.take_postponed());
+        if let Some(offer) = postponed {
+            return self.offer_again(cx, id, &offer);
+        }
         if leg.allowed.has(&Method::Update) != Some(true) {
             let held = leg.strands.first().map(|strand| strand.described.sent.clone()).unwrap_or_default();
             if !held.is_empty() {
@@ -425,6 +431,24 @@ impl B2bua {
         if !leg.is_busy() && !description::is_same(&before, news) {
             self.offer(cx, far, news, Why::Tell { before });
         }
+    }
+
+    /// A re-INVITE that refreshes a session, or was to bring it back or hold it, was refused.
+    pub(super) fn offer_refused(
+        &mut self,
+        cx: &mut Context<'_>,
+        id: LegId,
+        response: Option<&Message>,
+        status: Status,
+        before: Bytes,
+    ) {
+        if let Some(strand) = self.legs.get_mut(&id).and_then(|leg| leg.strands.first_mut()) {
+            match status.code() {
+                491 | 500 => strand.described.was_postponed(before),
+                _ => strand.described.was_refused(before),
+            }
+        }
+        self.refresh_refused(cx, id, response, status);
     }
 
     /// A refresh was refused: the session runs out, unless it meets another request or has no dialog any more.

@@ -216,14 +216,17 @@ impl B2bua {
     /// An INVITE of ours that nobody answers, or that was cancelled in vain: it is over for us.
     pub(super) fn unanswered(&mut self, cx: &mut Context<'_>, id: LegId) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
-        let Some(request) = leg.invite.take() else { return };
+        let Some(request) = leg.invite else { return };
+        if leg.stage == Stage::Talking {
+            // RFC 3261 §12.2.1.2: as if it had been refused with a 408.
+            self.invite_refused(cx, request, None, Status::of(408));
+            return self.desk.abandon(cx, request);
+        }
+        leg.invite = None;
         let is_over = leg.stage == Stage::Over;
         self.desk.abandon(cx, request);
         if is_over {
             return self.sweep(id);
-        }
-        if leg.stage == Stage::Talking {
-            return self.reinvite_refused(cx, id, None, Status::of(408));
         }
         let (peer, task) = (leg.peer, leg.task);
         self.remove(id);

@@ -1,8 +1,10 @@
 //! Calls that wait in a slot, and calls that are taken by another one than was called (RFC 5359 §2.15, §2.16).
 
+use std::time::Duration;
+
 use dialtone_roles::Settings;
 use dialtone_roles::io::CallEnd;
-use dialtone_roles::settings::{Destination, Group, Limits, Member, Strategy};
+use dialtone_roles::settings::{BridgeSettings, Destination, Group, Limits, Member, Strategy};
 use dialtone_wire::{HeaderName, Message};
 
 use crate::b2bua::{
@@ -214,6 +216,94 @@ pub(crate) fn as_many_are_parked_as_may() {
         ok(&mut call.server, BOB, notify);
     }
     call.end();
+}
+
+/// Bob parks the call of alice, whose phone has this header; gives the re-INVITE that is to hold her.
+fn holding(server: Server, asks: &str) -> (Call, Message) {
+    let mut call = talking_on(server, asks, "");
+    let refer = call.bob.request("REFER", TO_SLOT, "");
+    let sent = call.server.receive(BOB, &refer);
+    for notify in to(&sent, BOB).into_iter().filter(|message| method(message) == "NOTIFY") {
+        ok(&mut call.server, BOB, notify);
+    }
+    let hold = only(&sent, ALICE).clone();
+    assert!(body(&hold).contains("a=inactive\r\n"), "{}", body(&hold));
+    let bye = call.bob.request("BYE", "", "");
+    assert_eq!(call.server.receive(BOB, &bye).len(), 1);
+    (call, hold)
+}
+
+/// What alice's phone is told that holds when it refreshes its session with what it has offered.
+fn refreshed(call: &mut Call, offer: &str) -> String {
+    let reinvite = call.alice.request("INVITE", "", offer);
+    let sent = call.server.receive(ALICE, &reinvite);
+    let answer = only(&sent, ALICE).clone();
+    assert_eq!(code(&answer), 200);
+    let ack = call.alice.clone().request("ACK", "", "");
+    assert!(call.server.receive(ALICE, &ack).is_empty());
+    body(&answer)
+}
+
+fn end_by_alice(mut call: Call) {
+    let bye = call.alice.request("BYE", "", "");
+    let sent = call.server.receive(ALICE, &bye);
+    assert_eq!((sent.len(), code(only(&sent, ALICE))), (1, 200));
+    at_rest(&mut call.server);
+}
+
+/// RFC 3261 §14.1: "as if no re-INVITE had been issued".
+#[test]
+pub(crate) fn who_refuses_to_be_held_has_the_session_as_it_was() {
+    let (mut call, hold) = holding(server(), "");
+    let sent = call.server.receive(ALICE, &response(&hold, "488 Not Acceptable Here", "", ALICE, "", ""));
+    assert_eq!(method(only(&sent, ALICE)), "ACK");
+    let held = refreshed(&mut call, OFFER);
+    assert!(held.contains("m=audio 6000") && !held.contains("a=inactive"), "{held}");
+    end_by_alice(call);
+}
+
+#[test]
+pub(crate) fn a_hold_that_meets_another_request_is_offered_again_by_a_phone_with_update_too() {
+    for status in ["491 Request Pending", "500 Server Internal Error"] {
+        for refused_for_good in [false, true] {
+            let (mut call, hold) = holding(server(), "Allow: INVITE, ACK, CANCEL, BYE, UPDATE\r\n");
+            call.server.receive(ALICE, &response(&hold, status, "", ALICE, "", ""));
+            let sent = call.server.pass(5);
+            let again = to(&sent, ALICE)[0].clone();
+            assert_eq!((method(&again), body(&again).contains("a=inactive\r\n")), ("INVITE", true));
+            let (answer, offer) = if refused_for_good {
+                (response(&again, "488 Not Acceptable Here", "", ALICE, "", ""), OFFER.to_owned())
+            } else {
+                let inactive = format!("{OFFER}a=inactive\r\n");
+                (response(&again, "200 OK", "", ALICE, "", &inactive), inactive)
+            };
+            call.server.receive(ALICE, &answer);
+            let held = refreshed(&mut call, &offer);
+            assert_eq!(held.contains("a=inactive"), !refused_for_good, "{held}");
+            end_by_alice(call);
+        }
+    }
+}
+
+/// RFC 3261 §12.2.1.2: a phone that never answers the re-INVITE is treated as if it had said 408.
+#[test]
+pub(crate) fn a_phone_that_says_for_ever_that_it_works_on_being_held_is_given_up() {
+    let bridges = BridgeSettings { park_time: Duration::from_secs(900), ..BridgeSettings::default() };
+    let (mut call, hold) = holding(server_with(Settings { bridges, ..settings() }, &[BOB]), "");
+    let mut sent = Vec::new();
+    for second in (0..230).step_by(10) {
+        let working = response(&hold, "180 Ringing", "", ALICE, "", "");
+        assert!(sent.is_empty(), "after {second} s: {sent:?}");
+        call.server.receive(ALICE, &working);
+        sent = call.server.pass(10);
+        if let Some((_, bye)) = sent.first() {
+            assert_eq!((method(bye), second), ("BYE", 210));
+            ok(&mut call.server, ALICE, &bye.clone());
+            break;
+        }
+    }
+    assert!(!sent.is_empty(), "somebody gives up");
+    at_rest(&mut call.server);
 }
 
 /// Alice calls bob, whose phone rings: his INVITE and her 180.

@@ -418,6 +418,56 @@ pub(crate) fn an_attended_transfer_that_fails_leaves_both_calls_as_they_were() {
     call.end();
 }
 
+/// What was sent until somebody gives up a phone that says every ten seconds that it works on a re-INVITE.
+fn given_up(server: &mut Server, phone: &str, reinvite: &Message) -> Vec<(String, Message)> {
+    for _ in 0..23 {
+        server.receive(phone, &response(reinvite, "180 Ringing", "", phone, "", ""));
+        let sent = server.pass(10);
+        if !sent.is_empty() {
+            return sent;
+        }
+    }
+    panic!("nobody gives up");
+}
+
+#[test]
+pub(crate) fn a_transferee_whose_phone_never_answers_the_offer_is_hung_up_and_the_referrer_is_told() {
+    let mut call = talking_near_carol();
+    let carols = referred(&mut call);
+    let sent = call.server.receive(CAROL, &response(&carols, "200 OK", "c", CAROL, "", CAROLS));
+    let reinvite = only(&sent, ALICE).clone();
+    let sent = given_up(&mut call.server, ALICE, &reinvite);
+    assert_eq!(notified(&mut call.server, &sent, BOB), "terminated SIP/2.0 408 Request Timeout");
+    for phone in [ALICE, BOB, CAROL] {
+        let mut byes = to(&sent, phone).into_iter().filter(|message| method(message) == "BYE");
+        let bye = byes.next().expect("a BYE").clone();
+        ok(&mut call.server, phone, &bye);
+    }
+    at_rest(&mut call.server);
+}
+
+#[test]
+pub(crate) fn a_target_whose_phone_never_makes_an_offer_is_hung_up_and_the_call_goes_on() {
+    let mut call = talking_near_carol();
+    let (consult, _) = consulted(&mut call);
+    let refer = call.bob.request("REFER", &replacing(&consult), "");
+    let sent = call.server.receive(BOB, &refer);
+    let asks = only(&sent, CAROL).clone();
+    notified(&mut call.server, &sent, BOB);
+    let sent = given_up(&mut call.server, CAROL, &asks);
+    assert_eq!(notified(&mut call.server, &sent, BOB), "terminated SIP/2.0 408 Request Timeout");
+    assert!(to(&sent, ALICE).is_empty(), "she has heard nothing of it");
+    for phone in [BOB, CAROL] {
+        let mut byes = to(&sent, phone).into_iter().filter(|message| method(message) == "BYE");
+        let bye = byes.next().expect("a BYE").clone();
+        assert!(value(&bye, HeaderName::CallId) != "call", "bob's call with her alone");
+        ok(&mut call.server, phone, &bye);
+    }
+    // The proxy on the way has a Timer C of its own.
+    call.server.pass(181);
+    call.end();
+}
+
 #[test]
 pub(crate) fn nobody_transfers_to_a_call_that_is_not_his_own() {
     let mut call = talking_near_carol();
