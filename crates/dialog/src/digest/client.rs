@@ -204,6 +204,18 @@ impl DigestClient {
         own.any(|session| session.challenge.realm == *realm)
     }
 
+    /// A call goes on at another place: proxies that were asked about it before are not on the way there, and who is there
+    /// gets nothing that was meant for them (RFC 3261 §22.3).
+    pub fn leave_proxies(&mut self, call_id: &str) {
+        let is_of_call = |session: &Session| session.side == Side::Proxy && session.call_id == call_id;
+        self.sessions.retain(|session| session.is_own || !is_of_call(session));
+        // What our own server knows us by goes on with what passes it, and with nothing else of the call.
+        self.sessions
+            .iter_mut()
+            .filter(|session| is_of_call(session))
+            .for_each(|session| session.call_id = "".into());
+    }
+
     /// Whether it is our own server that asks.
     fn is_own(&self, attempt: &Attempt, realm: &str) -> bool {
         self.own_realms.is_none() || (attempt.at_home && self.knows_realm(realm))

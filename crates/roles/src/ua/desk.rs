@@ -173,6 +173,11 @@ impl Desk {
         }
     }
 
+    /// A call goes on at another place, which gets no credentials of the way before.
+    pub(super) fn leave_proxies(&mut self, call_id: &str) {
+        self.digest.leave_proxies(call_id);
+    }
+
     /// Whether no table holds anything.
     #[cfg(test)]
     pub(super) fn is_at_rest(&self) -> bool {

@@ -132,6 +132,7 @@ impl Call {
         while let Some(place) = redirects.next() {
             redirects.cseq = redirects.cseq.saturating_add(1);
             self.release(cx);
+            desk.leave_proxies(&redirects.call_id);
             let draft = draft(cx, &redirects, &place);
             match self.invite(desk, cx, draft, None) {
                 Step::Stay => {

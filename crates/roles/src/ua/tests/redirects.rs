@@ -161,3 +161,14 @@ fn the_proxy_of_the_account_is_for_its_own_domain() {
     let third = refused(&mut bench, &second, 302, "Contact: <sip:dave@192.0.2.8>").expect("an INVITE");
     assert!(!third.has(HeaderName::Route));
 }
+
+#[test]
+fn the_place_that_a_call_is_sent_to_gets_no_credentials_of_the_proxy_before() {
+    let mut bench = Bench::phone();
+    let (_, first) = bench.call_bob();
+    let challenge = "Proxy-Authenticate: Digest realm=\"other.example\", nonce=\"n\", algorithm=MD5";
+    let second = refused(&mut bench, &first, 407, challenge).expect("an INVITE");
+    assert!(second.has(HeaderName::ProxyAuthorization));
+    let third = refused(&mut bench, &second, 302, "Contact: <sip:carol@192.0.2.8>").expect("an INVITE");
+    assert!(!third.has(HeaderName::ProxyAuthorization));
+}
