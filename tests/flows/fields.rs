@@ -66,6 +66,8 @@ pub(crate) enum Field {
     Requires,
     /// What a NOTIFY tells: its event, the state of the subscription, the first line of its body. Not compared with RFCs.
     Told,
+    /// Error-Info. Not compared with RFCs.
+    ErrorInfo,
     /// The direction of the session description. Not compared with RFCs.
     Direction,
 }
@@ -92,6 +94,8 @@ const PLACES: &[(&str, &str)] = &[
     ("client4.biloxi.example.com", "B4"),
     ("192.0.2.205", "B4"),
     ("gw1.example.com", "Gateway"),
+    ("ms.biloxi.example.com", "Announcement Server"),
+    ("192.0.2.207", "Announcement Server"),
     ("192.0.2.203", "Gateway"),
     ("alg1.atlanta.example.com", "SIP ALG"),
     ("192.0.2.128", "SIP ALG"),
@@ -158,6 +162,7 @@ pub(crate) fn more_fields(message: &Message) -> Vec<(Field, String)> {
         (Field::ReferredBy, text(message.value(HeaderName::ReferredBy))),
         (Field::Requires, texts(message, HeaderName::Require)),
         (Field::Told, told(message)),
+        (Field::ErrorInfo, texts(message, HeaderName::ErrorInfo)),
         (Field::Direction, direction(message)),
     ]
 }

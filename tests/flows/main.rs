@@ -143,6 +143,7 @@ const FLOWS: &[Flow] = &[
     services::BUSY,
     services::NO_ANSWER,
     services::FIND_ME,
+    services::SCREENED_BY_CALLEE,
     services::SCREENED,
     routes::PATH_OF_REGISTER,
     routes::PATH_OF_INVITE,
@@ -335,6 +336,11 @@ fn rfc_5359_2_9_call_forwarding_no_answer() {
 #[test]
 fn rfc_5359_2_12_find_me() {
     check_service("2.12");
+}
+
+#[test]
+fn rfc_5359_2_13_incoming_call_screening() {
+    check_service("2.13");
 }
 
 #[test]

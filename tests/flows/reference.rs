@@ -158,6 +158,7 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "P3",
         "HSP",
         "PC",
+        "Announcement Server",
         "REGISTRAR",
         "R",
     ];
@@ -167,6 +168,12 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "Redirect Proxy" => "Redirect Server",
         "Proxy" if entry["section"] == "3.6" => "Proxy 3",
         other => other,
+    };
+    // RFC 5359 §2.13 draws F10 and F11 between Alice and the announcement server, and heads them with the proxy.
+    let to = match (entry["section"].as_str(), entry["f"].as_str()) {
+        (Some("2.13"), Some("F10")) if source == Source::Rfc(5359) => "Announcement Server",
+        (Some("2.13"), Some("F11")) if source == Source::Rfc(5359) => "Alice",
+        _ => to,
     };
     Reference {
         number: text(entry, "f").expect("a number"),

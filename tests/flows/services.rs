@@ -1,14 +1,16 @@
-//! The forwarding and group services of RFC 5359 that a proxy does: §2.7 to §2.9, §2.12 and §2.14.
+//! The forwarding, group and screening services of RFC 5359 that a proxy does: §2.7 to §2.9 and §2.12 to §2.14.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dialtone_sim::roles::io::{Command, Play};
+use dialtone_sim::roles::io::{Command, Event, Play};
 use dialtone_sim::roles::services::Services;
-use dialtone_sim::roles::settings::dial_plan::{Action, CallerPattern, DomainPattern, Rule};
-use dialtone_sim::roles::settings::{Destination, Foreign, Group, Member, Settings, Strategy};
-use dialtone_sim::{Agent, AgentContext, Mute, World, server_settings};
+use dialtone_sim::roles::settings::dial_plan::{Action, CallerPattern, DomainPattern, Rule, Template};
+use dialtone_sim::roles::settings::{
+    Announcements, Destination, Domain, Foreign, Group, Member, Settings, Strategy,
+};
+use dialtone_sim::{Agent, AgentContext, Habits, Mute, World, phone_settings, server_settings};
 use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{Limits, Message, Method, Status, Writer};
 
@@ -22,8 +24,13 @@ const GATEWAY: SocketAddr = crate::address(203);
 const B2: SocketAddr = crate::address(202);
 const B3: SocketAddr = crate::address(204);
 const B4: SocketAddr = crate::address(205);
+const ANNOUNCEMENTS: SocketAddr = crate::address(207);
+const ANNOUNCEMENT: &str = "sip:screen-fail-term-ann@ms.biloxi.example.com";
 const NUMBER: &str = "+19727293660";
 
+const ACK_AS_ITS_INVITE: &str = "the Route that F4 has goes along with all that follows on the same way (RFC 3261 §17.1.1.3, §22.2); the RFC leaves it out";
+const OWN_NUMBERS: &str = "each side begins its numbers where it likes (RFC 3261 §12.2.1.1)";
+const PHONES_HAVE_USERS: &str = "the Contact of our announcement server names a user, the RFC's does not";
 const ROUTE_OF_PROXY: &str = "Alice's phone is set up with its proxy as a route";
 
 pub(crate) const ALWAYS: Flow = Flow {
@@ -130,6 +137,55 @@ pub(crate) const FIND_ME: Flow = Flow {
     ..RFC_5359
 };
 
+pub(crate) const SCREENED_BY_CALLEE: Flow = Flow {
+    section: "2.13",
+    title: "Call Management (Incoming Call Screening)",
+    text: "Bob takes calls only that his proxy lets through, and sends Alice there (305). It asks who she is, and a rule \
+           of its dial plan refuses her, with the address of an announcement (`error_info`). Her phone tells her of it; \
+           it is set up to call such addresses (by default it does not), once in a call, with no credentials for \
+           others.",
+    participants: &[
+        ("Alice", ALICE),
+        ("Proxy 1", PROXY_2),
+        ("Bob", BOB),
+        ("Announcement Server", ANNOUNCEMENTS),
+    ],
+    differences: &[
+        ("F6", Field::Route, ACK_AS_ITS_INVITE),
+        ("F7", Field::Route, ACK_AS_ITS_INVITE),
+        ("F9", Field::Route, ACK_AS_ITS_INVITE),
+        ("F11", Field::Contact, PHONES_HAVE_USERS),
+        ("F12", Field::RequestUri, PHONES_HAVE_USERS),
+        ("F13", Field::CSeq, OWN_NUMBERS),
+        ("F14", Field::CSeq, OWN_NUMBERS),
+    ],
+    adds: &[("180 INVITE", "our announcement server is a phone, which rings before it is answered")],
+    shows: &[
+        ("F8", Field::ErrorInfo, "<sip:screen-fail-term-ann@ms.biloxi.example.com>"),
+        ("F10", Field::Credentials, "0"),
+    ],
+    play: || {
+        let mut world = screening_world();
+        let mut settings = phone_settings("sip:alice@atlanta.example.com", PASSWORD, ALICE, None);
+        settings.announcements = Announcements::Any;
+        settings.account.iter_mut().for_each(|account| account.realms.push(ATLANTA.into()));
+        let alice = world.add_host("alice", settings, Some(Habits::NONE));
+        let announcements =
+            phone(&mut world, "screen-fail-term-ann", "ms.biloxi.example.com", ANNOUNCEMENTS, None);
+        let from = begin(&mut world, alice, CALLED);
+        answer(&mut world, announcements);
+        hang_up(&mut world, announcements);
+        assert!(world.calls(alice).is_empty());
+        let told = world.events(alice).any(|event| {
+            matches!(event, Event::ErrorInfo { status, uri, .. }
+                if status.code() == 403 && uri.as_str() == ANNOUNCEMENT)
+        });
+        assert!(told, "Alice knows why, and where to hear it");
+        (world, from)
+    },
+    ..RFC_5359
+};
+
 pub(crate) const SCREENED: Flow = Flow {
     section: "2.14",
     title: "Call Management (Outgoing Call Screening)",
@@ -153,7 +209,11 @@ pub(crate) const SCREENED: Flow = Flow {
             times: None,
             strip: 0,
             prepend: "".into(),
-            action: Action::Refuse { status: Status::of(403), reason: Some("Screening failure".into()) },
+            action: Action::Refuse {
+                status: Status::of(403),
+                reason: Some("Screening failure".into()),
+                error_info: None,
+            },
             mode: None,
         });
         let mut world = World::new(5359);
@@ -167,6 +227,45 @@ pub(crate) const SCREENED: Flow = Flow {
     },
     ..RFC_5359
 };
+
+/// Bob, who sends everybody to his proxy, and the proxy, which does not let Alice through.
+fn screening_world() -> World {
+    let rule = |name: &str, action: Action| Rule {
+        name: name.into(),
+        numbers: vec!["bob".parse().expect("a pattern")],
+        domains: vec![DomainPattern::Name(BILOXI.into())],
+        callers: vec![CallerPattern::Anyone],
+        times: None,
+        strip: 0,
+        prepend: "".into(),
+        action,
+        mode: None,
+    };
+    let mut world = World::new(5359);
+    let mut bob = server_settings(BILOXI, BOB, 1);
+    bob.authenticate = false;
+    let contacts = vec![Template::of_contact("sip:ss1.example.com").expect("a contact")];
+    bob.dial_plan.rules.push(rule("by-proxy", Action::Redirect { status: Status::of(305), contacts }));
+    world.add_host("Bob", bob, None);
+    let mut proxy = server_settings(BILOXI, PROXY_2, 1);
+    proxy.domains[0].aliases.push("ss1.example.com".into());
+    proxy.domains.push(Domain { name: ATLANTA.into(), ..Domain::default() });
+    let refuse = Action::Refuse {
+        status: Status::of(403),
+        reason: Some("Screening failure (terminating)".into()),
+        error_info: Some(UriBuf::parse(ANNOUNCEMENT).expect("an address")),
+    };
+    let callers = vec![CallerPattern::User { user: "alice".into(), domain: None }];
+    proxy.dial_plan.rules.push(Rule { callers, ..rule("screening", refuse) });
+    world.add_host("Proxy 1", proxy, None);
+    for (name, address) in
+        [(BILOXI, BOB), ("ss1.example.com", PROXY_2), ("ms.biloxi.example.com", ANNOUNCEMENTS)]
+    {
+        world.store.add_name(name, address.ip());
+    }
+    world.store.add_user(ATLANTA, "alice", PASSWORD);
+    world
+}
 
 /// A service of RFC 5359, each message printed.
 const RFC_5359: Flow = Flow { source: crate::Source::Rfc(5359), ..Flow::RFC_3665 };

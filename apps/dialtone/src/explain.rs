@@ -86,6 +86,7 @@ fn as_json(explanation: &Explanation) -> String {
         "status": goes.status,
         "contacts": goes.contacts,
         "reason": goes.reason,
+        "error_info": goes.error_info,
         "password": explanation.password,
         "incomplete": explanation.incomplete,
     });

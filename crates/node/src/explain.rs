@@ -110,6 +110,8 @@ pub struct Goes {
     pub contacts: Vec<String>,
     /// Why it is refused, in words.
     pub reason: Option<String>,
+    /// Where the caller is told more (Error-Info).
+    pub error_info: Option<String>,
 }
 
 /// Says what the dial plan of these settings does with a call.
@@ -274,6 +276,7 @@ impl Goes {
             status: None,
             contacts: Vec::new(),
             reason: None,
+            error_info: None,
         }
     }
 }
@@ -344,10 +347,11 @@ fn goes(settings: &Settings, called: &str, end: End) -> Goes {
             contacts: contacts.iter().map(ToString::to_string).collect(),
             ..none
         },
-        End::Refuse { status, reason } => Goes {
+        End::Refuse { status, reason, error_info } => Goes {
             way: "refuse",
             status: Some(status.code()),
             reason: reason.map(|reason| reason.to_string()),
+            error_info: error_info.map(|uri| uri.to_string()),
             ..none
         },
         End::Ambiguous { users } => {
@@ -379,7 +383,7 @@ impl fmt::Display for Explanation {
         } else if self.rule.is_none() {
             writeln!(f, "  no rule matches")?;
         }
-        let Goes { way, to, queue, number: goes_on, status, contacts, reason } = &self.goes;
+        let Goes { way, to, queue, number: goes_on, status, contacts, reason, error_info } = &self.goes;
         let status = status.map(|status| status.to_string()).unwrap_or_default();
         f.write_str("\n")?;
         match *way {
@@ -407,6 +411,9 @@ impl fmt::Display for Explanation {
         }
         if let Some(reason) = reason {
             write!(f, ": {reason}")?;
+        }
+        if let Some(uri) = error_info {
+            write!(f, ", and told more by {uri}")?;
         }
         f.write_str(if self.password { ", after the caller has shown a password.\n" } else { ".\n" })?;
         if let Some(incomplete) = &self.incomplete {

@@ -122,6 +122,8 @@ pub enum End {
         status: Status,
         /// Why, in words for the caller.
         reason: Option<SmolStr>,
+        /// Where he is told more (Error-Info).
+        error_info: Option<UriBuf>,
     },
     /// Refused with 485: the name means several users.
     Ambiguous {
@@ -161,7 +163,11 @@ pub fn decide<'s>(
     };
     match (call.domain, settings.foreign) {
         (Called::Foreign(_), Foreign::Refuse) => {
-            let end = End::Refuse { status: Status::of(403), reason: Some(SmolStr::new_static(FOREIGN)) };
+            let end = End::Refuse {
+                status: Status::of(403),
+                reason: Some(SmolStr::new_static(FOREIGN)),
+                error_info: None,
+            };
             Planned { rule: None, end, asks: false, alias, incomplete }
         }
         (Called::Foreign(_), Foreign::Open) => Planned { rule: None, end, asks: false, alias, incomplete },
@@ -263,7 +269,7 @@ fn end_of(settings: &Settings, rule: &Rule, number: &str, call: &Call<'_>) -> (E
     let uri = |text: SmolStr| match UriBuf::parse(&text) {
         Ok(uri) => End::Uri(uri),
         // The settings let only texts through that are URIs with any number in them.
-        Err(_) => End::Refuse { status: Status::of(500), reason: None },
+        Err(_) => End::Refuse { status: Status::of(500), reason: None, error_info: None },
     };
     let end = match &rule.action {
         Action::AsDialled => match (called, call.domain) {
@@ -278,7 +284,7 @@ fn end_of(settings: &Settings, rule: &Rule, number: &str, call: &Call<'_>) -> (E
             let first = || settings.domains.first().map(|domain| domain.name.clone());
             return match domain.clone().or(called).or_else(first) {
                 Some(domain) => user_or_alias(plan, user, domain),
-                None => (End::Refuse { status: Status::of(404), reason: None }, None),
+                None => (End::Refuse { status: Status::of(404), reason: None, error_info: None }, None),
             };
         }
         Action::Group(group) => End::Group(group.clone()),
@@ -288,7 +294,9 @@ fn end_of(settings: &Settings, rule: &Rule, number: &str, call: &Call<'_>) -> (E
             let contacts = contacts.iter().map(|contact| contact.with_escaped(&number));
             End::Redirect { status: *status, contacts: ranked(contacts.collect()) }
         }
-        Action::Refuse { status, reason } => End::Refuse { status: *status, reason: reason.clone() },
+        Action::Refuse { status, reason, error_info } => {
+            End::Refuse { status: *status, reason: reason.clone(), error_info: error_info.clone() }
+        }
     };
     (end, None)
 }

@@ -592,6 +592,16 @@ pub enum Event {
         /// Where to.
         to: UriBuf,
     },
+    /// A call was refused, and whoever did it says where to hear why (Error-Info, RFC 3261 §20.18). It ends, unless
+    /// [`Settings::announcements`](crate::settings::Settings::announcements) has it go there.
+    ErrorInfo {
+        /// The call.
+        call: CallHandle,
+        /// The status.
+        status: Status,
+        /// What may be called.
+        uri: UriBuf,
+    },
     /// The other side of a call, or somebody outside of any, asks us to call somebody (REFER). To be answered by
     /// [`Command::AnswerTransfer`]; not told where the settings answer it.
     TransferAsked {

@@ -1,5 +1,6 @@
 //! What the dial plan answers in our own name: redirections (RFC 3261 §8.3) and refusals with their reason.
 
+use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Status, Writer};
 use smol_str::SmolStr;
 
@@ -12,6 +13,8 @@ pub(crate) struct Reply {
     pub(crate) contacts: Vec<SmolStr>,
     /// Why, in words for the caller.
     pub(crate) reason: Option<SmolStr>,
+    /// Where he is told more: an announcement (RFC 3261 §20.18).
+    pub(crate) error_info: Option<UriBuf>,
     /// The rule that says so.
     pub(crate) rule: Option<SmolStr>,
     /// The domain in whose name it is given.
@@ -24,6 +27,9 @@ impl Reply {
     pub(crate) fn write(&self, writer: &mut Writer, names_rule: bool) {
         for contact in &self.contacts {
             writer.text(HeaderName::Contact, contact);
+        }
+        if let Some(uri) = &self.error_info {
+            writer.header(HeaderName::ErrorInfo, format_args!("<{uri}>"));
         }
         let Reply { reason, domain, .. } = self;
         let rule = self.rule.as_ref().filter(|_| names_rule && self.status.class() != 3);

@@ -92,6 +92,8 @@ pub struct Settings {
     pub star_codes: StarCodes,
     /// Who may transfer our calls.
     pub transfer: TransferSettings,
+    /// What our phone does when it is refused and told where to hear why.
+    pub announcements: Announcements,
     /// Info Packages that we take (RFC 6086), told in Recv-Info.
     pub info_packages: Vec<SmolStr>,
     /// Digest.
@@ -203,6 +205,36 @@ pub struct Account {
     pub realms: Vec<SmolStr>,
     /// The registration time asked for, in seconds.
     pub expires_s: u32,
+}
+
+/// What becomes of an Error-Info in a refusal (RFC 3261 §20.18): the owner is told of it in any case, and "the UAC MAY treat
+/// a SIP or SIPS URI in an Error-Info header field as if it were a Contact in a redirect". Whoever refuses a call chooses
+/// that URI.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Announcements {
+    /// It is called only when the owner does it.
+    #[default]
+    Tell,
+    /// It is called if it is of the account's own domain.
+    Own,
+    /// It is called wherever it is.
+    Any,
+}
+
+impl Announcements {
+    /// Whether it is called unasked.
+    pub(crate) fn follows(self, uri: &UriBuf, account: Option<&Account>) -> bool {
+        let host_is_own = || {
+            let (uri, aor) = (uri.uri(), account?.aor.uri());
+            Some(uri.as_sip()?.host.equivalent(&aor.as_sip()?.host))
+        };
+        match self {
+            Announcements::Tell => false,
+            Announcements::Own => host_is_own() == Some(true),
+            Announcements::Any => true,
+        }
+    }
 }
 
 /// A codec of the media plane (RFC 3551 §4.5.14).
@@ -438,6 +470,7 @@ impl Settings {
             forwarding: ForwardingSettings::default(),
             star_codes: StarCodes::default(),
             transfer: TransferSettings::default(),
+            announcements: Announcements::default(),
             info_packages: Vec::new(),
             digest: DigestSettings::default(),
             guesses: GuessSettings::default(),

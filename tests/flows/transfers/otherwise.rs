@@ -154,7 +154,7 @@ Transfer Target -> Transferee: BYE 200",
                 times: None,
                 strip: 0,
                 prepend: "".into(),
-                action: Action::Refuse { status: Status::of(403), reason: None },
+                action: Action::Refuse { status: Status::of(403), reason: None, error_info: None },
                 mode: None,
             });
         });

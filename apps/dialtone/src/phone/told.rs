@@ -17,6 +17,7 @@ pub(super) fn json(news: &News) -> Value {
             "wrong_password": wrong_password,
         }),
         News::Calling { to, .. } | News::Redirected { to, .. } => json!({"to": to.as_str()}),
+        News::ErrorInfo { status, uri, .. } => json!({"status": status.code(), "uri": uri.as_str()}),
         News::Incoming { from, .. } => json!({"from": from.as_str()}),
         News::Ringing { status, .. } => json!({"status": status.code()}),
         News::Queued { words, .. } => json!({"status": 182, "queue": words.as_str()}),
@@ -98,6 +99,9 @@ fn words(news: &News) -> String {
         News::Queued { words, .. } => format!("waits in a queue: {words}"),
         News::EarlyMedia { .. } => "the far end is heard before it answers".to_owned(),
         News::Redirected { to, .. } => format!("sent elsewhere: {to}"),
+        News::ErrorInfo { status, uri, .. } => {
+            format!("refused with {}; who wants to hear why calls {uri}", status.code())
+        }
         News::Answered { .. } => "talking".to_owned(),
         News::Held { .. } => "on hold".to_owned(),
         News::Resumed { .. } => "not on hold any more".to_owned(),

@@ -6,6 +6,7 @@ use dialtone_roles::settings::dial_plan::{
     Pattern, Rule, Template, Times, Zone,
 };
 use dialtone_wire::Status;
+use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 use toml::Spanned;
 use toml::de::DeValue;
@@ -233,6 +234,21 @@ text!(
     |words| words.0.to_string()
 );
 
+/// Where a caller hears why he is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement(UriBuf);
+
+text!(
+    Announcement,
+    "a SIP URI without headers",
+    "\"sip:not-now@ann.example.com\"",
+    |text| {
+        let uri = UriBuf::parse(text).ok()?;
+        uri.uri().as_sip().is_some_and(|sip| sip.headers.is_empty()).then_some(Announcement(uri))
+    },
+    |uri| uri.0.as_str().to_owned()
+);
+
 /// A user, with his domain or without: `bob` or `bob@example.com`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserAt {
@@ -401,6 +417,9 @@ impl Check<'_> {
         if !refuses && entry.reason.value.is_some() {
             self.without_meaning(entry.reason.place, "rule.reason", "refuse");
         }
+        if !refuses && entry.error_info.value.is_some() {
+            self.without_meaning(entry.error_info.place, "rule.error_info", "refuse");
+        }
         if let Some(code) = entry.code.value {
             let (is_right, remedy) = if redirects {
                 (REDIRECTIONS.contains(&code), Remedy::Example("302 (300, 301, 302, 305 or 380)"))
@@ -514,6 +533,7 @@ fn rule(entry: &RuleEntry, zone: &Zone, domains: &[Domain]) -> Rule {
         To::Refuse => Action::Refuse {
             status: status(403),
             reason: entry.reason.value.as_ref().map(|Words(words)| words.clone()),
+            error_info: entry.error_info.value.as_ref().map(|Announcement(uri)| uri.clone()),
         },
     };
     let (days, hours) = (&entry.days.value.0, &entry.hours.value.0);

@@ -15,7 +15,9 @@ use dialtone_roles::settings::{
 use crate::listen::ListenAddress;
 
 use super::address::{HostName, HttpListen, NextHop, UserName};
-use super::dial_plan::{ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words};
+use super::dial_plan::{
+    Announcement, ContactValue, CountryCode, Label, OneOrMore, Prefix, To, UnknownUser, UserAt, Words,
+};
 use super::forwarding::{Code, DoNotDisturb, ForwardTarget, UserAddress};
 use super::group::{Callee, MemberEntry};
 use super::media::{BodyType, MediaKindName};
@@ -506,6 +508,9 @@ tables! {
         code: Option<u64> = None, 300..=699, Reload;
         /// Why `refuse` refuses, in words for the caller.
         reason: Option<Words> = None, (), Reload;
+        /// Where a caller that `refuse` refuses is told more: the SIP URI of an announcement, for Error-Info (RFC 3261
+        /// §20.18). His phone may call it.
+        error_info: Option<Announcement> = None, (), Reload;
         /// How much is remembered of the call, as `domain.mode` says of all. Without it as its domain has it.
         /// `"stateless"` counts for what nobody is asked a password for (`from` is `anyone`) and that goes to one place;
         /// other calls are then forwarded as in mode `"transaction"`.

@@ -542,6 +542,7 @@ impl Handset {
             | Event::Progress { call, .. }
             | Event::Answered { call }
             | Event::Redirected { call, .. }
+            | Event::ErrorInfo { call, .. }
             | Event::SessionChanged { call }
             | Event::Refreshed { call, .. }
             | Event::VideoStarted { call }
@@ -665,6 +666,9 @@ impl Handset {
                         false => News::Ringing { number, status: *status },
                     });
                 }
+            }
+            Event::ErrorInfo { status, uri, .. } => {
+                self.news.push_back(News::ErrorInfo { number, status: *status, uri: uri.clone() });
             }
             Event::Redirected { to, .. } => {
                 line.enter(now, LineState::Calling);

@@ -111,6 +111,15 @@ pub enum News {
         /// Where to.
         to: UriBuf,
     },
+    /// The call was refused, and this may be called to hear why (Error-Info).
+    ErrorInfo {
+        /// The call.
+        number: u64,
+        /// The status.
+        status: Status,
+        /// What may be called.
+        uri: UriBuf,
+    },
     /// The two talk.
     Answered {
         /// The call.
@@ -312,6 +321,7 @@ impl News {
             News::Queued { .. } => "queued",
             News::EarlyMedia { .. } => "early-media",
             News::Redirected { .. } => "redirected",
+            News::ErrorInfo { .. } => "error-info",
             News::Answered { .. } => "answered",
             News::Held { .. } => "held",
             News::Resumed { .. } => "resumed",
@@ -352,6 +362,7 @@ impl News {
             | News::Queued { number, .. }
             | News::EarlyMedia { number }
             | News::Redirected { number, .. }
+            | News::ErrorInfo { number, .. }
             | News::Answered { number }
             | News::Held { number }
             | News::Resumed { number }

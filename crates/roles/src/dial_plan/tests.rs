@@ -34,7 +34,7 @@ fn trunk(name: &str) -> Action {
 }
 
 fn refuse(code: u16) -> Action {
-    Action::Refuse { status: Status::of(code), reason: None }
+    Action::Refuse { status: Status::of(code), reason: None, error_info: None }
 }
 
 fn user(name: &str) -> Action {

@@ -1,6 +1,6 @@
 //! What the dial plan says about a request, as a decision.
 
-use dialtone_wire::uri::{Host, escape_user};
+use dialtone_wire::uri::{Host, UriBuf, escape_user};
 use dialtone_wire::{Message, Status};
 use smol_str::{SmolStr, format_smolstr};
 
@@ -68,10 +68,12 @@ pub(super) fn consult(
         End::Trunk { trunk, number } => Destination::Trunk { trunk, number },
         End::Uri(uri) => Destination::Uri(uri),
         End::Redirect { status, contacts } => {
-            return reply(settings, rule, realm, asks, status, contacts, None);
+            let said = Said { status, contacts, reason: None, error_info: None };
+            return reply(settings, rule, realm, asks, said);
         }
-        End::Refuse { status, reason } => {
-            return reply(settings, rule, realm, asks, status, Vec::new(), reason);
+        End::Refuse { status, reason, error_info } => {
+            let said = Said { status, contacts: Vec::new(), reason, error_info };
+            return reply(settings, rule, realm, asks, said);
         }
         End::Ambiguous { users } => {
             let contact =
@@ -82,41 +84,38 @@ pub(super) fn consult(
                 Ambiguous::WithContacts => users.iter().map(contact).collect(),
                 Ambiguous::Bare | Ambiguous::NotFound => Vec::new(),
             };
-            return reply(settings, rule, realm, asks, ambiguous.status(), contacts, None);
+            let said = Said { status: ambiguous.status(), contacts, reason: None, error_info: None };
+            return reply(settings, rule, realm, asks, said);
         }
     };
     let onward = Onward { unasked: !asks, ..onward(mode) };
     Consulted::Decided(Box::new(Decision::To { domain: realm, destination, onward }))
 }
 
-fn reply(
-    settings: &Settings,
-    rule: Option<usize>,
-    domain: SmolStr,
-    asks: bool,
-    status: Status,
-    contacts: Vec<SmolStr>,
-    reason: Option<SmolStr>,
-) -> Consulted {
-    let rule = rule.and_then(|index| settings.dial_plan.rules.get(index)).map(|rule| rule.name.clone());
-    Consulted::Decided(Box::new(Decision::Reply {
-        reply: Reply { status, contacts, reason, rule, domain },
-        asks,
-    }))
+/// What a rule says to the caller.
+pub(super) struct Said {
+    pub(super) status: Status,
+    pub(super) contacts: Vec<SmolStr>,
+    pub(super) reason: Option<SmolStr>,
+    pub(super) error_info: Option<UriBuf>,
+}
+
+impl Said {
+    fn in_the_name_of(self, settings: &Settings, rule: Option<usize>, domain: SmolStr) -> Reply {
+        let Said { status, contacts, reason, error_info } = self;
+        let rule = rule.and_then(|index| settings.dial_plan.rules.get(index)).map(|rule| rule.name.clone());
+        Reply { status, contacts, reason, error_info, rule, domain }
+    }
+}
+
+fn reply(settings: &Settings, rule: Option<usize>, domain: SmolStr, asks: bool, said: Said) -> Consulted {
+    let reply = said.in_the_name_of(settings, rule, domain);
+    Consulted::Decided(Box::new(Decision::Reply { reply, asks }))
 }
 
 /// What a rule answers to somebody who is not asked for a password: a trunk.
-pub(super) fn answered(
-    settings: &Settings,
-    rule: Option<usize>,
-    domain: &Domain,
-    status: Status,
-    contacts: Vec<SmolStr>,
-    reason: Option<SmolStr>,
-) -> Decision {
-    let rule = rule.and_then(|index| settings.dial_plan.rules.get(index)).map(|rule| rule.name.clone());
-    let reply = Reply { status, contacts, reason, rule, domain: domain.name.clone() };
-    Decision::Reply { reply, asks: false }
+pub(super) fn answered(settings: &Settings, rule: Option<usize>, domain: &Domain, said: Said) -> Decision {
+    Decision::Reply { reply: said.in_the_name_of(settings, rule, domain.name.clone()), asks: false }
 }
 
 /// What is answered if the user is nobody: 484 where more digits would make a number (RFC 3261 §21.4.22).

@@ -5,6 +5,7 @@ use dialtone_wire::uri::{Uri, escape_user};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
+use super::planned::Said;
 use super::{Decision, OwnRoutes, planned};
 use crate::dial_plan::{self, Call, Called, Caller, End};
 use crate::identity::number_of;
@@ -55,10 +56,12 @@ pub(super) fn decide(
         End::Trunk { trunk, number } if is_ruled => Destination::Trunk { trunk, number },
         End::Uri(uri) if is_ruled => Destination::Uri(uri),
         End::Redirect { status, contacts } => {
-            return Some(planned::answered(settings, said.rule, domain, status, contacts, None));
+            let words = Said { status, contacts, reason: None, error_info: None };
+            return Some(planned::answered(settings, said.rule, domain, words));
         }
-        End::Refuse { status, reason } => {
-            return Some(planned::answered(settings, said.rule, domain, status, Vec::new(), reason));
+        End::Refuse { status, reason, error_info } => {
+            let words = Said { status, contacts: Vec::new(), reason, error_info };
+            return Some(planned::answered(settings, said.rule, domain, words));
         }
         _ => return Some(Decision::Refuse(Status::of(403))),
     };

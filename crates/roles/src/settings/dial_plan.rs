@@ -147,6 +147,8 @@ pub enum Action {
         status: Status,
         /// Why, in words for the caller.
         reason: Option<SmolStr>,
+        /// Where he is told more: an announcement that he may call (Error-Info, RFC 3261 §20.18).
+        error_info: Option<UriBuf>,
     },
 }
 

@@ -575,14 +575,19 @@ impl Call {
         {
             return self.ask_longer(desk, cx, sent);
         }
-        let redirects = redirects_of(cx, calling, sent.as_ref(), response, status);
+        let announcement = redirect::announcement(response, status, cx.settings.limits.branches);
+        if let Some(uri) = announcement.clone() {
+            cx.event(Event::ErrorInfo { call: self.handle, status, uri });
+        }
+        // Who sent us there wants to know that he was refused, and not that an announcement was heard.
+        let is_own = self.ties.referred.is_none();
+        let heard = announcement
+            .filter(|uri| is_own && cx.settings.announcements.follows(uri, cx.settings.account.as_ref()));
+        let redirects = redirects_of(cx, calling, sent.as_ref(), response, status, heard);
         let Some(sent) = sent.filter(|_| status.is_challenge()) else {
             return match redirects {
-                // §21.6: who answers with 6xx knows that there is no other place.
-                Some(redirects) if status.class() < 6 => {
-                    self.try_elsewhere(desk, cx, redirects, EndReason::Refused(status))
-                }
-                _ => Step::End(EndReason::Refused(status)),
+                Some(redirects) => self.try_elsewhere(desk, cx, redirects, EndReason::Refused(status)),
+                None => Step::End(EndReason::Refused(status)),
             };
         };
         if calling.answered_by.take().is_some()
@@ -667,6 +672,7 @@ fn redirects_of(
     sent: Option<&Sent>,
     response: &Message,
     status: Status,
+    announcement: Option<UriBuf>,
 ) -> Option<Box<Redirects>> {
     let draft = &sent?.draft;
     let names_places = redirect::names_places(status);
@@ -676,10 +682,17 @@ fn redirects_of(
         let uri = UriBuf::parse(draft.uri()).ok()?;
         Some(Box::new(Redirects::new(draft, &uri)))
     };
-    let mut redirects = known.or_else(|| names_places.then(begin).flatten())?;
+    let mut redirects = known.or_else(|| (names_places || announcement.is_some()).then(begin).flatten())?;
     redirects.set_cseq(draft.cseq());
     if names_places {
         redirects.add(response, status, cx.settings.limits.branches);
+    }
+    // §21.6: who answers with 6xx knows that there is no other place.
+    if status.class() == 6 {
+        redirects.give_up_places();
+    }
+    if let Some(uri) = announcement {
+        redirects.add_announcement(uri, cx.settings.limits.branches);
     }
     Some(redirects)
 }

@@ -26,6 +26,8 @@ pub(super) struct Redirects {
     tried: Vec<Place>,
     /// What is left, the best first, with its q in thousandths.
     left: Vec<(u16, Place)>,
+    /// An announcement is among them.
+    is_explained: bool,
     from: SmolStr,
     to: SmolStr,
     call_id: SmolStr,
@@ -57,6 +59,7 @@ impl Redirects {
         Redirects {
             tried: vec![Place { uri: uri.clone(), proxy: None }],
             left: Vec::new(),
+            is_explained: false,
             from: sent.from().into(),
             to: sent.to().into(),
             call_id: sent.call_id().into(),
@@ -90,6 +93,27 @@ impl Redirects {
         self.left.sort_by_key(|(q, _)| Reverse(*q));
     }
 
+    /// Who refuses the call for all places says where to hear why; or whoever was asked last does, and no other place is
+    /// left before it. That is tried once in a call, like any place.
+    pub(super) fn add_announcement(&mut self, uri: UriBuf, most: usize) {
+        let Some(now) = self.tried.last() else { return };
+        let is_secure = |uri: &UriBuf| uri.uri().as_sip().is_some_and(|sip| sip.secure);
+        let place = Place { uri, proxy: None };
+        let is_known = self.tried.iter().chain(self.left.iter().map(|(_, place)| place));
+        let is_lesser = is_secure(&now.uri) && !is_secure(&place.uri);
+        let is_room = self.tried.len() + self.left.len() < most;
+        if is_room && !self.is_explained && !is_lesser && !is_known.into_iter().any(|known| known.is(&place))
+        {
+            self.is_explained = true;
+            self.left.push((0, place));
+        }
+    }
+
+    /// RFC 3261 §21.6: no other place has whom we call.
+    pub(super) fn give_up_places(&mut self) {
+        self.left.clear();
+    }
+
     fn next(&mut self) -> Option<Place> {
         let place = (!self.left.is_empty()).then(|| self.left.remove(0).1)?;
         self.tried.push(place.clone());
@@ -101,6 +125,18 @@ impl Redirects {
 /// that nobody has defined counts as 300 (§8.1.3.2).
 pub(super) const fn names_places(status: Status) -> bool {
     status.class() == 3 && status.code() != 380
+}
+
+/// Where a refusal says that its reason is heard (RFC 3261 §20.18): the first SIP URI of Error-Info.
+pub(super) fn announcement(response: &Message, status: Status, most: usize) -> Option<UriBuf> {
+    if status.class() < 4 || status.is_challenge() {
+        return None;
+    }
+    response.values(HeaderName::ErrorInfo).take(most).find_map(|value| {
+        let value = NameAddr::parse(value).ok().filter(|value| value.uri.as_sip().is_some())?;
+        let text = value.uri_text.split_once('?').map_or(value.uri_text, |(uri, _)| uri);
+        UriBuf::parse(text).ok()
+    })
 }
 
 /// The URI of a contact as a Request-URI: without headers (RFC 3261 §19.1.1, table). `None` if it can't be called, or is

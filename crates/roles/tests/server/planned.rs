@@ -4,6 +4,7 @@ use dialtone_roles::Settings;
 use dialtone_roles::settings::dial_plan::{
     Action, Alias, Ambiguous, CallerPattern, DomainPattern, Rule, Template, Times, Zone,
 };
+use dialtone_wire::uri::UriBuf;
 use dialtone_wire::{HeaderName, Message, Status};
 
 use crate::peers::{Request, Server, authorized_invite, invite, register_bob, settings};
@@ -27,7 +28,7 @@ fn user(name: &str) -> Action {
 }
 
 fn refuse(code: u16, reason: Option<&str>) -> Action {
-    Action::Refuse { status: Status::of(code), reason: reason.map(Into::into) }
+    Action::Refuse { status: Status::of(code), reason: reason.map(Into::into), error_info: None }
 }
 
 fn redirect(code: u16, contacts: &[&str]) -> Action {
@@ -130,6 +131,24 @@ fn what_is_refused_to_all_is_refused_at_once_and_a_stranger_is_not_told_the_rule
     assert_eq!(code(&sent[0].1), 410);
     let warning = "399 sip.test \"rule gone: This number is out of use\"";
     assert_eq!(values(&sent[0].1, HeaderName::Warning), [warning]);
+}
+
+#[test]
+fn who_is_refused_is_told_where_to_hear_why() {
+    let action = Action::Refuse {
+        status: Status::of(403),
+        reason: None,
+        error_info: Some(UriBuf::parse("sip:why@ann.test").unwrap()),
+    };
+    let screened = rule("screening", "9", action);
+    let mut server = Server::new(with(vec![screened.clone()]));
+    let refused = server.receive("127.0.0.2:5070", &invite("sip:9@sip.test").text()).remove(0).1;
+    assert_eq!(code(&refused), 403);
+    assert_eq!(values(&refused, HeaderName::ErrorInfo), ["<sip:why@ann.test>"]);
+    // Behind the password too.
+    let mut server = Server::new(with(vec![Rule { callers: vec![CallerPattern::Users], ..screened }]));
+    let sent = authorized_invite(&mut server, "sip:9@sip.test");
+    assert_eq!(values(&sent[0].1, HeaderName::ErrorInfo), ["<sip:why@ann.test>"]);
 }
 
 #[test]

@@ -352,7 +352,7 @@ fn the_rules_of_the_dial_plan_count_for_who_forwards_and_not_for_who_calls() {
     let rest = Rule {
         name: "nobody else".into(),
         callers: Vec::new(),
-        action: Action::Refuse { status: Status::of(403), reason: None },
+        action: Action::Refuse { status: Status::of(403), reason: None, error_info: None },
         ..rule.clone()
     };
     let users = [("bob", always("00491")), ("carol", always("00491"))];

@@ -444,7 +444,7 @@ fn a_rule_refuses_a_call_from_a_trunk_in_words_or_sends_it_elsewhere() {
     let contact = Template::of_contact("sip:{number}@far.test;q=0.5").expect("a contact");
     for (action, code, header, value) in [
         (
-            Action::Refuse { status: status(410), reason: Some("Out of use".into()) },
+            Action::Refuse { status: status(410), reason: Some("Out of use".into()), error_info: None },
             410,
             HeaderName::Warning,
             "399 sip.test \"Out of use\"",

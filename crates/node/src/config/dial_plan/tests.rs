@@ -68,6 +68,7 @@ number = "9"
 to = "refuse"
 code = 410
 reason = "This number is out of use"
+error_info = "sip:gone@ann.test"
 
 [[rule]]
 name = "desk"
@@ -108,7 +109,8 @@ fn what_stands_in_the_file_is_what_the_plan_does() {
     let contacts = vec!["<sip:800@d.test;transport=tcp>".into(), "sip:800@c.test;q=0.5".into()];
     assert_eq!(end("800"), ("moved".into(), End::Redirect { status: Status::of(301), contacts }));
     let reason = Some("This number is out of use".into());
-    assert_eq!(end("9"), ("gone".into(), End::Refuse { status: Status::of(410), reason }));
+    let error_info = Some(UriBuf::parse("sip:gone@ann.test").expect("a URI"));
+    assert_eq!(end("9"), ("gone".into(), End::Refuse { status: Status::of(410), reason, error_info }));
     let user = |user: &str| End::User { user: user.into(), domain: "a.test".into() };
     assert_eq!(end("0"), ("desk".into(), End::User { user: "bob".into(), domain: "a.test".into() }));
     assert_eq!(end("info"), (String::new(), user("bob")));
@@ -248,6 +250,7 @@ fn what_is_written_is_read_again() {
     check::<Prefix>(&["", "+49", "*21*"]);
     check::<CountryCode>(&["1", "49", "353"]);
     check::<Words>(&["Niemand da, bitte später"]);
+    check::<Announcement>(&["sip:why@ann.test"]);
     check::<UserAt>(&["bob", "bob@a.test"]);
     check::<ContactValue>(&["sip:bob@c.test;q=0.7"]);
     check::<UnknownUser>(&["404", "604"]);

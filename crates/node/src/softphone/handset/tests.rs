@@ -429,6 +429,16 @@ fn who_asks_for_the_password_and_gets_nothing_is_told() {
 }
 
 #[test]
+fn where_a_refusal_is_explained_is_told() {
+    let mut rig = Rig::new(None);
+    rig.act("call bob");
+    rig.started(1, 7);
+    rig.out.clear();
+    rig.event(Event::ErrorInfo { call: handle(7), status: Status::of(403), uri: uri("why") });
+    rig.check(&["error-info 1"]);
+}
+
+#[test]
 fn quitting_ends_all_calls_and_the_registration() {
     let mut rig = Rig::new(None);
     rig.act("register");

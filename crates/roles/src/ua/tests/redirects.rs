@@ -6,6 +6,7 @@ use dialtone_wire::{HeaderName, Message};
 
 use super::bench::{Bench, brief, header, sdp};
 use crate::io::{Command, Event, Play};
+use crate::settings::Announcements;
 
 const CONTACT: &str = "Contact: <sip:bob@192.0.2.9>";
 
@@ -162,13 +163,96 @@ fn the_proxy_of_the_account_is_for_its_own_domain() {
     assert!(!third.has(HeaderName::Route));
 }
 
+const WHY: &str = "Error-Info: <http://192.0.2.9/why>, <sip:why@192.0.2.9?Subject=x>";
+
+fn explained(bench: &Bench) -> Vec<String> {
+    let told = bench.events.iter().filter_map(|event| match event {
+        Event::ErrorInfo { status, uri, .. } => Some(format!("{} {uri}", status.code())),
+        _ => None,
+    });
+    told.collect()
+}
+
+fn bench_with(announcements: Announcements) -> Bench {
+    let mut settings = super::bench::settings("alice", "192.0.2.1:5060");
+    settings.announcements = announcements;
+    Bench::new(settings)
+}
+
 #[test]
-fn the_place_that_a_call_is_sent_to_gets_no_credentials_of_the_proxy_before() {
+fn where_a_refusal_is_explained_is_told_and_not_called_unasked() {
     let mut bench = Bench::phone();
     let (_, first) = bench.call_bob();
-    let challenge = "Proxy-Authenticate: Digest realm=\"other.example\", nonce=\"n\", algorithm=MD5";
-    let second = refused(&mut bench, &first, 407, challenge).expect("an INVITE");
-    assert!(second.has(HeaderName::ProxyAuthorization));
-    let third = refused(&mut bench, &second, 302, "Contact: <sip:carol@192.0.2.8>").expect("an INVITE");
-    assert!(!third.has(HeaderName::ProxyAuthorization));
+    assert!(refused(&mut bench, &first, 403, WHY).is_none());
+    assert_eq!(explained(&bench), ["403 sip:why@192.0.2.9"]);
+    assert_eq!(bench.ended().as_deref(), Some("Refused(403 Forbidden)"));
+    // What is no refusal explains nothing, and what can't be read does no harm.
+    for (code, more) in [(302, WHY), (403, "Error-Info: <sip:"), (403, "Error-Info: <tel:+1>"), (401, WHY)] {
+        let mut bench = bench_with(Announcements::Any);
+        let (_, first) = bench.call_bob();
+        assert!(refused(&mut bench, &first, code, more).is_none(), "{code} {more}");
+        assert_eq!(explained(&bench), [""; 0]);
+    }
+    bench.assert_at_rest();
+}
+
+#[test]
+fn an_announcement_is_called_once_and_last_by_whoever_chose_so() {
+    for code in [403, 603] {
+        let mut bench = bench_with(Announcements::Any);
+        let (_, first) = bench.call_bob();
+        let second = refused(&mut bench, &first, 302, "Contact: <sip:one@192.0.2.9>").expect("an INVITE");
+        let third = refused(&mut bench, &second, code, WHY).expect("the announcement");
+        assert_eq!(third.uri_text(), "sip:why@192.0.2.9");
+        assert_eq!(header(&third, HeaderName::CallId), header(&first, HeaderName::CallId));
+        assert_eq!(third.cseq().unwrap().number, first.cseq().unwrap().number + 2);
+        // It refuses too, and would have us call on and on.
+        let why = "Error-Info: <sip:why2@192.0.2.9>";
+        assert!(refused(&mut bench, &third, 486, why).is_none());
+        assert_eq!(explained(&bench).len(), 2);
+        assert_eq!(bench.ended().as_deref(), Some("Refused(486 Busy Here)"));
+        bench.assert_at_rest();
+    }
+    // What is left after a 3xx comes first, unless it was refused for all.
+    let mut bench = bench_with(Announcements::Any);
+    let (_, first) = bench.call_bob();
+    let contacts = "Contact: <sip:one@192.0.2.9>;q=0.9, <sip:two@192.0.2.9>;q=0";
+    let second = refused(&mut bench, &first, 302, contacts).expect("an INVITE");
+    let third = refused(&mut bench, &second, 403, WHY).expect("an INVITE");
+    assert_eq!(third.uri_text(), "sip:two@192.0.2.9");
+    let last = refused(&mut bench, &third, 404, "").expect("an INVITE");
+    assert_eq!(last.uri_text(), "sip:why@192.0.2.9");
+    refused(&mut bench, &last, 404, "");
+    assert_eq!(bench.ended().as_deref(), Some("Refused(404 Not Found)"));
+    bench.assert_at_rest();
+}
+
+#[test]
+fn an_announcement_of_a_foreign_domain_is_called_only_by_who_wants_any() {
+    for (announcements, uri, is_called) in [
+        (Announcements::Own, "sip:why@192.0.2.9", true),
+        (Announcements::Own, "sip:why@192.0.2.8", false),
+        (Announcements::Any, "sip:why@192.0.2.8", true),
+        // Where we have been.
+        (Announcements::Any, "sip:bob@192.0.2.9", false),
+    ] {
+        let mut bench = bench_with(announcements);
+        let (_, first) = bench.call_bob();
+        let next = refused(&mut bench, &first, 480, &format!("Error-Info: <{uri}>"));
+        assert_eq!(next.is_some(), is_called, "{announcements:?} {uri}");
+        assert_eq!(explained(&bench), [format!("480 {uri}")]);
+    }
+}
+
+#[test]
+fn the_place_that_a_call_is_sent_to_gets_no_credentials_of_the_proxy_before() {
+    for (code, more) in [(302, "Contact: <sip:carol@192.0.2.8>"), (403, "Error-Info: <sip:why@192.0.2.8>")] {
+        let mut bench = bench_with(Announcements::Any);
+        let (_, first) = bench.call_bob();
+        let challenge = "Proxy-Authenticate: Digest realm=\"other.example\", nonce=\"n\", algorithm=MD5";
+        let second = refused(&mut bench, &first, 407, challenge).expect("an INVITE");
+        assert!(second.has(HeaderName::ProxyAuthorization));
+        let third = refused(&mut bench, &second, code, more).expect("an INVITE");
+        assert!(!third.has(HeaderName::ProxyAuthorization), "{code}");
+    }
 }
