@@ -103,24 +103,27 @@ impl B2bua {
                 self.queues.0.entry(group.clone()).or_default().push_back(waiting);
             }
         }
-        self.forget_forks(far);
+        self.forget_forks(cx, far);
         self.time_queue(cx, far);
         self.tell_places(cx, &group);
         true
     }
 
-    /// The early dialogs of a try that came to nothing.
-    fn forget_forks(&mut self, far: LegId) {
+    /// The early dialogs of a try that came to nothing. Those of the next one have other tags towards the caller, who has seen
+    /// numbers of ours in these.
+    fn forget_forks(&mut self, cx: &mut Context<'_>, far: LegId) {
         let near = self.legs.get(&far).and_then(|leg| leg.peer);
         for id in [Some(far), near].into_iter().flatten() {
             self.desk.deadlines.stop(Wake::Reliable(id));
-            if let Some(leg) = self.legs.get_mut(&id) {
-                for strand in leg.strands.drain(..) {
-                    self.desk.forget_dialog(&strand.dialog);
-                }
-                // The first tag of ours stays the name of the leg.
-                self.desk.dialogs.insert((leg.call_id.clone(), leg.tag.clone()), id);
+            let Some(leg) = self.legs.get_mut(&id) else { continue };
+            if !leg.outgoing && !leg.strands.is_empty() {
+                leg.tag = cx.token();
             }
+            for strand in leg.strands.drain(..) {
+                self.desk.forget_dialog(&strand.dialog);
+            }
+            // The first tag of ours stays the name of the leg.
+            self.desk.dialogs.insert((leg.call_id.clone(), leg.tag.clone()), id);
         }
     }
 

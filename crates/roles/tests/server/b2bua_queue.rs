@@ -7,7 +7,7 @@ use dialtone_roles::settings::{BridgeSettings, Destination, Group, Limits, Membe
 use dialtone_wire::{HeaderName, Message};
 
 use crate::b2bua::{
-    ALICE, ANSWER, BOB, OFFER, Phone, at_rest, code, method, only, response, server_with, text_of, to,
+    ALICE, ANSWER, BOB, OFFER, Phone, at_rest, code, method, only, response, server_with, text_of, to, value,
 };
 use crate::b2bua_transfer::{CAROL, CAROLS, with_carol};
 use crate::peers::{Request, Server, invite, settings};
@@ -92,6 +92,76 @@ pub(crate) fn who_waits_is_told_his_position_and_rings_when_a_member_is_free() {
     let sent = busy(&mut server, &calls[0]);
     assert_eq!(told(&sent, CAROL), ["Queued, position 1"]);
     assert_eq!(server.engine.counters().calls_queued, 2);
+}
+
+/// A phone that keeps the rule of RFC 3261 §12.2.2 for each dialog of a call: no request has a lower number than one before.
+#[derive(Default)]
+struct Numbers(std::collections::BTreeMap<String, u32>);
+
+impl Numbers {
+    /// Takes a request in the dialog with this tag of ours.
+    fn take(&mut self, request: &Message) {
+        let tag = value(request, HeaderName::From);
+        let number = request.cseq().expect("a CSeq").number;
+        let last = self.0.entry(tag).or_default();
+        assert!(number > *last, "{number} after {last}: {request:?}");
+        *last = number;
+    }
+}
+
+#[test]
+pub(crate) fn the_next_try_has_dialogs_of_its_own_towards_who_waits() {
+    let mut server = queue_server(None, 10);
+    let allow = "Allow: INVITE, ACK, CANCEL, BYE, UPDATE, PRACK\r\n";
+    let extra = format!("Contact: <sip:x@{ALICE}>\r\nSupported: 100rel\r\n{allow}");
+    let request = Request { extra, ..invite("sip:600@sip.test") };
+    let mut sent = server.receive(ALICE, &text_of(&request, OFFER));
+    let mut numbers = Numbers::default();
+    let mut dialogs = Vec::new();
+    for tag in ["first", "second"] {
+        let bobs =
+            to(&sent, BOB).into_iter().find(|message| method(message) == "INVITE").expect("one").clone();
+        // He is heard before he answers, and changes that.
+        let reliable = format!("Require: 100rel\r\nRSeq: 5\r\n{allow}");
+        sent = server.receive(BOB, &response(&bobs, "183 Session Progress", tag, BOB, &reliable, ANSWER));
+        let progress = only(&sent, ALICE).clone();
+        dialogs.push(value(&progress, HeaderName::To));
+        let mut alice = Phone::caller(ALICE, &progress);
+        // Another branch each time.
+        alice.cseq = 10 * dialogs.len() as u32;
+        let rack = format!("RAck: {} 1 INVITE\r\n", value(&progress, HeaderName::RSeq));
+        sent = server.receive(ALICE, &alice.request("PRACK", &rack, ""));
+        let prack = only(&sent, BOB).clone();
+        sent = server.receive(BOB, &response(&prack, "200 OK", "", BOB, "", ""));
+        assert_eq!(code(only(&sent, ALICE)), 200);
+        let mut bob = Phone::callee(BOB, &bobs, tag);
+        bob.cseq = 100 * dialogs.len() as u32;
+        sent = server.receive(BOB, &bob.request("UPDATE", "", &format!("{ANSWER}a=sendonly\r\n")));
+        let update = only(&sent, ALICE).clone();
+        numbers.take(&update);
+        server.receive(ALICE, &response(&update, "200 OK", "", ALICE, "", OFFER));
+        if tag == "first" {
+            sent = busy(&mut server, &bobs);
+            assert_eq!(told(&sent, ALICE), ["Queued, position 1"]);
+            let queued = value(to(&sent, ALICE)[0], HeaderName::To);
+            assert!(!dialogs.contains(&queued), "the first one is over");
+            sent = server.pass(5);
+            continue;
+        }
+        sent = server.receive(BOB, &response(&bobs, "200 OK", tag, BOB, "", ""));
+        let answer = only(&sent, ALICE).clone();
+        assert_eq!(value(&answer, HeaderName::To), dialogs[1]);
+        assert_ne!(dialogs[0], dialogs[1]);
+        let mut acknowledging = alice.clone();
+        acknowledging.cseq = 1;
+        assert!(server.receive(ALICE, &acknowledging.request("ACK", "", "")).is_empty());
+        let bye = bob.request("BYE", "", "");
+        sent = server.receive(BOB, &bye);
+        let bye = only(&sent, ALICE).clone();
+        numbers.take(&bye);
+        server.receive(ALICE, &response(&bye, "200 OK", "", ALICE, "", ""));
+    }
+    at_rest(&mut server);
 }
 
 #[test]
