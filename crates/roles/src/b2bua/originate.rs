@@ -83,6 +83,13 @@ fn user_of(aor: &str) -> Option<Caller> {
     Some(Caller { user: uri.user_unescaped()?, domain: SmolStr::new(host) })
 }
 
+/// Whom a URI names, whatever it says of the way to him (RFC 3261 §19.1.1, table 1: no such parameter stands in To).
+pub(super) fn address_of(uri: &UriBuf) -> SmolStr {
+    let (parsed, text) = (uri.uri(), uri.as_str());
+    let bare = parsed.as_sip().and_then(|sip| text.strip_suffix(sip.params.as_str()));
+    format_smolstr!("<{}>", bare.unwrap_or(text))
+}
+
 /// A call that is to be made.
 pub(super) struct Wanted<'a> {
     pub(super) to: UriBuf,
@@ -114,7 +121,7 @@ impl B2bua {
         }
         let (call_id, tag) = (cx.home_call_id(), cx.token());
         let Wanted { to, from, by, headers, local, task } = wanted;
-        let address = format_smolstr!("<{}>", to.as_str());
+        let address = address_of(&to);
         let write = |from: &Party| {
             let from = format_smolstr!("{};tag={tag}", from.address);
             let mut draft = Draft::new(Method::Invite, to.clone(), &from, &address, &call_id, 1);

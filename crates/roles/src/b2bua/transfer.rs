@@ -19,7 +19,7 @@
 //! and so is one that asks for something else than a call.
 
 use dialtone_wire::headers::{NameAddr, ReferSub, Replaces};
-use dialtone_wire::uri::{Uri, UriBuf, escape_user};
+use dialtone_wire::uri::{Uri, UriBuf, escape_user, unescape};
 use dialtone_wire::{HeaderName, Message, Method, Status, Writer};
 use smol_str::{SmolStr, format_smolstr};
 
@@ -27,7 +27,7 @@ use super::deadlines::Wake;
 use super::desk::Purpose;
 use super::in_dialog::Came;
 use super::join::{Goal, Task, TaskId, TaskStage};
-use super::originate::Wanted;
+use super::originate::{Wanted, address_of};
 use super::park;
 use super::record::Sought;
 use super::refusal::Refusal;
@@ -154,7 +154,7 @@ impl B2bua {
         let sought = Sought {
             since: cx.now,
             call_id: own.call_id.clone(),
-            parties: [brought.party.address.clone(), format_smolstr!("<{}>", asked.to.as_str())],
+            parties: [brought.party.address.clone(), address_of(&asked.to)],
         };
         let referrer = Some(came.leg);
         let transfer = Transfer { referrer, consult, event, subscribed, told_ringing: false, sought };
@@ -366,7 +366,8 @@ impl B2bua {
     }
 }
 
-/// Reads Refer-To; `None` when it asks for something else than a call.
+/// Reads Refer-To; `None` when it asks for something else than a call. The INVITE goes to its URI (RFC 3515 §2.1) with all
+/// parameters but `method`, which may lead to one device (`gr`, RFC 5627).
 fn read(refer: &Message) -> Result<Option<Asked>, Refusal> {
     // RFC 3515 §2.4.1: "A REFER request … MUST contain exactly one Refer-To".
     let mut values = refer.values(HeaderName::ReferTo);
@@ -391,7 +392,16 @@ fn read(refer: &Message) -> Result<Option<Asked>, Refusal> {
         (host, Some(port)) => format_smolstr!("{host}:{port}"),
         (host, None) => format_smolstr!("{host}"),
     };
-    let to = UriBuf::parse(&format_smolstr!("{scheme}:{user}{host}")).map_err(|_| Refusal::of(400))?;
-    let replaces_text = replaces_text.map(dialtone_wire::uri::unescape);
+    let mut to = format!("{scheme}:{user}{host}");
+    let is_method = |piece: &str| {
+        let name = piece.split('=').next().unwrap_or_default();
+        unescape(name).eq_ignore_ascii_case("method")
+    };
+    for piece in sip.params.pieces().filter(|piece| !is_method(piece)) {
+        to.push(';');
+        to.push_str(piece);
+    }
+    let to = UriBuf::parse(&to).map_err(|_| Refusal::of(400))?;
+    let replaces_text = replaces_text.map(unescape);
     Ok(Some(Asked { to, replaces, replaces_text }))
 }

@@ -468,6 +468,37 @@ pub(crate) fn a_target_whose_phone_never_makes_an_offer_is_hung_up_and_the_call_
     call.end();
 }
 
+/// RFC 3515 §2.1: "the Refer-To header field value" is where the request goes, with its parameters.
+#[test]
+pub(crate) fn a_transfer_to_a_gruu_reaches_that_device_alone() {
+    const CELL: &str = "127.0.0.5:5095";
+    let mut call = talking_near_carol();
+    let mut cell = register("sip:carol@sip.test", CELL, "reg-cell");
+    cell.extra =
+        format!("Contact: <sip:carol@{CELL}>;+sip.instance=\"<urn:uuid:1-2-3>\"\r\nSupported: gruu\r\n");
+    assert_eq!(call.server.status(CELL, &cell.text()), 200);
+    let gruu = "sip:carol@sip.test;gr=urn:uuid:1-2-3";
+    let refer = call.bob.request("REFER", &format!("Refer-To: <{gruu};method=INVITE?Subject=x>\r\n"), "");
+    let sent = call.server.receive(BOB, &refer);
+    assert_eq!(code(to(&sent, BOB)[0]), 200);
+    notified(&mut call.server, &sent, BOB);
+    assert!(to(&sent, CAROL).is_empty(), "the other phone of hers does not ring");
+    let cells = only(&sent, CELL).clone();
+    assert_eq!(value(&cells, HeaderName::To), "<sip:carol@sip.test>");
+    let sent = call.server.receive(CELL, &response(&cells, "486 Busy Here", "c", CELL, "", ""));
+    assert_eq!(notified(&mut call.server, &sent, BOB), "terminated SIP/2.0 486 Busy Here");
+    // A device that is not there is not replaced by another one.
+    let refer = call.bob.request("REFER", "Refer-To: <sip:carol@sip.test;gr=urn:uuid:none>\r\n", "");
+    let sent = call.server.receive(BOB, &refer);
+    let told: Vec<_> = to(&sent, BOB).into_iter().filter(|message| method(message) == "NOTIFY").collect();
+    assert!(body(told[1]).starts_with("SIP/2.0 480"), "{}", body(told[1]));
+    assert!(to(&sent, CAROL).is_empty() && to(&sent, CELL).is_empty());
+    for notify in told {
+        ok(&mut call.server, BOB, notify);
+    }
+    call.end();
+}
+
 #[test]
 pub(crate) fn nobody_transfers_to_a_call_that_is_not_his_own() {
     let mut call = talking_near_carol();
