@@ -188,7 +188,9 @@ impl B2bua {
             }
         }
         let ip = leg.local.local.ip();
-        let ask = (method == Method::Update).then(|| leg.timer.ask(policy(cx.settings)));
+        // RFC 4028: a session begins with the 2xx to its INVITE, and so does its timer.
+        let ask = (method == Method::Update && leg.stage == Stage::Talking)
+            .then(|| leg.timer.ask(policy(cx.settings)));
         let Some(strand) = leg.twin_of(&tag) else { return came.refuse(cx, &Refusal::of(481)) };
         let mut draft = pass::request(strand.dialog.request(method.clone()), came.request, cx.settings);
         let mut before = None;
@@ -201,8 +203,10 @@ impl B2bua {
         {
             draft = draft.body(&kind, body);
         }
-        if let Some(ask) = ask {
+        if method == Method::Update {
             draft = pass::options_of(draft, came.request, false);
+        }
+        if let Some(ask) = ask {
             ask_for_timer(&mut draft, &ask);
         }
         let request = Box::new(copy(came.request));
@@ -255,7 +259,10 @@ impl B2bua {
                     strand.described.received = bytes::Bytes::copy_from_slice(description);
                 }
             }
-            if is_update && status.is_success() {
+            // One that was sent before the call was answered has asked for no timer.
+            let is_timed = sent.draft.value(HeaderName::SessionExpires).is_some()
+                || response.has(HeaderName::SessionExpires);
+            if is_update && status.is_success() && leg.stage == Stage::Talking && is_timed {
                 leg.timer.answered(cx.now, response);
             }
         }
@@ -271,7 +278,7 @@ impl B2bua {
             let contact = leg.contact(cx);
             let ip = leg.local.local.ip();
             leg.updates &= !is_update;
-            let grant = (is_update && status.is_success())
+            let grant = (is_update && status.is_success() && leg.stage == Stage::Talking)
                 .then(|| granted(leg.timer.answer(policy(cx.settings), &request)));
             let place = dialog.as_ref().and_then(|dialog| leg.strand_of(dialog));
             // What a refusal describes is no session.

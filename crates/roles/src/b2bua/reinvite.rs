@@ -290,7 +290,10 @@ impl B2bua {
         }
         let allow = self.peer_allow(came.leg);
         let Some(leg) = self.legs.get_mut(&came.leg) else { return };
-        let answer = leg.timer.answer(policy(cx.settings), came.request);
+        // RFC 4028: a session begins with the 2xx to its INVITE, and so does its timer.
+        let is_talking = leg.stage == Stage::Talking;
+        let answer =
+            if is_talking { leg.timer.answer(policy(cx.settings), came.request) } else { Answer::NoTimer };
         if let Answer::TooSmall { min_s } = answer {
             return came.refuse(cx, &Refusal::of(422).with(HeaderName::MinSe, min_s));
         }
@@ -305,7 +308,9 @@ impl B2bua {
             write_grant(writer, grant);
         };
         let _ = cx.respond(came.server, came.request, Status::of(200), None, extra, None);
-        leg.timer.granted(cx.now, came.request, grant);
+        if is_talking {
+            leg.timer.granted(cx.now, came.request, grant);
+        }
         self.time_session(came.leg);
     }
 

@@ -478,6 +478,53 @@ fn a_phone_without_update_is_refreshed_with_the_description_that_holds() {
     call.end();
 }
 
+/// RFC 4028: a session begins with the 2xx to the INVITE; before it there is nothing to refresh, and nothing to end.
+#[test]
+fn an_update_of_an_early_dialog_begins_no_session_timer_on_either_side() {
+    let allow = "Allow: INVITE, ACK, CANCEL, BYE, PRACK, UPDATE\r\n";
+    let timed = "Require: timer\r\nSession-Expires: 120;refresher=uac\r\n";
+    for offer in ["", ANSWER] {
+        let mut server = timing();
+        let asks = format!("{allow}Supported: 100rel, timer\r\n");
+        let sent = server.receive(ALICE, &alices_invite(&asks, OFFER));
+        let at_bob = only(&sent, BOB).clone();
+        let reliable = format!("{allow}Require: 100rel\r\nRSeq: 5\r\n");
+        let early = response(&at_bob, "183 Session Progress", "t", BOB, &reliable, ANSWER);
+        let sent = server.receive(BOB, &early);
+        let progress = only(&sent, ALICE).clone();
+        let mut alice = Phone::caller(ALICE, &progress);
+        let rack = format!("RAck: {} 1 INVITE\r\n", value(&progress, HeaderName::RSeq));
+        let sent = server.receive(ALICE, &alice.request("PRACK", &rack, ""));
+        let prack = only(&sent, BOB).clone();
+        server.receive(BOB, &response(&prack, "200 OK", "", BOB, "", ""));
+        let mut bob = Phone::callee(BOB, &at_bob, "t");
+        let asks = "Supported: timer\r\nSession-Expires: 120;refresher=uac\r\n";
+        let mut sent = server.receive(BOB, &bob.request("UPDATE", asks, offer));
+        if !offer.is_empty() {
+            let update = only(&sent, ALICE).clone();
+            assert!(!update.has(HeaderName::SessionExpires), "{update:?}");
+            sent = server.receive(ALICE, &response(&update, "200 OK", "", ALICE, timed, OFFER));
+        }
+        let answer = only(&sent, BOB);
+        assert_eq!((code(answer), answer.has(HeaderName::SessionExpires)), (200, false));
+        let sent = server.pass(150);
+        assert!(sent.is_empty(), "it rings on: {sent:?}");
+        // With the answer the timers begin: bob's 2xx asks for one, and ours to alice has what she may have.
+        let answer = response(&at_bob, "200 OK", "t", BOB, &format!("{allow}{timed}"), "");
+        let sent = server.receive(BOB, &answer);
+        let ok = only(&sent, ALICE).clone();
+        assert!(ok.has(HeaderName::SessionExpires), "{ok:?}");
+        let mut acknowledging = alice.clone();
+        acknowledging.cseq = 1;
+        assert!(server.receive(ALICE, &acknowledging.request("ACK", "", "")).is_empty());
+        let sent = server.pass(60);
+        assert_eq!(method(only(&sent, BOB)), "UPDATE", "the half of 120 s");
+        let update = only(&sent, BOB).clone();
+        server.receive(BOB, &response(&update, "200 OK", "", BOB, timed, ""));
+        Call { server, alice, bob, bobs_invite: at_bob, alices_answer: ok }.end();
+    }
+}
+
 #[test]
 fn when_the_side_that_refreshes_has_died_both_get_bye() {
     let asks = "Supported: timer\r\nSession-Expires: 600;refresher=uac\r\n";
