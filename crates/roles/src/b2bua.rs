@@ -361,6 +361,8 @@ impl B2bua {
                 Wake::Refresh(id) => self.refresh(cx, id),
                 Wake::Release(id) => self.release(cx, id),
                 Wake::Queued(id) => self.queue_due(cx, id),
+                // The end of the turn looks after them.
+                Wake::MovedUp => {}
                 Wake::Parked(id) => self.park_over(cx, id),
                 Wake::Task(id) => self.task_due(cx, id),
                 Wake::Renew(id) => self.renew(cx, id),

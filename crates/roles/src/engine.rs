@@ -390,6 +390,8 @@ impl Engine {
             }
             self.drain_transmits();
         }
+        let (b2bua, mut cx) = self.b2bua_and_context(now);
+        b2bua.tell_moved_up(&mut cx);
         self.drain_transmits();
         self.give_back();
     }

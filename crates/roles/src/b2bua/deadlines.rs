@@ -28,6 +28,8 @@ pub(super) enum Wake {
     Parked(LegId),
     /// One who waits for a member of a group is looked after.
     Queued(LegId),
+    /// Those who have moved up in a queue may be told so again.
+    MovedUp,
     /// A transferor has not hung up.
     Release(LegId),
     /// The home of a call, or of its slot, is told again who has it.
@@ -51,6 +53,7 @@ impl Timer for Wake {
             Wake::Refresh(_) => "bridge refresh again",
             Wake::Parked(_) => "bridge parked",
             Wake::Queued(_) => "bridge queue",
+            Wake::MovedUp => "bridge queue moves up",
             Wake::Release(_) => "bridge transferor",
             Wake::Renew(_) => "bridge alias",
             Wake::GiveAway(_) => "bridge wanted",

@@ -9,7 +9,7 @@
 //! One who waits keeps both legs of his bridge; the second one has no INVITE under way, and gets the next one of the same
 //! call with the next CSeq.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use dialtone_wire::Status;
@@ -25,6 +25,8 @@ use crate::settings::{Destination, Settings};
 
 /// How often the first one is tried again, and the others are looked after.
 const TRY_EVERY: Duration = Duration::from_secs(5);
+/// How often those who wait are told at most that they have moved up: many may leave a long queue at the same time.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 /// RFC 3261 §13.3.1.1: "the UAS MUST send a non-100 provisional response at every minute".
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -42,17 +44,26 @@ struct Waiting {
 
 /// Who waits for which group, the first one first.
 #[derive(Debug, Default)]
-pub(super) struct Queues(BTreeMap<SmolStr, VecDeque<Waiting>>);
+pub(super) struct Queues {
+    waiting: BTreeMap<SmolStr, VecDeque<Waiting>>,
+    /// Groups where somebody has left, and the others are not told yet.
+    left: BTreeSet<SmolStr>,
+}
 
 impl Queues {
     fn place(&self, group: &str, far: LegId) -> Option<usize> {
-        self.0.get(group)?.iter().position(|waiting| waiting.far == far)
+        self.waiting.get(group)?.iter().position(|waiting| waiting.far == far)
     }
 
     /// Somebody waits no longer.
     pub(super) fn leave(&mut self, far: LegId) {
-        self.0.retain(|_, queue| {
+        let Queues { waiting, left } = self;
+        waiting.retain(|group, queue| {
+            let before = queue.len();
             queue.retain(|waiting| waiting.far != far);
+            if queue.len() < before {
+                left.insert(group.clone());
+            }
             !queue.is_empty()
         });
     }
@@ -72,7 +83,7 @@ impl B2bua {
 
     /// Whether somebody waits already for the group that a leg is to call: nobody overtakes him.
     pub(super) fn has_to_wait(&self, settings: &Settings, far: LegId) -> bool {
-        self.queue_of(settings, far).is_some_and(|group| self.queues.0.contains_key(&group))
+        self.queue_of(settings, far).is_some_and(|group| self.queues.waiting.contains_key(&group))
     }
 
     /// Lets a caller wait whose INVITE was refused, or is not sent since others wait; `false` where nobody waits
@@ -88,10 +99,12 @@ impl B2bua {
             self.queues.leave(far);
             return false;
         };
-        let waiting = self.queues.0.values().map(VecDeque::len).sum::<usize>();
+        let waiting = self.queues.waiting.values().map(VecDeque::len).sum::<usize>();
         match self.queues.place(&group, far) {
             Some(place) => {
-                if let Some(waiting) = self.queues.0.get_mut(&group).and_then(|queue| queue.get_mut(place)) {
+                if let Some(waiting) =
+                    self.queues.waiting.get_mut(&group).and_then(|queue| queue.get_mut(place))
+                {
                     waiting.invite = Some(invite);
                 }
             }
@@ -100,7 +113,7 @@ impl B2bua {
                 cx.core.counters.calls_queued += 1;
                 let until = cx.now + queue.time;
                 let waiting = Waiting { far, invite: Some(invite), until, told: (0, cx.now) };
-                self.queues.0.entry(group.clone()).or_default().push_back(waiting);
+                self.queues.waiting.entry(group.clone()).or_default().push_back(waiting);
             }
         }
         self.forget_forks(cx, far);
@@ -135,7 +148,7 @@ impl B2bua {
     pub(super) fn queue_due(&mut self, cx: &mut Context<'_>, far: LegId) {
         let Some(group) = self.queue_of(cx.settings, far) else { return };
         let Some(place) = self.queues.place(&group, far) else { return };
-        let Some(waiting) = self.queues.0.get_mut(&group).and_then(|queue| queue.get_mut(place)) else {
+        let Some(waiting) = self.queues.waiting.get_mut(&group).and_then(|queue| queue.get_mut(place)) else {
             return;
         };
         if waiting.invite.is_none() {
@@ -145,8 +158,7 @@ impl B2bua {
         if waiting.until <= cx.now {
             let invite = waiting.invite.take();
             self.queues.leave(far);
-            self.waited_too_long(cx, far, &group, invite);
-            return self.tell_places(cx, &group);
+            return self.waited_too_long(cx, far, &group, invite);
         }
         let invite = if place == 0 { waiting.invite.take() } else { None };
         self.time_queue(cx, far);
@@ -177,9 +189,20 @@ impl B2bua {
         self.give_up(cx, far, Status::of(480), None);
     }
 
+    /// At the end of a turn: whoever has moved up is told, unless that was done just now.
+    pub(crate) fn tell_moved_up(&mut self, cx: &mut Context<'_>) {
+        if self.queues.left.is_empty() || self.desk.deadlines.runs(Wake::MovedUp) {
+            return;
+        }
+        self.desk.deadlines.start(Wake::MovedUp, cx.now + TELL_AGAIN);
+        for group in std::mem::take(&mut self.queues.left) {
+            self.tell_places(cx, &group);
+        }
+    }
+
     /// Tells each one his position where it has changed, and once a minute.
     fn tell_places(&mut self, cx: &mut Context<'_>, group: &str) {
-        let Some(queue) = self.queues.0.get_mut(group) else { return };
+        let Some(queue) = self.queues.waiting.get_mut(group) else { return };
         let mut to_tell = Vec::new();
         for (place, waiting) in queue.iter_mut().enumerate() {
             let (told, at) = waiting.told;

@@ -83,14 +83,14 @@ pub(crate) fn who_waits_is_told_his_position_and_rings_when_a_member_is_free() {
     let answer = only(&sent, ALICE).clone();
     assert_eq!(code(&answer), 200);
     let mut alice = Phone::caller(ALICE, &answer);
+    // Carol is the first one now, and told at once.
+    assert_eq!(told(&sent, CAROL), ["Queued, position 1"]);
     let ack = alice.request("ACK", "", "");
     server.receive(ALICE, &ack);
-    // Carol is the first one now.
     let sent = server.pass(5);
     let calls: Vec<_> =
         to(&sent, BOB).into_iter().filter(|message| method(message) == "INVITE").cloned().collect();
-    let sent = busy(&mut server, &calls[0]);
-    assert_eq!(told(&sent, CAROL), ["Queued, position 1"]);
+    assert_eq!(told(&busy(&mut server, &calls[0]), CAROL), [""; 0], "nothing has changed");
     assert_eq!(server.engine.counters().calls_queued, 2);
 }
 
@@ -213,6 +213,36 @@ pub(crate) fn who_gives_up_leaves_the_queue() {
     let sent = server.pass(10);
     assert!(to(&sent, BOB).is_empty(), "{sent:?}");
     at_rest(&mut server);
+}
+
+fn cancel(server: &mut Server, call_id: &'static str) -> Vec<(String, Message)> {
+    let cancel = Request { method: "CANCEL", call_id, ..invite("sip:600@sip.test") };
+    let cancel = Request { from: "sip:alice@sip.test", via: ALICE, ..cancel };
+    server.receive(ALICE, &cancel.text().replace("1CANCEL", "1INVITE"))
+}
+
+#[test]
+pub(crate) fn who_moves_up_is_told_at_once_and_many_who_leave_cause_one_round_a_second() {
+    let mut server = queue_server(None, 10);
+    let sent = call(&mut server, ALICE, "call");
+    let bobs = only(&sent, BOB).clone();
+    busy(&mut server, &bobs);
+    for (place, call_id) in ["second", "third", "fourth"].into_iter().enumerate() {
+        let sent = call(&mut server, ALICE, call_id);
+        assert_eq!(told(&sent, ALICE), [format!("Queued, position {}", place + 2)]);
+    }
+    let sent = call(&mut server, CAROL, "last");
+    assert_eq!(told(&sent, CAROL), ["Queued, position 5"]);
+    server.pass(1);
+    let sent = cancel(&mut server, "call");
+    assert_eq!(told(&sent, ALICE), ["Queued, position 1", "Queued, position 2", "Queued, position 3"]);
+    assert_eq!(told(&sent, CAROL), ["Queued, position 4"]);
+    // The others leave at the same time, and the last one hears of all that together.
+    for call_id in ["second", "third", "fourth"] {
+        assert_eq!(told(&cancel(&mut server, call_id), CAROL), [""; 0]);
+    }
+    let sent = server.pass(1);
+    assert_eq!(told(&sent, CAROL), ["Queued, position 1"]);
 }
 
 #[test]

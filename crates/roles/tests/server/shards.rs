@@ -194,6 +194,7 @@ fn callers_of_a_group_wait_in_one_queue() {
             tests::who_waits_too_long_goes_where_the_settings_say,
             tests::without_another_place_it_ends_with_480_and_nothing_is_left,
             tests::who_gives_up_leaves_the_queue,
+            tests::who_moves_up_is_told_at_once_and_many_who_leave_cause_one_round_a_second,
             tests::as_many_wait_as_may,
         ],
         true,
