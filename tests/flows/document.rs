@@ -23,9 +23,8 @@ sip: URIs where the RFC has TLS, TCP and sips:. Each run is compared with the me
 the wire; Request-URI, number of Via values, Max-Forwards, Record-Route and Route in order, From, To, tags, CSeq, Contact,
 challenges and credentials, body. What is meant to differ is named with its reason. Messages that nothing orders (a proxy
 answers 100 and forwards in the same instant) may come in another order than in the RFC; they are drawn in the RFC's, and
-named. The flows of RFC 5359 §2.15 to §2.17 (park, pickup, automatic redial) need the dialog event package (RFC 4235) and wait
-for it; `b2bua-park`, `b2bua-pickup` and `b2bua-queue` are how the same is done here by codes.
-Still missing of that RFC: §2.3, music on hold that a phone brings by REFER to its source.
+named. Of RFC 5359 all flows are here but those of §2.15 to §2.17 (park, pickup, automatic redial), which need the dialog event
+package (RFC 4235) and wait for it; `b2bua-park`, `b2bua-pickup` and `b2bua-queue` are how the same is done here by codes.
 
 Not there of the transfers: the MESSAGE of RFC 5359 §2.6, which gets 405 until our phones take messages (the call that it asks
 for is there); of RFC 5589 Figure 13, which keeps a call that was answered in spite of its CANCEL and is not recommended, and the

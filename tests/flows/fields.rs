@@ -97,6 +97,8 @@ const PLACES: &[(&str, &str)] = &[
     ("ms.biloxi.example.com", "Announcement Server"),
     ("192.0.2.207", "Announcement Server"),
     ("192.0.2.203", "Gateway"),
+    ("server.example.com", "Music Server"),
+    ("192.0.2.208", "Music Server"),
     ("alg1.atlanta.example.com", "SIP ALG"),
     ("192.0.2.128", "SIP ALG"),
     // RFC 3327 §5.5.

@@ -138,6 +138,7 @@ const FLOWS: &[Flow] = &[
     races::FORK_UNANNOUNCED,
     holding::HOLD,
     holding::CONSULTATION,
+    transfers::MUSIC,
     click::CLICK,
     services::ALWAYS,
     services::BUSY,
@@ -316,6 +317,11 @@ fn rfc_5359_2_1_call_hold() {
 #[test]
 fn rfc_5359_2_2_consultation_hold() {
     check_service("2.2");
+}
+
+#[test]
+fn rfc_5359_2_3_music_on_hold() {
+    check_service("2.3");
 }
 
 #[test]

@@ -159,6 +159,7 @@ fn reference(source: Source, entry: &Value, all: &[&Value]) -> Reference {
         "HSP",
         "PC",
         "Announcement Server",
+        "Music Server",
         "REGISTRAR",
         "R",
     ];

@@ -1,4 +1,4 @@
-//! Transfers: RFC 5589 and RFC 5359 §2.4 to §2.6.
+//! Transfers, and what is made of the same messages: RFC 5589 and RFC 5359 §2.3 to §2.6.
 //!
 //! The ladders of RFC 5589 begin alike: the transferee calls the transferor, who holds the call ([`HELD`]), and perhaps
 //! speaks with the target ([`CONSULTED`]).
@@ -7,6 +7,7 @@ mod basic;
 mod bridged;
 mod consulted;
 mod friends;
+mod music;
 mod old_phone;
 mod otherwise;
 
@@ -14,6 +15,7 @@ pub(crate) use basic::{BUSY, DIALOG_REUSE, NO_ANSWER, SUCCESSFUL};
 pub(crate) use bridged::JOINED;
 pub(crate) use consulted::{ATTENDED, EXPOSED, PROTECTED, REFERRED_BY};
 pub(crate) use friends::{FRIENDS_ATTENDED, INSTANT_MESSAGE, UNATTENDED};
+pub(crate) use music::MUSIC;
 pub(crate) use otherwise::{
     ADDRESS_FAILS, BY_ADDRESS, FALLBACK, NO_REFER, RECOMMENDED, REQUIRED, SEMI_ATTENDED,
 };

@@ -22,9 +22,11 @@ pub use crate::trunks::{HopState, TrunkNews};
 
 mod dial;
 mod play;
+mod transfer;
 
 pub use dial::{Dial, DialState};
 pub use play::Play;
+pub use transfer::{TransferOutcome, TransferTo};
 
 /// Something that happened to a shard.
 #[derive(Debug)]
@@ -362,6 +364,15 @@ pub enum Command {
         /// Where to.
         to: TransferTo,
     },
+    /// Have a music server play to the other side of a call, which we hold (RFC 5359 §2.3): it is asked to call there in our
+    /// place (REFER, Replaces). Answered by [`Event::MusicBegan`] or [`Event::NoMusic`]; the call itself ends when the music
+    /// server has its place ([`EndReason::RemoteHangup`]), before that or after, and stays held as it is otherwise.
+    Music {
+        /// The call.
+        call: CallHandle,
+        /// The music server.
+        source: UriBuf,
+    },
     /// Answer [`Event::TransferAsked`].
     AnswerTransfer {
         /// Its number.
@@ -455,16 +466,6 @@ pub struct JoinTarget {
     pub from_tag: SmolStr,
 }
 
-/// Whom the other side of a call shall call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransferTo {
-    /// Somebody who does not know of it yet: blind transfer.
-    Address(UriBuf),
-    /// The other side of this call of ours, whose place the new call takes (Replaces, RFC 3891): attended transfer.
-    Call(CallHandle),
-}
-
 /// The bodies in which a digit travels in INFO without an Info Package; nobody has standardized them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -473,23 +474,6 @@ pub enum DigitForm {
     Relay,
     /// `application/dtmf`: the digit alone.
     Plain,
-}
-
-/// What became of [`Command::Transfer`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TransferOutcome {
-    /// The other side talks to whom it was sent to.
-    Done,
-    /// Its call failed with this status.
-    Failed(Status),
-    /// It refused to call, or the REFER never reached it.
-    Refused(Status),
-    /// It never said.
-    Unknown,
-    /// The call, or the one that was to be replaced, is not in a state in which it can be transferred, or a transfer of
-    /// it is under way, or there are as many as may be.
-    NotPossible,
 }
 
 /// How hold is written into a session description.
@@ -639,6 +623,21 @@ pub enum Event {
         /// The call that was given away; stale where it ended before.
         call: CallHandle,
         /// What.
+        outcome: TransferOutcome,
+    },
+    /// The other side of a call hears a music server, which [`Command::Music`] asked for.
+    MusicBegan {
+        /// The call whose place the music server has; stale where it ended before.
+        call: CallHandle,
+        /// Whoever calls this takes the place of the music server: the other side is back ([`Command::Call`]). Where the
+        /// music server does not say what its call is, that is a call like any other.
+        back: UriBuf,
+    },
+    /// What became of [`Command::Music`], if not that.
+    NoMusic {
+        /// The call, which stays held; stale where it ended before.
+        call: CallHandle,
+        /// Why there is none: never [`TransferOutcome::Done`].
         outcome: TransferOutcome,
     },
     /// Another call has taken the place of this one (Replaces, RFC 3891); this one ends.

@@ -1,7 +1,10 @@
 //! Small bodies: a fragment of a message (RFC 3420), and a digit in the two forms that gateways send in INFO.
 
+use bytes::Bytes;
 use smol_str::{SmolStr, format_smolstr};
 
+use crate::header_name::HeaderName;
+use crate::message::{Limits, Message};
 use crate::method::Status;
 
 /// The media type of a fragment of a message.
@@ -28,6 +31,29 @@ pub fn sipfrag_status(body: &[u8]) -> Option<Status> {
 /// A fragment that is nothing but a status line.
 pub fn sipfrag(status: Status) -> SmolStr {
     format_smolstr!("SIP/2.0 {} {}\r\n", status.code(), status.reason())
+}
+
+/// A fragment with the status line and the lines of a response that name its dialog: From, To, Call-ID, CSeq and Contact
+/// (RFC 5359 §2.3, F17). `None` where it would have more bytes than this.
+pub fn sipfrag_with_dialog(response: &Message, bytes_max: usize) -> Option<Vec<u8>> {
+    let names = [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq, HeaderName::Contact];
+    let mut fragment = sipfrag(response.status()?).as_bytes().to_vec();
+    for name in names {
+        let line = response.header_lines().find(|header| header.name == name)?.line;
+        if fragment.len() + line.len() > bytes_max {
+            return None;
+        }
+        fragment.extend_from_slice(line);
+    }
+    Some(fragment)
+}
+
+/// Reads a fragment that begins with a status line as the response that it is a piece of (RFC 3420 §2.1: all headers may be
+/// missing, and the empty line at the end too).
+pub fn sipfrag_response(body: &[u8], limits: &Limits) -> Option<Message> {
+    sipfrag_status(body)?;
+    let end: &[u8] = if body.ends_with(b"\r\n") { b"\r\n" } else { b"\r\n\r\n" };
+    Message::parse(Bytes::from([body, end].concat()), limits).ok()
 }
 
 /// Whether a character is a digit of a telephone or `!`, a hook flash.
@@ -103,6 +129,38 @@ mod tests {
             assert_eq!(of(bad), None, "{bad}");
         }
         assert_eq!(sipfrag_status(b"SIP/2.0 \xff\xff\xff"), None);
+    }
+
+    #[test]
+    fn a_fragment_with_the_dialog_is_read_as_it_was_written() {
+        let text = "SIP/2.0 200 Fine\r\nVia: SIP/2.0/UDP 192.0.2.3;branch=z9hG4bKx\r\nServer: foo/0.9.7\r\n\
+                    f: <sip:music@192.0.2.3>;tag=1\r\nTo: Alice\r\n <sip:alice@192.0.2.1>;tag=2\r\nCall-ID: c@d\r\n\
+                    CSeq: 7 INVITE\r\nContact: <sip:alice@192.0.2.1:5062>\r\nContent-Length: 0\r\n\r\n";
+        let limits = Limits::default();
+        let response = Message::parse(Bytes::from_static(text.as_bytes()), &limits).unwrap();
+        let fragment = sipfrag_with_dialog(&response, 1_000).unwrap();
+        assert_eq!(
+            String::from_utf8(fragment.clone()).unwrap(),
+            "SIP/2.0 200 OK\r\nf: <sip:music@192.0.2.3>;tag=1\r\nTo: Alice\r\n <sip:alice@192.0.2.1>;tag=2\r\n\
+             Call-ID: c@d\r\nCSeq: 7 INVITE\r\nContact: <sip:alice@192.0.2.1:5062>\r\n",
+            "RFC 3515 §5.3: what it says besides stays here"
+        );
+        assert_eq!(sipfrag_with_dialog(&response, fragment.len() - 1), None);
+        let unended = fragment.strip_suffix(b"\r\n").unwrap();
+        for fragment in [&fragment[..], unended, &[&fragment[..], b"\r\n"].concat()] {
+            let read = sipfrag_response(fragment, &limits).unwrap();
+            assert_eq!(
+                (read.from_tag(), read.to_tag(), read.call_id()),
+                (Ok(Some("1")), Ok(Some("2")), Ok("c@d"))
+            );
+        }
+        let read = sipfrag_response(b"SIP/2.0 200 OK", &limits).unwrap();
+        assert!(read.call_id().is_err() && read.to_tag().is_err());
+        for bad in
+            ["", "From: <sip:a@b>;tag=1\r\n", "SIP/2.0 200 OK\r\nno header\r\n", "SIP/2.0 200 OK\nTo: x\n"]
+        {
+            assert!(sipfrag_response(bad.as_bytes(), &limits).is_none(), "{bad}");
+        }
     }
 
     #[test]

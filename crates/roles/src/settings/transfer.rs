@@ -42,8 +42,8 @@ pub enum ReplacesPolicy {
     /// Those that name the Call-ID and both tags of a call. Our tag is 64 random bits that nobody knows but the other
     /// side and the proxies between; the flows of RFC 5589 §7 show no more than that.
     Named,
-    /// Of these only such as come from the other side of that call, or with a Referred-By that names it (RFC 3891 §3).
-    /// Nobody has proven a Referred-By; a proxy that asks for passwords vouches for From.
+    /// Of these only such as come from the other side of that call, or with a Referred-By that names it (RFC 3891 §3); and
+    /// where that other side was sent in place of an earlier one, also such as that one sends (RFC 5359 §2.3). Nobody has proven a Referred-By; a proxy that asks for passwords vouches for From.
     Referred,
     /// None: 403.
     Refuse,

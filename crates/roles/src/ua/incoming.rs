@@ -58,7 +58,7 @@ impl Ua {
         as_robot: Option<&Robot>,
     ) {
         let tag = cx.token();
-        let replaced = match self.replaced_by(cx, request) {
+        let (replaced, sent_by) = match self.replaced_by(cx, request) {
             Ok(replaced) => replaced,
             Err(refusal) => return refusal.send(cx, server, request, Some(&tag)),
         };
@@ -77,7 +77,7 @@ impl Ua {
                 .unwrap_or_else(|_| request.clone());
         let straight = own_flow(&request, flow);
         let Checked { dialog, from, session, description, offers } = checked;
-        let ties = Ties::of_invite(&request, as_robot.is_some());
+        let ties = Ties::of_invite(&request, as_robot.is_some(), sent_by);
         let mut packages = Packages::default();
         packages.learn(&request);
         let conference = joined.as_ref().map(|joined| self.conference_for(cx, joined));

@@ -489,6 +489,7 @@ impl Call {
             (Ok(_), true) => {
                 self.stage = Stage::Confirmed(Box::new(Talk::new(dialog)));
                 self.packages.learn(response);
+                desk.transfers.call_answered(self.handle, response);
                 desk.transfers.call_goes_on(self.handle, Status::of(200), true);
                 self.note_allow(response);
                 self.timer.answered(cx.now, response);

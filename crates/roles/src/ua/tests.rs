@@ -12,6 +12,7 @@ mod flows;
 mod forked;
 mod hostile;
 mod info;
+mod music;
 mod net;
 mod patterns;
 mod random;

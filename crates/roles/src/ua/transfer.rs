@@ -1,5 +1,6 @@
 //! Transfer by REFER (RFC 3515, RFC 5589): we ask for it ([`asked`]), are asked for it ([`referred`]), or are the one to
-//! whom a call comes in place of another (Replaces, RFC 3891; [`replaces`]).
+//! whom a call comes in place of another (Replaces, RFC 3891; [`replaces`]). By the same means a music server plays to
+//! somebody whom we hold ([`music`]).
 //!
 //! ```text
 //!      transferor                transferee                 target
@@ -38,6 +39,7 @@ use crate::settings::Settings;
 
 mod asked;
 mod capable;
+mod music;
 mod referred;
 mod replaces;
 
@@ -94,6 +96,10 @@ struct OwnDialog {
     contact_user: ContactUser,
 }
 
+/// A request about a transfer that is about to be sent: its dialog, the flow that it goes on, and who we are in its
+/// Contact.
+type Begun = (Way, Draft, Option<Flow>, ContactUser);
+
 /// The dialog in which a transfer is spoken of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Way {
@@ -127,6 +133,8 @@ pub(super) struct Ties {
     is_robots: bool,
     /// Another call has taken its place, and it ends as soon as its peer has our 2xx.
     gave_way: bool,
+    /// It has taken the place of a call with him who has sent it: he may take it back.
+    sent_by: Option<UriBuf>,
     /// The conversation of the called one that it asks to be let into (RFC 3911 §5).
     join: Option<SmolStr>,
 }
@@ -150,17 +158,18 @@ impl Default for Ties {
             was_referred: false,
             is_robots: false,
             gave_way: false,
+            sent_by: None,
             join: None,
         }
     }
 }
 
 impl Ties {
-    /// Those of a call that came.
-    pub(super) fn of_invite(invite: &Message, is_robots: bool) -> Ties {
+    /// Those of a call that came, in place of one with him who has sent it or not.
+    pub(super) fn of_invite(invite: &Message, is_robots: bool, sent_by: Option<UriBuf>) -> Ties {
         let most = Ties::default();
         let hops = invite.max_forwards().ok().flatten().and_then(|hops| u8::try_from(hops).ok());
-        Ties { hops: hops.map_or(most.hops, |hops| hops.min(most.hops)), is_robots, ..most }
+        Ties { hops: hops.map_or(most.hops, |hops| hops.min(most.hops)), is_robots, sent_by, ..most }
     }
 
     /// Why a call ends that we have hung up before its peer had our 2xx.

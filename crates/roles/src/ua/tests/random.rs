@@ -113,6 +113,7 @@ impl Run {
             (23, Some(call)) => {
                 Command::SendDigit { call, digit: '5', duration_ms: 100, form: DigitForm::Relay }
             }
+            (24, Some(call)) => Command::Music { call, source: to },
             (0 | 1, _) => Command::Call { token: 1, to, play: Play::Silence },
             (2..=6, Some(call)) => Command::Answer { call, play: Play::Echo },
             (7, Some(call)) => Command::Decline { call, status: Status::of(486) },
@@ -197,9 +198,12 @@ fn transfers_at_random_leave_nothing_either() {
     for seed in 0..80 {
         let referred = if seed % 3 == 0 { ReferPolicy::Ask } else { ReferPolicy::Accept };
         let mut run = Run {
-            pair: Pair::with(|settings| settings.transfer.referred = referred),
+            pair: Pair::with(|settings| {
+                settings.transfer.referred = referred;
+                settings.transfer.strangers = referred;
+            }),
             random: Random(1_000 + seed),
-            buttons: 24,
+            buttons: 25,
             network: Vec::new(),
             ends: Default::default(),
             answered: 0,

@@ -1,14 +1,15 @@
-//! Transfers that we ask for: the transferor (RFC 3515 §2.4.1, RFC 5589 §6, §7).
+//! REFERs that we send: those of the transferor (RFC 3515 §2.4.1, RFC 5589 §6, §7), and those to a music server
+//! ([`music`](super::music)).
 
 use dialtone_dialog::{Dialog, DialogId, Draft};
 use dialtone_wire::bodies::{SIPFRAG, sipfrag_status};
 use dialtone_wire::headers::{ContentType, Event as EventHeader, NameAddr, SubscriptionState, TargetDialog};
-use dialtone_wire::net::Flow;
-use dialtone_wire::uri::{SipUri, Uri, escape_header};
+use dialtone_wire::uri::{SipUri, Uri, UriBuf, escape_header};
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::{SmolStr, format_smolstr};
 
-use super::{Incoming, OwnDialog, PACKAGE, Transfers, Way};
+use super::music::{begin_at, replaces_in, told_of_music};
+use super::{Begun, Incoming, OwnDialog, PACKAGE, Transfers, Way};
 use crate::contact_user::ContactUser;
 use crate::context::{Context, Failure, UaRequest};
 use crate::io::{CallHandle, ChangeBy, EndReason, Event, TransferOutcome, TransferTo};
@@ -22,12 +23,16 @@ use crate::ua::refusal::{ALLOW, Refusal, SUPPORTED};
 /// A transfer that we asked for.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// The call that is given away.
-    call: CallHandle,
+    /// The call that is given away, or whose other side is to hear music.
+    pub(super) call: CallHandle,
     /// The other call of an attended transfer.
     other: Option<CallHandle>,
-    /// The call whose other side got the REFER.
-    through: CallHandle,
+    /// Who got the REFER.
+    pub(super) through: Through,
+    /// Its Refer-To.
+    pub(super) place: SmolStr,
+    /// From the last NOTIFY of a music server: the dialog of its call, as Replaces names it.
+    pub(super) replaces: Option<SmolStr>,
     pub(super) way: Way,
     /// The CSeq number of the REFER, by which NOTIFYs may name it (RFC 3515 §2.4.6).
     cseq: u32,
@@ -40,10 +45,19 @@ pub(super) struct Asked {
 /// A REFER that may be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Try {
-    /// The call whose other side gets it.
-    through: CallHandle,
+    /// Who gets it.
+    pub(super) through: Through,
     /// The Refer-To.
-    place: SmolStr,
+    pub(super) place: SmolStr,
+}
+
+/// Who gets a REFER.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Through {
+    /// The other side of a call.
+    Call(CallHandle),
+    /// A music server, outside of any call.
+    Source(UriBuf),
 }
 
 impl Ua {
@@ -66,7 +80,7 @@ impl Ua {
 
     /// Sends the other side of a call to a place. Says whether the REFER is under way.
     pub(super) fn send_to(&mut self, cx: &mut Context<'_>, call: CallHandle, place: SmolStr) -> bool {
-        self.send_refer(cx, call, None, vec![Try { through: call, place }])
+        self.send_refer(cx, call, None, vec![Try { through: Through::Call(call), place }])
     }
 
     /// Joins the other sides of two calls: the one whose call is given away is sent to the other (RFC 5589 §7.3). If it
@@ -94,15 +108,20 @@ impl Ua {
     }
 
     fn tries(&mut self, cx: &Context<'_>, through: CallHandle, replaced: CallHandle) -> Vec<Try> {
-        let places = self.places_of(cx, replaced).unwrap_or_default();
-        places.into_iter().map(|place| Try { through, place }).collect()
+        let places = self.places_of(cx, replaced, false).unwrap_or_default();
+        places.into_iter().map(|place| Try { through: Through::Call(through), place }).collect()
     }
 
     /// Where the other side of a call is called so that its call with us is replaced. RFC 5589 §7.5: a Contact that is no
     /// GRUU may lead nowhere from outside of the dialog; the address-of-record does, and a phone of it that has not that
     /// call says so, since it must understand Replaces. If that fails, it is the Contact's turn. RFC 4508 §5: with "all
     /// feature tags that were listed in the most recent Contact".
-    fn places_of(&mut self, cx: &Context<'_>, call: CallHandle) -> Option<Vec<SmolStr>> {
+    pub(super) fn places_of(
+        &mut self,
+        cx: &Context<'_>,
+        call: CallHandle,
+        requires: bool,
+    ) -> Option<Vec<SmolStr>> {
         let call = self.calls.get_mut(call)?;
         let features = call.packages.features.clone();
         let talk = call.talk_mut().filter(|talk| !talk.hung_up)?;
@@ -114,7 +133,7 @@ impl Ua {
         let contact = plain(&dialog.remote_target().uri())?;
         let is_gruu = dialog.remote_target().uri().as_sip().is_some_and(|uri| uri.params.has("gr"));
         // RFC 5589 §7.3: a GRUU leads to that phone, which is to say so if it can't do it.
-        let required = if is_gruu { "&Require=replaces" } else { "" };
+        let required = if is_gruu || requires { "&Require=replaces" } else { "" };
         let contact = format_smolstr!("<{contact}?Replaces={replaces}{required}>{features}");
         let has_proxy = cx.settings.account.as_ref().is_some_and(|account| account.proxy.is_some());
         let address = address_of(dialog).filter(|_| has_proxy && !is_gruu);
@@ -130,7 +149,7 @@ impl Ua {
     }
 
     /// Sends the first of these REFERs. Says whether it is under way.
-    fn send_refer(
+    pub(super) fn send_refer(
         &mut self,
         cx: &mut Context<'_>,
         call: CallHandle,
@@ -141,14 +160,18 @@ impl Ua {
             return false;
         }
         let Try { through, place } = tries.remove(0);
-        if !self.is_talking(through) {
-            return false;
-        }
-        let begun = self.begin_outside(cx, through).or_else(|| {
-            let way = Way::Call(through);
-            let (draft, flow, contact_user) = self.request_in(&way, Method::Refer)?;
-            Some((way, draft, flow, contact_user))
-        });
+        let begun = match &through {
+            Through::Call(through) if self.is_talking(*through) => {
+                self.begin_outside(cx, *through).or_else(|| {
+                    let way = Way::Call(*through);
+                    let (draft, flow, contact_user) = self.request_in(&way, Method::Refer)?;
+                    Some((way, draft, flow, contact_user))
+                })
+            }
+            Through::Source(source) if self.is_talking(call) => begin_at(cx, source),
+            // It is over, or about to be.
+            Through::Call(_) | Through::Source(_) => None,
+        };
         let Some((way, draft, flow, contact_user)) = begun else { return false };
         let mut draft = draft.header(HeaderName::ReferTo, &place);
         if let Some(account) = &cx.settings.account {
@@ -164,7 +187,8 @@ impl Ua {
         if self.desk.send_over(cx, draft, Some(contact_user), purpose, flow).is_err() {
             return false;
         }
-        let asked = Asked { call, other, through, way, cseq, told: false, left: tries };
+        let told = false;
+        let asked = Asked { call, other, through, place, replaces: None, way, cseq, told, left: tries };
         self.desk.transfers.asked.insert(transfer, asked);
         // The transaction's own timer is shorter.
         self.desk.deadlines.start(Wake::Transfer(transfer), cx.now + cx.settings.transfer.time);
@@ -179,11 +203,7 @@ impl Ua {
     /// Begins a REFER in a dialog of its own. RFC 7647 §4: where the other side's Contact is a GRUU it MUST be one; the
     /// call is then named by Target-Dialog, which the other side has to know (RFC 5589 §5). Its remote tag is not known
     /// until the other side has answered, or told the first news.
-    fn begin_outside(
-        &mut self,
-        cx: &mut Context<'_>,
-        call: CallHandle,
-    ) -> Option<(Way, Draft, Option<Flow>, ContactUser)> {
+    fn begin_outside(&mut self, cx: &mut Context<'_>, call: CallHandle) -> Option<Begun> {
         let call = self.calls.get_mut(call).filter(|call| call.packages.knows_target_dialog)?;
         let contact_user = call.contact_user.clone();
         let dialog = &call.talk_mut()?.dialog;
@@ -195,9 +215,7 @@ impl Ua {
         let draft = out_of_dialog(cx, Method::Refer, target.clone(), &format_smolstr!("<{target}>"))
             .line(TargetDialog::NAME, &named)
             .header(HeaderName::Require, "tdialog");
-        let local_tag = SmolStr::new(NameAddr::parse(draft.from().as_bytes()).ok()?.tag()?);
-        let id = DialogId { call_id: draft.call_id().into(), local_tag, remote_tag: SmolStr::default() };
-        Some((Way::Own(id), draft, None, contact_user))
+        Some((way_of(&draft)?, draft, None, contact_user))
     }
 
     /// The other side of a REFER in a dialog of its own has a tag now (RFC 6665 §4.4.1: from its NOTIFY or from its
@@ -228,7 +246,7 @@ impl Ua {
         }
         let Some(sent) = self.desk.requests.remove(&request) else { return };
         let Some(asked) = self.desk.transfers.asked.get(&transfer) else { return };
-        let (through, way) = (asked.through, asked.way.clone());
+        let (through, way) = (asked.through.clone(), asked.way.clone());
         // The dialog of a call that has ended meanwhile goes on, and so do its CSeq numbers.
         let is_outside = matches!(&way, Way::Own(id) if id.remote_tag.is_empty());
         let made = sent.message().filter(|_| is_outside && status.is_success());
@@ -259,7 +277,10 @@ impl Ua {
             return;
         }
         self.finish(cx, transfer, TransferOutcome::Refused(status));
-        if status.code() == 481 && !is_outside {
+        if let Through::Call(through) = through
+            && status.code() == 481
+            && !is_outside
+        {
             // RFC 5057 §5.1: the peer does not know the dialog any more.
             self.with_call(cx, through, |call, desk, cx| call.say_bye_now(desk, cx, EndReason::DialogLost));
         }
@@ -323,6 +344,9 @@ impl Ua {
             _ => None,
         };
         if let Some(outcome) = outcome {
+            if let Some(asked) = self.desk.transfers.asked.get_mut(&id) {
+                asked.replaces = replaces_in(request.body(), &cx.settings.limits.message);
+            }
             return self.finish(cx, id, outcome);
         }
         // It lasts as long as the notifier says, within what we wait for.
@@ -335,7 +359,7 @@ impl Ua {
             .start(Wake::Transfer(id), cx.now + time + cx.settings.timers.transaction_timeout());
         if let Some(asked) = self.desk.transfers.asked.get_mut(&id) {
             asked.told = true;
-            if let Some(status) = status {
+            if let (Some(status), Through::Call(_)) = (status, &asked.through) {
                 cx.event(Event::TransferProgress { call: asked.call, status });
             }
         }
@@ -362,7 +386,7 @@ impl Ua {
         let Some(asked) = self.desk.transfers.asked.remove(&id) else { return };
         self.desk.stop_transfer(id);
         self.desk.transfers.prune(&asked.way);
-        let Asked { call, other, through, mut left, .. } = asked;
+        let Asked { call, other, through, place, replaces, mut left, .. } = asked;
         left.retain(|next| match outcome {
             TransferOutcome::Failed(status) => next.through == through && leads_on(status),
             TransferOutcome::Refused(status) => next.through != through && lacks_refer(status),
@@ -371,6 +395,11 @@ impl Ua {
         if self.send_refer(cx, call, other, left) {
             return;
         }
+        let through = match through {
+            Through::Call(through) => through,
+            // The call ends by itself when its place is taken; until then it stays as it is.
+            Through::Source(_) => return cx.event(told_of_music(call, &place, replaces.as_deref(), outcome)),
+        };
         cx.event(Event::TransferEnded { call, outcome });
         if outcome == TransferOutcome::Done {
             // The call with the other one ends with the INVITE that takes its place (RFC 3891 §3).
@@ -392,7 +421,7 @@ impl Ua {
 
 impl Transfers {
     /// Whether a call is being given away, or another one to it.
-    fn is_asked_for(&self, call: CallHandle) -> bool {
+    pub(super) fn is_asked_for(&self, call: CallHandle) -> bool {
         self.asked.values().any(|asked| asked.call == call || asked.other == Some(call))
             || self.waiting.iter().any(|(other, waiting)| *other == call || waiting.call == call)
     }
@@ -412,6 +441,13 @@ impl Call {
     }
 }
 
+/// The dialog of a request of ours that begins one.
+pub(super) fn way_of(draft: &Draft) -> Option<Way> {
+    let local_tag = SmolStr::new(NameAddr::parse(draft.from().as_bytes()).ok()?.tag()?);
+    let call_id = SmolStr::new(draft.call_id());
+    Some(Way::Own(DialogId { call_id, local_tag, remote_tag: SmolStr::default() }))
+}
+
 /// Whether another place may take a call that got this status. RFC 3261 §21.6: "no other" one where it is a 6xx; and
 /// RFC 3892 §5: who wants to know who sends the call would ask there too, and we have nothing that proves it.
 const fn leads_on(status: Status) -> bool {
@@ -428,7 +464,7 @@ fn is_false(value: &[u8]) -> bool {
 }
 
 /// A URI without headers.
-fn plain(uri: &Uri<'_>) -> Option<SmolStr> {
+pub(super) fn plain(uri: &Uri<'_>) -> Option<SmolStr> {
     match uri {
         Uri::Sip(sip) => Some(format_smolstr!("{}", SipUri { headers: "", ..*sip })),
         _ => None,

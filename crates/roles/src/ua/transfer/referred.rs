@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use dialtone_dialog::{Dialog, DialogId, State};
-use dialtone_wire::bodies::{SIPFRAG, sipfrag};
+use dialtone_wire::bodies::{SIPFRAG, sipfrag, sipfrag_with_dialog};
 use dialtone_wire::headers::{
     Event as EventHeader, Expires, Params, ReferSub, ReferTo, ReferredBy, Replaces, TargetDialog,
     TypedHeader as _,
@@ -36,6 +36,9 @@ use crate::ua::in_dialog::own_flow;
 use crate::ua::incoming::dialog_headers;
 use crate::ua::refusal::Refusal;
 
+/// The longest fragment that is told: with it, a NOTIFY fits into a datagram (RFC 3261 §18.1.1: 1300 bytes).
+const FRAGMENT_BYTES_MAX: usize = 700;
+
 /// A transfer that we are asked for.
 #[derive(Debug)]
 pub(super) struct Referral {
@@ -53,6 +56,8 @@ pub(super) struct Referral {
     stage: Stage,
     /// How the call goes.
     status: Status,
+    /// What names the dialog of the call, once it was answered, for a referrer who may know it.
+    answer: Option<Vec<u8>>,
     /// There is something that was not told.
     is_due: bool,
     outstanding: Option<UaRequest>,
@@ -213,6 +218,7 @@ impl Ua {
             is_silent,
             stage: if asks { Stage::Pending } else { Stage::Active },
             status: Status::of(100),
+            answer: None,
             is_due: true,
             outstanding: None,
             last_sent: false,
@@ -290,7 +296,9 @@ impl Ua {
         };
         referral.is_due = false;
         referral.last_sent = is_over;
-        let (way, event, body) = (referral.way.clone(), referral.event.clone(), sipfrag(referral.status));
+        let (way, event) = (referral.way.clone(), referral.event.clone());
+        let answer = referral.answer.take().filter(|_| referral.status.is_success());
+        let body = answer.unwrap_or_else(|| sipfrag(referral.status).as_bytes().to_vec());
         let Some((draft, flow, contact_user)) = self.request_in(&way, Method::Notify) else {
             return self.drop_referral(id);
         };
@@ -298,7 +306,7 @@ impl Ua {
             .header(HeaderName::Event, &event)
             .header(HeaderName::SubscriptionState, &state)
             .header(HeaderName::UserAgent, &cx.settings.product)
-            .body(SIPFRAG, body.as_bytes().to_vec());
+            .body(SIPFRAG, body);
         let purpose = Purpose::Notify { referral: id };
         match self.desk.send_over(cx, draft, Some(contact_user), purpose, flow) {
             Ok(request) => {
@@ -412,6 +420,17 @@ impl Transfers {
         }
         self.target_goes_on(call, status);
         self.report(call, status);
+    }
+
+    /// A call has got its 2xx. Its dialog is told to a referrer who has named the call that it takes the place of (RFC 5359
+    /// §2.3, F17: "Bob obtains the dialog identifiers from the headers included"): he was part of that one, so that he
+    /// learns nothing of anybody whom he does not know. Others get the status alone (RFC 3515 §5.3.3).
+    pub(in crate::ua) fn call_answered(&mut self, call: CallHandle, response: &Message) {
+        let id = self.by_call.get(&call);
+        let Some(referral) = id.and_then(|id| self.referrals.get_mut(id)) else { return };
+        if referral.referred.replaces.is_some() {
+            referral.answer = sipfrag_with_dialog(response, FRAGMENT_BYTES_MAX);
+        }
     }
 
     /// A call is over.

@@ -2,7 +2,7 @@
 
 use dialtone_dialog::DialogId;
 use dialtone_wire::headers::{NameAddr, ReferredBy, Replaces, TypedHeader as _};
-use dialtone_wire::uri::Uri;
+use dialtone_wire::uri::{Uri, UriBuf};
 use dialtone_wire::{HeaderName, Message};
 use smol_str::SmolStr;
 
@@ -26,14 +26,14 @@ pub(in crate::ua) fn check_absent(request: &Message) -> Result<(), Refusal> {
 }
 
 impl Ua {
-    /// The call whose place an INVITE takes, if it takes one.
+    /// The call whose place an INVITE takes, if it takes one, and the other side of that call, if he has sent it.
     pub(in crate::ua) fn replaced_by(
         &self,
         cx: &Context<'_>,
         request: &Message,
-    ) -> Result<Option<CallHandle>, Refusal> {
+    ) -> Result<(Option<CallHandle>, Option<UriBuf>), Refusal> {
         let mut values = request.values(HeaderName::Replaces);
-        let Some(value) = values.next() else { return Ok(None) };
+        let Some(value) = values.next() else { return Ok((None, None)) };
         let fault = |text| Err(Refusal::new(400).warning(cx.settings, 399, text));
         if values.next().is_some() {
             return fault("There is more than one Replaces");
@@ -66,7 +66,7 @@ impl Ua {
             ReplacesPolicy::Referred => !call.ties.is_robots && is_referred(request, call, &id),
         };
         if is_allowed {
-            return Ok(Some(handle));
+            return Ok((Some(handle), sender(request, call, &id)));
         }
         Err(Refusal::new(403).warning(cx.settings, 399, "This call may not be replaced by you"))
     }
@@ -129,8 +129,28 @@ fn is_named(id: &DialogId, replaces: &Replaces<'_>) -> bool {
     is_from && id.call_id == *replaces.call_id && id.local_tag == *replaces.to_tag
 }
 
-/// Whether an INVITE comes from the other side of a call, or says that it sent him (RFC 3891 §3).
+/// Whether an INVITE comes from the other side of a call, or says that it sent him (RFC 3891 §3). The same may he who has
+/// given us to that other side: it is how he takes the call back (RFC 5359 §2.3, F19).
 fn is_referred(request: &Message, call: &Call, id: &DialogId) -> bool {
+    let other = other_side(call, id);
+    let giver = call.ties.sent_by.as_ref();
+    let is_one = |uri: &Uri<'_>| {
+        other.is_some_and(|other| uri.equivalent(&other.uri))
+            || giver.is_some_and(|giver| uri.equivalent(&giver.uri()))
+    };
+    let referred_by = request.header::<ReferredBy<'_>>();
+    request.from().is_ok_and(|from| is_one(&from.uri))
+        || matches!(referred_by, Some(Ok(ReferredBy(by))) if is_one(&by.uri))
+}
+
+/// The other side of a call, if an INVITE says that it sent him.
+fn sender(request: &Message, call: &Call, id: &DialogId) -> Option<UriBuf> {
+    let Some(Ok(ReferredBy(by))) = request.header::<ReferredBy<'_>>() else { return None };
+    let is_other = other_side(call, id)?.uri.equivalent(&by.uri);
+    is_other.then(|| UriBuf::parse(by.uri_text).ok()).flatten()
+}
+
+fn other_side<'a>(call: &'a Call, id: &DialogId) -> Option<NameAddr<'a>> {
     let dialog = match &call.stage {
         Stage::Calling(calling) => {
             let dialogs = calling.early.iter().map(|early| &early.dialog);
@@ -139,11 +159,5 @@ fn is_referred(request: &Message, call: &Call, id: &DialogId) -> bool {
         Stage::Answered(talk) | Stage::Confirmed(talk) => Some(&talk.dialog),
         Stage::Cancelling { .. } | Stage::Ringing(_) | Stage::Ending { .. } => None,
     };
-    let Some(other) = dialog.and_then(|dialog| NameAddr::parse(dialog.remote().as_bytes()).ok()) else {
-        return false;
-    };
-    let is_other = |uri: &Uri<'_>| uri.equivalent(&other.uri);
-    let referred_by = request.header::<ReferredBy<'_>>();
-    request.from().is_ok_and(|from| is_other(&from.uri))
-        || matches!(referred_by, Some(Ok(ReferredBy(by))) if is_other(&by.uri))
+    NameAddr::parse(dialog?.remote().as_bytes()).ok()
 }
