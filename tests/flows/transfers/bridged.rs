@@ -19,15 +19,15 @@ pub(crate) const JOINED: Flow = Flow {
     title: "An attended transfer of our phones through the back-to-back user agent",
     text: "Alice has called Bob, who holds her, speaks with Carol and joins the two. Bob's phone knows nothing of the server: \
            it sends a REFER with Replaces. The server takes it, since both dialogs that it names are its own: Carol's phone is \
-           asked for an offer, Alice's gets that, and neither of them sees a REFER. Bob is told how it went, and hangs up. (His \
-           phone asks by OPTIONS whether Replaces is known, since the server does not say so in its answers.)",
+           asked for an offer, Alice's gets that, and neither of them sees a REFER. Bob is told how it went, and hangs up. \
+           That Replaces is known his phone has read in the server's answers (RFC 3891 §6.2).",
     participants: &[("Alice", ALICE), ("Bob", BOB), ("B2BUA", PROXY_2), ("Carol", CAROL)],
     shows: &[
         ("F10", Field::Direction, "sendonly"),
-        ("F30", Field::Told, "refer;id=2; active; SIP/2.0 100 Trying"),
-        ("F32", Field::Body, "false"),
-        ("F34", Field::Direction, "sendrecv"),
-        ("F40", Field::Told, "refer;id=2; terminated;reason=noresource; SIP/2.0 200 OK"),
+        ("F28", Field::Told, "refer;id=2; active; SIP/2.0 100 Trying"),
+        ("F30", Field::Body, "false"),
+        ("F32", Field::Direction, "sendrecv"),
+        ("F38", Field::Told, "refer;id=2; terminated;reason=noresource; SIP/2.0 200 OK"),
     ],
     figure: "\
 Alice -> B2BUA: INVITE 100
@@ -43,7 +43,6 @@ B2BUA -> Carol: INVITE 180
 Bob -> B2BUA: 180
 B2BUA -> Carol: 200 ACK
 Bob -> B2BUA: 200 ACK
-Bob -> B2BUA: OPTIONS 200
 Bob -> B2BUA: REFER 200
 B2BUA -> Bob: NOTIFY 200
 B2BUA -> Carol: INVITE 200

@@ -13,6 +13,7 @@ use smol_str::{SmolStr, format_smolstr};
 
 use super::join::{Goal, Task, TaskId, TaskStage};
 use super::originate::{Party, Wanted};
+use super::record::Sought;
 use super::{B2bua, LegId};
 use crate::context::Context;
 use crate::engine::Caller;
@@ -26,6 +27,7 @@ pub(super) struct DialTask {
     /// Whom the second one sees, and by whose right he is called.
     from: Party,
     local: Flow,
+    sought: Sought,
 }
 
 /// How far such calls are. Those that are over are kept as long as there is room.
@@ -78,7 +80,12 @@ impl B2bua {
         let Some(leg) = self.originate(cx, wanted) else {
             return self.dials.set(token, DialState::Refused { second: false, status: Status::of(503) });
         };
-        let goal = Goal::Dial(DialTask { token, second, from, local });
+        let sought = Sought {
+            since: cx.now,
+            call_id: self.legs.get(&leg).map(|leg| leg.call_id.clone()).unwrap_or_default(),
+            parties: [first_party.address, shown.address],
+        };
+        let goal = Goal::Dial(DialTask { token, second, from, local, sought });
         self.begin_task(task, Task::new(None, leg, TaskStage::First, goal));
     }
 
@@ -113,7 +120,8 @@ impl B2bua {
         self.dials.set(dial.token, DialState::Talking);
     }
 
-    pub(super) fn dial_failed(&mut self, task: &Task, dial: &DialTask, status: Status) {
+    pub(super) fn dial_failed(&mut self, cx: &mut Context<'_>, task: &Task, dial: &DialTask, status: Status) {
+        dial.sought.record(cx, status);
         let second = task.stage != TaskStage::First;
         self.dials.set(dial.token, DialState::Refused { second, status });
     }

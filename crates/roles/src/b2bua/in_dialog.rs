@@ -101,8 +101,7 @@ impl B2bua {
         let contact = self.legs.get(&came.leg).map(|leg| leg.contact(cx));
         let product = cx.settings.product.clone();
         let accept = bodies::accepted(&cx.settings.bridges);
-        // RFC 5589 §7.7: by that a phone finds out whether it may join the other side with another one (RFC 3891).
-        let supported = if cx.settings.bridges.transfers { "timer, replaces" } else { "timer" };
+        let supported = pass::own_supported(cx.settings);
         let extra = |writer: &mut Writer| {
             writer.text(HeaderName::Allow, &allow);
             writer.text(HeaderName::Accept, &accept);
@@ -204,7 +203,7 @@ impl B2bua {
             draft = draft.body(&kind, body);
         }
         if method == Method::Update {
-            draft = pass::options_of(draft, came.request, false);
+            draft = pass::options_of(draft, came.request, false, cx.settings);
         }
         if let Some(ask) = ask {
             ask_for_timer(&mut draft, &ask);
@@ -361,7 +360,8 @@ impl B2bua {
             return Some(sent);
         };
         let target = response.to_tag().ok().flatten().unwrap_or_default();
-        let Some(leg) = self.legs.get_mut(&sent.leg).filter(|leg| leg.stage != Stage::Over) else {
+        // Before the answer there is no session whose interval could be spoken of.
+        let Some(leg) = self.legs.get_mut(&sent.leg).filter(|leg| leg.stage == Stage::Talking) else {
             return Some(sent);
         };
         let strand = leg.strands.iter_mut().find(|strand| strand.dialog.id().remote_tag == target);

@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use dialtone_wire::time::Instant;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 use smol_str::SmolStr;
 
@@ -28,9 +29,11 @@ use super::{B2bua, Leg, LegId, Stage, pass};
 use crate::context::{Context, UaRequest};
 use crate::listing::{CallState, ListedCall};
 
-/// How long a side may be busy with an INVITE of its own before the task gives up; less than the 64·T1 for which a 2xx
-/// waits for its ACK (RFC 3261 §13.3.1.4).
+/// How often a side may be busy with an INVITE of its own before the task gives up.
 const TRIES_MAX: u8 = 40;
+/// So long before the 64·T1 are over for which a 2xx waits for its ACK (RFC 3261 §13.3.1.4) a task gives up: the ACK is to
+/// come, though it be lost, while its sender still repeats what it is for.
+const SPARE: Duration = Duration::from_secs(8);
 /// Between two tries.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
@@ -47,6 +50,8 @@ pub(super) struct Task {
     pub(super) stage: TaskStage,
     pub(super) goal: Goal,
     tries: u8,
+    /// The offerer has answered, and waits for his ACK so long.
+    until: Option<Instant>,
     aligned: Option<Aligned>,
 }
 
@@ -90,7 +95,7 @@ impl std::fmt::Debug for Task {
 
 impl Task {
     pub(super) const fn new(offerer: Option<LegId>, other: LegId, stage: TaskStage, goal: Goal) -> Task {
-        Task { offerer, other, stage, goal, tries: 0, aligned: None }
+        Task { offerer, other, stage, goal, tries: 0, until: None, aligned: None }
     }
 }
 
@@ -189,7 +194,7 @@ impl B2bua {
     fn try_later(&mut self, cx: &mut Context<'_>, id: TaskId, wait: Duration) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.tries += 1;
-        if task.tries > TRIES_MAX {
+        if task.tries > TRIES_MAX || task.until.is_some_and(|until| cx.now + wait > until) {
             return self.task_failed(cx, id, Status::of(500));
         }
         self.desk.deadlines.start(Wake::Task(id), cx.now + wait);
@@ -222,6 +227,10 @@ impl B2bua {
     fn bring_offer(&mut self, cx: &mut Context<'_>, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.stage = TaskStage::Offering;
+        let owed = task.offerer.and_then(|offerer| self.legs.get(&offerer)?.owes_ack.as_ref());
+        if owed.is_some() && task.until.is_none() {
+            task.until = Some(cx.now + cx.settings.timers.transaction_timeout().saturating_sub(SPARE));
+        }
         let (offerer, other) = (task.offerer, task.other);
         let offer_of = |id: LegId| {
             let leg = self.legs.get(&id)?;
@@ -262,15 +271,21 @@ impl B2bua {
         let (ip, ask) = (leg.local.local.ip(), leg.timer.ask(super::setup::policy(cx.settings)));
         let Some(strand) = leg.strands.first_mut() else { return };
         let before = strand.described.sent.clone();
-        let mut draft = strand.dialog.request(Method::Invite).header(HeaderName::Supported, "timer");
+        let mut draft = strand
+            .dialog
+            .request(Method::Invite)
+            .header(HeaderName::Supported, pass::own_supported(cx.settings));
         draft = draft.header(HeaderName::Allow, &pass::METHODS.join(", "));
         super::setup::ask_for_timer(&mut draft, &ask);
         if let Some(offer) = offer {
             draft = draft.body("application/sdp", strand.described.pass(&cx.settings.bridges, offer, ip));
         }
-        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Join { before } };
+        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Join { before: before.clone() } };
         let leg = &*leg;
         let Some(request) = self.desk.send(cx, leg, draft, purpose) else {
+            if let Some(strand) = self.legs.get_mut(&to).and_then(|leg| leg.strands.first_mut()) {
+                strand.described.was_refused(before);
+            }
             return self.task_failed(cx, id, Status::of(500));
         };
         if let Some(leg) = self.legs.get_mut(&to) {
@@ -432,7 +447,7 @@ impl B2bua {
         let reason = failure_reason(status);
         match &task.goal {
             Goal::Transfer(transfer) => self.transfer_failed(cx, transfer, status),
-            Goal::Dial(dial) => self.dial_failed(&task, dial, status),
+            Goal::Dial(dial) => self.dial_failed(cx, &task, dial, status),
             Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace => {}
             Goal::Music => self.music_ended(task.other),
         }

@@ -64,6 +64,12 @@ impl Party {
         }
     }
 
+    /// Whether he may take calls that ring, or wait, in a domain: its own users may, and where nobody is asked for a password
+    /// nobody can be told from them. Calls of one domain are not to be had from another (what is called reaches both).
+    pub(super) fn is_of(&self, domain: &str) -> bool {
+        self.user.as_ref().is_none_or(|user| user.domain == domain)
+    }
+
     /// The URI of the address.
     pub(super) fn uri(&self) -> &str {
         let text = self.address.as_str();
@@ -128,7 +134,9 @@ impl B2bua {
             for (name, value) in &headers {
                 draft = draft.header(*name, value);
             }
-            draft.header(HeaderName::Supported, "timer").header(HeaderName::Allow, &pass::METHODS.join(", "))
+            draft
+                .header(HeaderName::Supported, pass::own_supported(cx.settings))
+                .header(HeaderName::Allow, &pass::METHODS.join(", "))
         };
         let asking = write(by).write("SIP/2.0/UDP plan.invalid", Some("<sip:plan.invalid>"));
         let invite = Message::parse(asking, &UNLIMITED).ok()?;

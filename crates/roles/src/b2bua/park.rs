@@ -40,6 +40,13 @@ const TAKEN: &str = "SIP ;cause=200 ;text=\"Call completed elsewhere\"";
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slot(pub(super) SmolStr);
 
+impl Slot {
+    /// The domain that it is of ([`slot_name`]).
+    pub(super) fn domain(&self) -> &str {
+        self.0.split(' ').nth(1).unwrap_or_default()
+    }
+}
+
 /// What is known of a call in a slot.
 #[derive(Debug)]
 pub(super) struct Parked {
@@ -70,6 +77,16 @@ pub(super) enum Code {
     Slot(Slot),
     /// The call that rings at an extension of a domain.
     PickUp { domain: SmolStr, extension: SmolStr },
+}
+
+impl Code {
+    /// The domain whose calls it takes.
+    fn domain(&self) -> &str {
+        match self {
+            Code::Slot(slot) => slot.domain(),
+            Code::PickUp { domain, .. } => domain,
+        }
+    }
 }
 
 /// The code that a URI of ours names, if it is one.
@@ -124,7 +141,7 @@ impl B2bua {
         let held = inactive(&before);
         let body = strand.described.again(&held, ip);
         let mut draft = strand.dialog.request(Method::Invite).body("application/sdp", body);
-        draft = draft.header(HeaderName::Supported, "timer");
+        draft = draft.header(HeaderName::Supported, pass::own_supported(cx.settings));
         super::setup::ask_for_timer(&mut draft, &ask);
         let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Refresh { before } };
         let leg = &*leg;
@@ -178,7 +195,9 @@ impl B2bua {
         let Some(leg) = self.legs.get(&id) else { return };
         // A password is asked for wherever there is one; what needs none reaches phones only.
         let is_known = leg.party.user.is_some() || !cx.settings.authenticate;
-        if !is_known || !matches!(decision, Decision::To { destination: Destination::User(_), .. }) {
+        let is_own = leg.party.is_of(code.domain());
+        if !is_known || !is_own || !matches!(decision, Decision::To { destination: Destination::User(_), .. })
+        {
             return self.hang_up(cx, id, Status::of(403), None);
         }
         let offer = leg.asked.as_ref().and_then(|asked| bodies::description(&asked.request));
@@ -277,7 +296,12 @@ impl B2bua {
             return false;
         }
         let allow = pass::METHODS.join(", ");
-        let accepted = Accepted { allow, supported: "timer".to_owned(), response: None, offers: false };
+        let accepted = Accepted {
+            allow,
+            supported: pass::own_supported(cx.settings).to_owned(),
+            response: None,
+            offers: false,
+        };
         self.accept(cx, id, accepted, Some(description))
     }
 }

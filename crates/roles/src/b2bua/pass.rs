@@ -197,17 +197,23 @@ pub(super) fn request(mut draft: Draft, from: &Message, settings: &Settings) -> 
     draft
 }
 
-/// What both the sender of a message and we support; we session timers whatever it says.
-pub(super) fn supported(from: &Message, reliable: bool) -> String {
+/// What we support ourselves, whatever the other side does: session timers, and Replaces where we end a REFER (RFC 3891
+/// §6.2; by it a phone knows that it may join the other side with another one, RFC 5589 §7.7).
+pub(super) fn own_supported(settings: &Settings) -> &'static str {
+    if settings.bridges.transfers { "timer, replaces" } else { TIMER }
+}
+
+/// What both the sender of a message and we support, and what we do whatever it says.
+pub(super) fn supported(from: &Message, reliable: bool, settings: &Settings) -> String {
     let mut supported = options(from, HeaderName::Supported, reliable);
-    supported.push(TIMER);
+    supported.push(own_supported(settings));
     supported.join(", ")
 }
 
 /// Adds Supported and Require of a request: the meet of what its sender, we and the other side can. Of reliable
 /// provisional responses only to the INVITE that begins a call.
-pub(super) fn options_of(mut draft: Draft, from: &Message, reliable: bool) -> Draft {
-    draft = draft.header(HeaderName::Supported, &supported(from, reliable));
+pub(super) fn options_of(mut draft: Draft, from: &Message, reliable: bool, settings: &Settings) -> Draft {
+    draft = draft.header(HeaderName::Supported, &supported(from, reliable, settings));
     let required = options(from, HeaderName::Require, reliable);
     if !required.is_empty() {
         draft = draft.header(HeaderName::Require, &required.join(", "));

@@ -417,7 +417,7 @@ impl B2bua {
         offers: bool,
     ) -> bool {
         let allow = self.legs.get(&far).map(|far| far.allowed.value()).unwrap_or_default();
-        let supported = pass::supported(response, true);
+        let supported = pass::supported(response, true, cx.settings);
         let accepted = Accepted { allow, supported, response: Some(response), offers };
         self.accept(cx, near, accepted, bodies::description(response))
     }

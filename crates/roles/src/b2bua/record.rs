@@ -1,5 +1,6 @@
 //! What the records and the list say of calls that the server has brought together: the pair is a call of its own, from him
-//! who was there first to him who was brought, and what was before is over. A transfer that fails is a call that was refused.
+//! who was there first to him who was brought, and what was before is over. A transfer that fails is a call that
+//! was refused, and so is a call between two that does not come about.
 
 use dialtone_wire::Status;
 use dialtone_wire::time::Instant;
@@ -10,11 +11,11 @@ use crate::context::Context;
 use crate::listing::{CallState, ListedCall};
 use crate::records::Pair;
 
-/// What the record of a transfer says, should it fail.
+/// What the record of a transfer, or of a call that was asked for on the command line, says should it fail.
 #[derive(Clone, Debug)]
 pub(super) struct Sought {
     pub(super) since: Instant,
-    /// The call that was to be transferred.
+    /// The call that was to be transferred; that of who was asked first.
     pub(super) call_id: SmolStr,
     /// Who was to be brought, and to whom.
     pub(super) parties: [SmolStr; 2],

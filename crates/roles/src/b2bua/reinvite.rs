@@ -103,7 +103,7 @@ impl B2bua {
             writer.copy(came.request, HeaderName::RecordRoute);
             writer.header(HeaderName::Contact, contact);
             writer.text(HeaderName::Allow, &allow);
-            writer.text(HeaderName::Supported, "timer");
+            writer.text(HeaderName::Supported, pass::own_supported(cx.settings));
             write_grant(writer, grant);
         };
         let body = Some(("application/sdp", &body[..]));
@@ -139,7 +139,7 @@ impl B2bua {
         let Some(strand) = leg.strands.first_mut() else { return };
         let before = strand.described.sent.clone();
         let mut draft = pass::request(strand.dialog.request(Method::Invite), came.request, cx.settings);
-        draft = pass::options_of(draft, came.request, false);
+        draft = pass::options_of(draft, came.request, false, cx.settings);
         ask_for_timer(&mut draft, &ask);
         if let Some((kind, body)) =
             bodies::passed(came.request, &mut strand.described, &cx.settings.bridges, ip)
@@ -240,7 +240,9 @@ impl B2bua {
             _ => strand.described.again(description, ip),
         };
         let mut draft = strand.dialog.request(Method::Invite).body("application/sdp", body);
-        draft = draft.header(HeaderName::Supported, "timer").header(HeaderName::Allow, &allow);
+        draft = draft
+            .header(HeaderName::Supported, pass::own_supported(cx.settings))
+            .header(HeaderName::Allow, &allow);
         ask_for_timer(&mut draft, &ask);
         let purpose = Purpose::Invite { acks: Vec::new(), why };
         let leg = &*leg;
@@ -304,7 +306,7 @@ impl B2bua {
         let extra = |writer: &mut Writer| {
             writer.header(HeaderName::Contact, contact);
             writer.text(HeaderName::Allow, &allow);
-            writer.text(HeaderName::Supported, "timer");
+            writer.text(HeaderName::Supported, pass::own_supported(cx.settings));
             write_grant(writer, grant);
         };
         let _ = cx.respond(came.server, came.request, Status::of(200), None, extra, None);
@@ -357,7 +359,10 @@ impl B2bua {
         }
         let ask = leg.timer.ask(policy(cx.settings));
         let Some(strand) = leg.strands.first_mut() else { return };
-        let mut draft = strand.dialog.request(Method::Update).header(HeaderName::Supported, "timer");
+        let mut draft = strand
+            .dialog
+            .request(Method::Update)
+            .header(HeaderName::Supported, pass::own_supported(cx.settings));
         ask_for_timer(&mut draft, &ask);
         let leg = &*leg;
         self.desk.send(cx, leg, draft, Purpose::Refresh);

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! An early dialog can be taken at the side only that we have called: then it is a pick-up. Who may: the user whose own
-//! leg it is, from another phone of his; for a call that rings, whoever may dial the code of pick-up; for one that was
+//! leg it is, from another phone of his; for a call that rings, whoever may dial the code of pick-up,
+//! a user of the domain in which it rings; for one that was
 //! answered, who was referred by the user whose leg it is (Referred-By, RFC 3892), and is no stranger. The tags that he
 //! must know are told to the ends of the dialog only.
 
@@ -21,9 +22,14 @@ use super::join::{Goal, Task, TaskStage};
 use super::refusal::Refusal;
 use super::{B2bua, LegId, Party, Stage, bodies};
 use crate::context::Context;
+use crate::policy::Decision;
+use crate::settings::{Destination, Settings};
 
 /// Why whoever is replaced is hung up (RFC 3326).
 const REPLACED: &str = "SIP ;cause=200 ;text=\"Call completed elsewhere\"";
+
+/// Why whoever has no offer takes no place.
+pub(super) const NEEDS_OFFER: &str = "Who takes a call over has to offer a session";
 
 /// What an INVITE takes the place of.
 pub(super) struct Place {
@@ -64,8 +70,9 @@ impl B2bua {
             Stage::Setup => true,
             Stage::Talking => false,
         };
-        if !may_replace(cx, &leg.party, by, request, is_early) {
-            return Err(Refusal::of(403));
+        let takes_ringing = is_early && rings_in(cx.settings, leg).is_some_and(|domain| by.is_of(&domain));
+        if !may_replace(cx, &leg.party, by, request, takes_ringing) {
+            return Err(Refusal::of(403).because(cx.settings, "That call is somebody else's"));
         }
         if replaces.early_only && !is_early {
             return Err(Refusal::of(486));
@@ -80,7 +87,8 @@ impl B2bua {
             return Err(Refusal::later(cx));
         }
         // Whoever is joined at once has to begin with something.
-        let offer = bodies::description(request).ok_or(Refusal::of(488))?;
+        let offer =
+            bodies::description(request).ok_or_else(|| Refusal::of(488).because(cx.settings, NEEDS_OFFER))?;
         Ok(Some(Place { leg: leg.id, peer: peer.id, is_early, offer: Bytes::copy_from_slice(offer) }))
     }
 
@@ -104,8 +112,22 @@ impl B2bua {
     }
 }
 
+/// The domain of ours in which a leg rings; none for one that leaves the house.
+fn rings_in(settings: &Settings, leg: &super::Leg) -> Option<SmolStr> {
+    if let Some(user) = &leg.party.user {
+        return Some(user.domain.clone());
+    }
+    match leg.errand.as_ref().map(|errand| &errand.decision) {
+        Some(
+            Decision::To { destination: Destination::Group(name), .. }
+            | Decision::FromTrunk { destination: Destination::Group(name), .. },
+        ) => settings.group(name).map(|group| group.domain.clone()),
+        _ => None,
+    }
+}
+
 /// Whether somebody may take the place of a party.
-fn may_replace(cx: &Context<'_>, party: &Party, by: &Party, request: &Message, is_early: bool) -> bool {
+fn may_replace(cx: &Context<'_>, party: &Party, by: &Party, request: &Message, takes_ringing: bool) -> bool {
     // A password is asked for wherever there is one; what needs none reaches phones only.
     let is_known = !by.outside && (by.user.is_some() || !cx.settings.authenticate);
     let is_referred = || {
@@ -113,5 +135,5 @@ fn may_replace(cx: &Context<'_>, party: &Party, by: &Party, request: &Message, i
         let own = UriBuf::parse(party.uri());
         matches!((referred_by, own), (Some(Ok(ReferredBy(by))), Ok(own)) if by.uri.equivalent(&own.uri()))
     };
-    is_known && (party.is(by) || is_early || is_referred())
+    is_known && (party.is(by) || takes_ringing || is_referred())
 }

@@ -180,7 +180,7 @@ impl B2bua {
         for route in request.values(HeaderName::Route).skip(own_routes(decision)) {
             draft = draft.header(HeaderName::Route, std::str::from_utf8(route).unwrap_or_default());
         }
-        draft = pass::options_of(pass::request(draft, request, cx.settings), request, true);
+        draft = pass::options_of(pass::request(draft, request, cx.settings), request, true, cx.settings);
         if passes_challenges(decision) {
             draft = pass::credentials(draft, request, own_credentials(decision));
         }

@@ -114,6 +114,11 @@ impl B2bua {
             Some(park::Code::Slot(slot)) => Some(slot),
             _ => None,
         };
+        if slot.as_ref().is_some_and(|slot| !leg.party.is_of(slot.domain())) {
+            cx.core.counters.transfers_refused += 1;
+            let refusal = Refusal::of(403).because(cx.settings, "That slot is of another domain");
+            return came.refuse(cx, &refusal);
+        }
         if elsewhere.is_none() && self.ask_elsewhere(cx, came, slot.as_ref(), asked.replaces.as_ref()) {
             return;
         }
@@ -163,7 +168,7 @@ impl B2bua {
             (Some(_), Some(486)) => return self.transfer_failed(cx, &transfer, Status::of(486)),
             (Some(slot), _) => return self.park_for(cx, transferee, came.leg, slot, transfer),
             // As where it is here: what has not been answered can't be joined.
-            (None, Some(480)) => return self.notify(cx, &transfer, Status::of(481), true),
+            (None, Some(480)) => return self.transfer_failed(cx, &transfer, Status::of(481)),
             (None, _) => {}
         }
         let task = self.next_task();
@@ -276,7 +281,7 @@ impl B2bua {
         });
         let Some(target) = target else {
             // RFC 3891 §3: an early dialog can be replaced at the side only that has begun it.
-            return self.notify(cx, &transfer, Status::of(481), true);
+            return self.transfer_failed(cx, &transfer, Status::of(481));
         };
         let depth = self.legs.get(&transferee).map_or(0, |leg| leg.depth) + 1;
         for id in [target, transferee] {

@@ -19,7 +19,7 @@ fn dial(server: &mut Server, token: u64, second: &str) -> Vec<(String, Message)>
     std::mem::take(&mut server.sent)
 }
 
-fn dialled() -> (Server, Message) {
+pub(crate) fn dialled() -> (Server, Message) {
     let mut server = server();
     with_carol(&mut server);
     let sent = dial(&mut server, 7, "sip:carol@sip.test");
@@ -33,7 +33,7 @@ fn refused(second: bool, code: u16) -> Option<DialState> {
 }
 
 /// Bob answers and carol is called.
-fn answered(server: &mut Server, bobs: &Message) -> (Phone, Message) {
+pub(crate) fn answered(server: &mut Server, bobs: &Message) -> (Phone, Message) {
     let sent = server.receive(BOB, &response(bobs, "200 OK", "b", BOB, "", ANSWER));
     let ack = only(&sent, BOB);
     assert_eq!(method(ack), "ACK");

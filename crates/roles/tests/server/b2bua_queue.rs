@@ -49,7 +49,7 @@ fn told(sent: &[(String, Message)], phone: &str) -> Vec<String> {
 }
 
 /// Alice waits as the first one.
-fn waiting(otherwise: Option<&str>) -> Server {
+pub(crate) fn waiting(otherwise: Option<&str>) -> Server {
     let mut server = queue_server(otherwise, 10);
     let sent = call(&mut server, ALICE, "call");
     let bobs = only(&sent, BOB).clone();
@@ -60,7 +60,7 @@ fn waiting(otherwise: Option<&str>) -> Server {
 }
 
 /// The next INVITE for bob.
-fn tried(server: &mut Server) -> (Message, Vec<(String, Message)>) {
+pub(crate) fn tried(server: &mut Server) -> (Message, Vec<(String, Message)>) {
     let sent = server.pass(5);
     let bobs =
         to(&sent, BOB).into_iter().find(|message| method(message) == "INVITE").expect("an INVITE").clone();

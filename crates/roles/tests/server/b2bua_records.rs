@@ -6,10 +6,13 @@ use dialtone_wire::{Message, Status};
 
 use crate::b2bua::{
     ALICE, ANSWER, BOB, Call, OFFER, Phone, alices_invite, at_rest, body, code, method, only, response,
-    server, talking, to,
+    server, talking, text_of, to,
 };
+use crate::b2bua_dial::{answered, dialled};
+use crate::b2bua_park::carol_calls;
+use crate::b2bua_queue::{tried, waiting};
 use crate::b2bua_transfer::{CAROL, CAROLS, with_carol};
-use crate::peers::Server;
+use crate::peers::{Request, Server, invite};
 
 /// A call with carol registered.
 fn office() -> Call {
@@ -171,4 +174,96 @@ fn a_call_that_is_only_answered_has_one_record_still() {
     server.receive(BOB, &response(&at_bob, "486 Busy Here", "t", BOB, "", ""));
     at_rest(&mut server);
     assert_eq!(ended(&server), [of("alice", "bob", CallEnd::Refused(Status::of(486)))]);
+}
+
+#[test]
+fn a_call_that_rings_and_is_taken_has_one_record_with_an_answer() {
+    let mut server = server();
+    with_carol(&mut server);
+    let sent = server.receive(ALICE, &alices_invite("", OFFER));
+    let bobs = only(&sent, BOB).clone();
+    server.receive(BOB, &response(&bobs, "180 Ringing", "t", BOB, "", ""));
+    let sent = carol_calls(&mut server, "*8bob", "pick", CAROLS);
+    let cancel = only(&sent, BOB).clone();
+    server.receive(BOB, &response(&cancel, "200 OK", "t", BOB, "", ""));
+    server.receive(BOB, &response(&bobs, "487 Request Terminated", "t", BOB, "", ""));
+    let answer = to(&sent, CAROL).into_iter().find(|message| code(message) == 200).expect("a 200").clone();
+    let mut carol = Phone::caller(CAROL, &answer);
+    let sent = server.receive(CAROL, &carol.request("ACK", "", ""));
+    let reinvite = only(&sent, CAROL).clone();
+    let sent = server.receive(CAROL, &response(&reinvite, "200 OK", "", CAROL, "", CAROLS));
+    let mut alice = Phone::caller(ALICE, only(&sent, ALICE));
+    server.receive(ALICE, &alice.request("ACK", "", ""));
+    server.pass(1);
+    hang_up(&mut server, &mut alice);
+    at_rest(&mut server);
+    let by_alice =
+        |server: &Server| ended(server).into_iter().filter(|(caller, ..)| caller == "alice").count();
+    assert_eq!(by_alice(&server), 1);
+    let [code, hers] = &server.records[..] else { panic!("two records: {:?}", server.records) };
+    let (code, hers) = if &*code.caller == "sip:alice@sip.test" { (hers, code) } else { (code, hers) };
+    assert_eq!((&*hers.callee, hers.end), ("sip:bob@sip.test", CallEnd::Caller), "whom she has called");
+    assert_eq!((&*code.caller, &*code.callee), ("sip:carol@sip.test", "sip:*8bob@sip.test"), "who took it");
+    assert!(hers.answered.is_some_and(|answered| Some(answered) >= code.answered), "since carol answered");
+}
+
+#[test]
+fn a_call_that_has_waited_in_a_queue_has_one_record_with_its_answer() {
+    let mut server = waiting(None);
+    let (bobs, _) = tried(&mut server);
+    let sent = server.receive(BOB, &response(&bobs, "200 OK", "free", BOB, "", ANSWER));
+    let mut alice = Phone::caller(ALICE, only(&sent, ALICE));
+    server.receive(ALICE, &alice.request("ACK", "", ""));
+    server.pass(1);
+    hang_up(&mut server, &mut alice);
+    at_rest(&mut server);
+    assert_eq!(ended(&server), [of("alice", "600", CallEnd::Caller)]);
+    let record = &server.records[0];
+    let waited = record.answered.expect("bob answered") - record.started;
+    assert_eq!(waited.as_secs(), 5, "until the member was free");
+}
+
+#[test]
+fn a_call_that_was_asked_for_and_not_taken_has_a_record() {
+    let (mut server, bobs) = dialled();
+    server.receive(BOB, &response(&bobs, "486 Busy Here", "b", BOB, "", ""));
+    at_rest(&mut server);
+    assert_eq!(
+        ended(&server),
+        [of("bob", "carol", CallEnd::Refused(Status::of(486)))],
+        "bob did not want it"
+    );
+    assert_eq!(server.records[0].answered, None);
+    let (mut server, bobs) = dialled();
+    let (_, carols) = answered(&mut server, &bobs);
+    let sent = server.receive(CAROL, &response(&carols, "603 Decline", "c", CAROL, "", ""));
+    answer_all(&mut server, &sent);
+    at_rest(&mut server);
+    assert_eq!(ended(&server), [of("bob", "carol", CallEnd::Refused(Status::of(603)))]);
+}
+
+#[test]
+fn a_transfer_to_a_call_that_was_not_answered_yet_has_a_record() {
+    let mut call = office();
+    // Bob's other call, to carol, rings.
+    let request = Request {
+        from: "sip:bob@sip.test",
+        via: BOB,
+        call_id: "consult",
+        extra: format!("Contact: <sip:bob@{BOB}>\r\n"),
+        ..invite("sip:carol@sip.test")
+    };
+    let sent = call.server.receive(BOB, &text_of(&request, OFFER));
+    let carols = only(&sent, CAROL).clone();
+    let sent = call.server.receive(CAROL, &response(&carols, "180 Ringing", "c", CAROL, "", ""));
+    let consult = Phone::caller(BOB, only(&sent, BOB));
+    let [call_id, own, servers] = consult.dialog();
+    let refer = format!(
+        "Refer-To: <sip:carol@sip.test?Replaces={call_id}%3Bto-tag%3D{servers}%3Bfrom-tag%3D{own}>\r\n"
+    );
+    let sent = call.server.receive(BOB, &call.bob.request("REFER", &refer, ""));
+    let told: Vec<String> = to(&sent, BOB).into_iter().map(body).collect();
+    assert!(told.iter().any(|body| body.starts_with("SIP/2.0 481")), "{told:?}");
+    assert_eq!(ended(&call.server), [of("alice", "carol", CallEnd::Refused(Status::of(481)))]);
+    assert_eq!(call.server.engine.counters().transfers_failed, 1);
 }

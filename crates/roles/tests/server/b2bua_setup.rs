@@ -2,7 +2,7 @@
 
 use dialtone_roles::Settings;
 use dialtone_roles::io::{CallEnd, Input};
-use dialtone_roles::settings::CallSettings;
+use dialtone_roles::settings::{BridgeSettings, CallSettings};
 use dialtone_wire::{HeaderName, Message};
 
 use crate::b2bua::{
@@ -332,6 +332,23 @@ fn a_call_that_comes_round_again_ends_after_its_hops() {
             .replace("Max-Forwards: 70", &format!("Max-Forwards: {hops}"));
     }
     assert_eq!(rounds, 70);
+}
+
+#[test]
+fn both_sides_hear_that_calls_can_be_replaced_where_the_server_transfers() {
+    for transfers in [true, false] {
+        let bridges = BridgeSettings { transfers, ..BridgeSettings::default() };
+        let mut call = talking_on(server_with(Settings { bridges, ..settings() }, &[BOB]), "", "");
+        let says =
+            |message: &Message| message.values(HeaderName::Supported).any(|option| option == b"replaces");
+        assert_eq!((says(&call.bobs_invite), says(&call.alices_answer)), (transfers, transfers));
+        let changed = call.alice.request("INVITE", "", OFFER);
+        let sent = call.server.receive(ALICE, &changed);
+        assert_eq!(says(only(&sent, ALICE)), transfers, "it changes nothing, and is answered here");
+        let held = call.alice.request("INVITE", "", &format!("{OFFER}a=inactive\r\n"));
+        let sent = call.server.receive(ALICE, &held);
+        assert!(sent.iter().all(|(to, message)| to != BOB || says(message)) == transfers, "{sent:?}");
+    }
 }
 
 #[test]

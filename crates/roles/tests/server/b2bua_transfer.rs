@@ -1,5 +1,7 @@
 //! REFER within a call of which the server is both ends: it makes the call itself (RFC 3515, RFC 5589).
 
+use std::time::Duration;
+
 use dialtone_roles::Settings;
 use dialtone_roles::settings::Limits;
 use dialtone_wire::{HeaderName, Message};
@@ -288,6 +290,32 @@ pub(crate) fn glare_at_the_transferee_is_waited_out() {
     let bye = call.bob.request("BYE", "", "");
     call.server.receive(BOB, &bye);
     end_with_carol(call);
+}
+
+#[test]
+pub(crate) fn a_target_gets_its_ack_before_it_gives_up_however_long_the_transferee_is_busy() {
+    let mut call = talking_near_carol();
+    let carols = referred(&mut call);
+    let mut sent = call.server.receive(CAROL, &response(&carols, "200 OK", "c", CAROL, "", CAROLS));
+    let answered = call.server.now;
+    let acked = loop {
+        if let Some(ack) = to(&sent, CAROL).into_iter().find(|message| method(message) == "ACK") {
+            break ack.clone();
+        }
+        let reinvite = to(&sent, ALICE).into_iter().find(|message| method(message) == "INVITE").cloned();
+        sent = match reinvite {
+            Some(reinvite) => {
+                call.server.receive(ALICE, &response(&reinvite, "491 Request Pending", "", ALICE, "", ""))
+            }
+            None => call.server.pass(1),
+        };
+        assert!(call.server.now - answered < Duration::from_secs(32), "64 times T1, and carol would hang up");
+    };
+    assert!(body(&acked).contains("m=audio"), "an offer gets its answer");
+    let bye = to(&sent, CAROL).into_iter().find(|message| method(message) == "BYE").expect("a BYE").clone();
+    ok(&mut call.server, CAROL, &bye);
+    assert!(notified(&mut call.server, &sent, BOB).starts_with("terminated SIP/2.0 5"));
+    call.end();
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Two domains on one server with equal user parts: nothing of the one is to be had in the other.
 
-use dialtone_roles::settings::Domain;
+use dialtone_roles::settings::{Domain, Mode};
 use dialtone_wire::{HeaderName, Message};
 
 use crate::peers::{Request, Server, credentials, invite, register, settings};
@@ -159,4 +159,53 @@ fn a_gruu_of_one_domain_is_none_of_the_other() {
     assert_eq!(status(&temporary.replace("@sip.test", "@second.test"), "b"), 404);
     assert_eq!(status("sip:alice@second.test;gr=urn:uuid:1", "c"), 480);
     assert_eq!(status("sip:alice@sip.test;gr=urn:uuid:1", "d"), 0);
+}
+
+#[test]
+fn a_call_that_rings_in_one_domain_is_not_to_be_had_from_the_other() {
+    let mut settings = settings();
+    settings.domains[0].mode = Mode::B2bua;
+    settings.domains.push(Domain { name: "second.test".into(), mode: Mode::B2bua, ..Domain::default() });
+    let mut server = Server::new(settings);
+    register_both(&mut server);
+    let status_at_caller = |sent: &[(String, Message)]| {
+        let mut at_caller = sent.iter().filter(|(to, _)| to == "127.0.0.2:5070");
+        at_caller.next_back().and_then(|(_, message)| message.status()).map(|status| status.code())
+    };
+    let offer = |extra: &str, call_id: &'static str, uri: &'static str, from: &'static str| {
+        let sdp = crate::b2bua::OFFER;
+        let extra = format!(
+            "Contact: <sip:x@127.0.0.2:5070>\r\n{extra}Content-Type: application/sdp\r\nContent-Length: {}\r\n",
+            sdp.len()
+        );
+        Request { from, call_id, extra, ..invite(uri) }
+    };
+    let call = |server: &mut Server, mut request: Request<'_>, user: &str, password: &str| {
+        let text = |request: &Request<'_>| format!("{}{}", request.text(), crate::b2bua::OFFER);
+        let challenge = server.receive("127.0.0.2:5070", &text(&request)).remove(0).1;
+        request.with_credentials(user, password, &challenge);
+        server.receive("127.0.0.2:5070", &text(&request))
+    };
+    let first = offer("", "rings", "sip:alice@sip.test", "sip:bob@sip.test");
+    let sent = call(&mut server, first, "bob", "bob-pw");
+    let at_alice = sent.iter().find(|(to, _)| to == "127.0.0.3:5080").expect("alice is called").1.clone();
+    let ringing = crate::b2bua::response(&at_alice, "180 Ringing", "t", "127.0.0.3:5080", "", "");
+    server.receive("127.0.0.3:5080", &ringing);
+    let phone = crate::b2bua::Phone::callee("127.0.0.3:5080", &at_alice, "t");
+    let [id, own, servers] = phone.dialog();
+    let replaces = format!("Require: replaces\r\nReplaces: {id};to-tag={servers};from-tag={own}\r\n");
+    let by_other = "sip:alice@second.test";
+    for (call_id, uri, extra) in [
+        ("code", "sip:*8alice@sip.test", ""),
+        ("slot", "sip:*51@sip.test", ""),
+        ("named", "sip:alice@sip.test", replaces.as_str()),
+    ] {
+        let request = offer(extra, call_id, uri, by_other);
+        let sent = call(&mut server, request, "alice", "alice@second");
+        assert_eq!(status_at_caller(&sent), Some(403), "{call_id}: {sent:?}");
+        assert!(sent.iter().all(|(to, _)| to != "127.0.0.3:5080"), "it rings on: {sent:?}");
+    }
+    let own = offer("", "own", "sip:*8alice@sip.test", "sip:carol@sip.test");
+    let sent = call(&mut server, own, "carol", "carol-pw");
+    assert_eq!(status_at_caller(&sent), Some(200), "{sent:?}");
 }
