@@ -182,7 +182,8 @@ impl Leg {
         };
         if ours {
             self.acts.extend(is_change.then_some(unit.sent));
-            self.sent.extend(described(unit.sent));
+            // What never arrives joins nobody.
+            self.sent.extend(described(unit.sent).filter(|_| !unit.arrivals.is_empty()));
             if unit.method == Method::Refer && unit.is_success() {
                 self.referred.get_or_insert(unit.sent);
             }
