@@ -205,6 +205,81 @@ pub(crate) const PARKED: Flow = Flow {
     ..Flow::RFC_3665
 };
 
+pub(crate) const HELD: Flow = Flow {
+    source: Source::Own,
+    section: "b2bua-hold",
+    title: "Who is held hears music",
+    text: "Bob holds Alice, and the server calls `b2bua.music`, by the technique of RFC 7088 but for him: his phone has no part \
+           in it, and is told that nobody hears it. Who plays makes an offer, which goes to Alice as one that only sends; the \
+           music passes the server by. Bob resumes: Alice's session is with him again, and who has played is hung up.",
+    participants: &[("Alice", ALICE), ("B2BUA", PROXY_2), ("Bob", BOB), ("Music", MUSIC)],
+    shows: &[
+        ("F11", Field::Direction, "sendonly"),
+        ("F13", Field::Direction, "recvonly"),
+        ("F15", Field::Direction, "inactive"),
+        ("F16", Field::RequestUri, "music@192.0.2.110"),
+        ("F20", Field::Direction, "sendonly"),
+        ("F23", Field::Direction, "recvonly"),
+        ("F25", Field::Direction, "sendrecv"),
+        ("F29", Field::Direction, "sendrecv"),
+    ],
+    figure: "F1 INVITE: Alice -> B2BUA\n\
+             F2 100 INVITE: B2BUA -> Alice\n\
+             F3 INVITE: B2BUA -> Bob\n\
+             F4 180 INVITE: Bob -> B2BUA\n\
+             F5 180 INVITE: B2BUA -> Alice\n\
+             F6 200 INVITE: Bob -> B2BUA\n\
+             F7 200 INVITE: B2BUA -> Alice\n\
+             F8 ACK: B2BUA -> Bob\n\
+             F9 ACK: Alice -> B2BUA\n\
+             F10 INVITE: Bob -> B2BUA\n\
+             F11 INVITE: B2BUA -> Alice\n\
+             F12 100 INVITE: B2BUA -> Bob\n\
+             F13 200 INVITE: Alice -> B2BUA\n\
+             F14 ACK: B2BUA -> Alice\n\
+             F15 200 INVITE: B2BUA -> Bob\n\
+             F16 INVITE: B2BUA -> Music\n\
+             F17 180 INVITE: Music -> B2BUA\n\
+             F18 ACK: Bob -> B2BUA\n\
+             F19 200 INVITE: Music -> B2BUA\n\
+             F20 INVITE: B2BUA -> Alice\n\
+             F21 200 INVITE: Alice -> B2BUA\n\
+             F22 ACK: B2BUA -> Alice\n\
+             F23 ACK: B2BUA -> Music\n\
+             F24 INVITE: Bob -> B2BUA\n\
+             F25 INVITE: B2BUA -> Alice\n\
+             F26 100 INVITE: B2BUA -> Bob\n\
+             F27 200 INVITE: Alice -> B2BUA\n\
+             F28 ACK: B2BUA -> Alice\n\
+             F29 200 INVITE: B2BUA -> Bob\n\
+             F30 BYE: B2BUA -> Music\n\
+             F31 ACK: Bob -> B2BUA\n\
+             F32 200 BYE: Music -> B2BUA\n\
+             F33 BYE: Bob -> B2BUA\n\
+             F34 200 BYE: B2BUA -> Bob\n\
+             F35 BYE: B2BUA -> Alice\n\
+             F36 200 BYE: Alice -> B2BUA",
+    play: || {
+        let (mut world, alice, bob) = world_with(|settings| {
+            settings.bridges.music = UriBuf::parse("sip:music@biloxi.example.com").ok();
+        });
+        let music = member(&mut world, "music", MUSIC);
+        let from = begin(&mut world, alice);
+        answer(&mut world, bob);
+        let call = world.calls(bob)[0];
+        world.command(bob, Command::Reoffer { call, hold: true });
+        world.run_for(Duration::from_secs(2));
+        answer(&mut world, music);
+        world.command(bob, Command::Reoffer { call, hold: false });
+        world.run_for(Duration::from_secs(2));
+        assert!(world.calls(music).is_empty());
+        hang_up(&mut world, bob);
+        assert!(world.calls(alice).is_empty());
+        (world, from)
+    },
+    ..Flow::RFC_3665
+};
+
 pub(crate) const PICKED_UP: Flow = Flow {
     source: Source::Own,
     section: "b2bua-pickup",

@@ -153,6 +153,7 @@ const FLOWS: &[Flow] = &[
     bridged::CALL,
     bridged::CROSSING,
     transfers::JOINED,
+    bridged::HELD,
     bridged::PARKED,
     bridged::PICKED_UP,
     bridged::QUEUED,
@@ -472,6 +473,11 @@ fn rfc_5407_appendix_e_two_answers_of_a_fork() {
 #[test]
 fn rfc_5407_appendix_e_two_answers_unannounced() {
     check_race("E.6");
+}
+
+#[test]
+fn who_is_held_hears_music() {
+    compare::check(find(Source::Own, "b2bua-hold"));
 }
 
 #[test]

@@ -1,3 +1,4 @@
+//! A foreign phone that is held by another one hears who plays music, until it is resumed: one of ours, with a file.
 //! A foreign phone is parked by one of ours, hears who plays music, and is taken again: both ways of sound are measured.
 //! Parked calls, calls that ring and callers who wait are found by foreign phones whatever their shards.
 
@@ -6,14 +7,18 @@ use std::time::{Duration, Instant};
 use crate::lab::{Lab, lab};
 use crate::manage::run_json;
 use crate::pjsua2::{Foreign, Settings};
-use crate::scripts::{add_user, finish, last_of, script, script_of};
+use crate::scripts::{add_user, answering, finish, last_of, script, script_of};
 use crate::serve::{DOMAIN, Server};
-use crate::services::{B2BUA, now, serve, settings, switch_off, three};
+use crate::services::{B2BUA, now, serve, settings, switch_off, talk, three};
+use crate::wav::write_tone;
 
 /// What the phones play.
 const ALICE_HZ: f64 = 1000.0;
 const BOB_HZ: f64 = 440.0;
 const MUSIC_HZ: f64 = 620.0;
+
+/// How long somebody is heard.
+const HEARING: Duration = Duration::from_millis(1_500);
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -57,6 +62,55 @@ fn a_foreign_phone_that_is_parked_hears_music_and_then_who_takes_the_call() {
         let audio = &last_of(&bob, "ended")["audio"]["received"];
         let tone = audio["tone_hz"].as_f64().unwrap_or_default();
         assert!((tone - ALICE_HZ).abs() < 5.0, "{audio}");
+        server.stop();
+    });
+}
+
+#[test]
+fn a_foreign_phone_that_another_one_holds_hears_the_file_that_one_of_ours_plays() {
+    lab(|lab| {
+        let mut server = serve(lab, B2BUA, &format!("[b2bua]\nmusic = \"sip:music@{DOMAIN}\"\n"));
+        let file = lab.path("music.wav");
+        write_tone(&file, MUSIC_HZ, 20);
+        let user = add_user(lab, "music");
+        let mut music = answering(&server, &user, &["--play", &file.display().to_string()]);
+        let playing = |number, hertz| Settings { hertz: Some(hertz), ..Settings::new(number) };
+        let mut bob = Foreign::register(&server, "bob", &playing(2, BOB_HZ));
+        let mut alice = Foreign::register(&server, "alice", &playing(1, ALICE_HZ));
+        talk(&mut alice, &mut bob);
+        std::thread::sleep(HEARING);
+        bob.act("hold 0");
+        assert_eq!(alice.wait_for_request("INVITE").direction(), "sendonly", "{}", alice.told());
+        assert_eq!(bob.wait_for_response(200, "INVITE").direction(), "inactive", "{}", bob.told());
+        // Who plays, and no part of it is his.
+        let offer = alice.wait_for_request("INVITE");
+        assert_eq!(offer.direction(), "sendonly", "{}", offer.text());
+        music.wait_for("\"answered\"", PATIENCE);
+        alice.wait_for_media(0, "remote-hold");
+        std::thread::sleep(HEARING);
+        bob.act("resume 0");
+        assert_eq!(alice.wait_for_request("INVITE").direction(), "sendrecv", "{}", alice.told());
+        assert_eq!(bob.wait_for_response(200, "INVITE").direction(), "sendrecv", "{}", bob.told());
+        music.wait_for("\"ended\"", PATIENCE);
+        std::thread::sleep(HEARING);
+        bob.act("hangup 0");
+        alice.wait_for_call(0, "DISCONNECTED");
+        wait_until_nobody_talks(lab);
+        let heard = alice.recording();
+        let times = |hertz: f64| -> Vec<usize> {
+            let levels = heard.levels(hertz);
+            levels.iter().enumerate().filter(|(_, level)| **level > 0.02).map(|(frame, _)| frame).collect()
+        };
+        let (played, bobs) = (times(MUSIC_HZ), times(BOB_HZ));
+        let is_heard = played.len() >= 8 && bobs.len() >= 10;
+        assert!(is_heard, "{} tenths of music, {} of bob", played.len(), bobs.len());
+        let is_during = |frame: &&usize| (played[0]..=played[played.len() - 1]).contains(*frame);
+        assert!(bobs.iter().filter(is_during).count() <= 2, "one after the other: {played:?} {bobs:?}");
+        assert!(
+            bobs[0] < played[0] && bobs[bobs.len() - 1] > played[played.len() - 1],
+            "{played:?} {bobs:?}"
+        );
+        bob.switch_off();
         server.stop();
     });
 }

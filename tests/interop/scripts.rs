@@ -55,9 +55,9 @@ pub(crate) fn script_of(lab: &Lab, server: &Server, user: &User, more: &[&str], 
 }
 
 /// A phone that answers by itself, registered.
-fn answering(server: &Server, name: &str, more: &[&str]) -> Process {
+pub(crate) fn answering(server: &Server, user: &User, more: &[&str]) -> Process {
     let mut command = Command::new(dialtone());
-    command.args(arguments(server, &server.user(name))).args(["--json", "--answer"]).args(more);
+    command.args(arguments(server, user)).args(["--json", "--answer"]).args(more);
     let mut phone = Process::start(&mut command);
     phone.wait_for("\"registered\"", PATIENCE);
     phone
@@ -156,7 +156,7 @@ fn the_second_call_waits_and_its_answer_holds_the_first() {
 fn a_script_that_does_not_go_on_names_its_line_and_ends_with_the_code_of_its_reason() {
     lab(|lab| {
         let server = Server::start(lab);
-        let bob = answering(&server, "bob", &[]);
+        let bob = answering(&server, &server.user("bob"), &[]);
         for (lines, code, words) in [
             ("# fine\nhodl\n", USAGE, "line 2: \"hodl\" is no action: expected one of call"),
             ("wait for registered\nhold\n", FAILED, "line 2: there is no call"),
@@ -210,7 +210,7 @@ fn a_script_that_does_not_go_on_names_its_line_and_ends_with_the_code_of_its_rea
 fn lines_of_standard_input_are_done_as_they_come() {
     lab(|lab| {
         let server = Server::start(lab);
-        let _bob = answering(&server, "bob", &[]);
+        let _bob = answering(&server, &server.user("bob"), &[]);
         let mut command = Command::new(dialtone());
         command.args(arguments(&server, &server.user("alice"))).args(["--json", "--script", "-"]);
         let mut alice = Process::start_with_input(&mut command);
@@ -228,7 +228,7 @@ fn lines_of_standard_input_are_done_as_they_come() {
 fn a_call_whose_other_phone_was_killed_can_be_ended() {
     lab(|lab| {
         let server = Server::start(lab);
-        let mut bob = answering(&server, "bob", &[]);
+        let mut bob = answering(&server, &server.user("bob"), &[]);
         let lines =
             "wait for registered\ncall bob\nwait for answered\nwait 2s\nhangup\nwait for ended within 40s\n";
         let mut alice = script(lab, &server, "alice", &[], lines);
@@ -451,7 +451,7 @@ fn in_terminal(server: &Server, name: &str, more: &str) -> Terminal {
 fn keys_call_hold_resume_and_end_and_the_screen_shows_it() {
     lab(|lab| {
         let server = Server::start(lab);
-        let _bob = answering(&server, "bob", &["--tone", "1000"]);
+        let _bob = answering(&server, &server.user("bob"), &["--tone", "1000"]);
         let mut alice = in_terminal(&server, "alice", "--tone 440");
         alice.wait_for("none: c calls somebody", PATIENCE);
         alice.press("cbox\x7fb");
@@ -542,7 +542,7 @@ fn who_waits_in_a_queue_sees_his_place_there() {
 fn the_terminal_is_given_back_whatever_ends_the_phone() {
     lab(|lab| {
         let server = Server::start(lab);
-        let _bob = answering(&server, "bob", &[]);
+        let _bob = answering(&server, &server.user("bob"), &[]);
         for signal in ["TERM", "HUP"] {
             let mut alice = in_terminal(&server, "alice", "");
             alice.press("cbob\r");

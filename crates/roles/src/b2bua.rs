@@ -24,7 +24,8 @@
 //! | [`outcome`] | what a refusal of one side is for the other |
 //! | [`bodies`] | session descriptions wherever they stand, and what else a body holds |
 //! | [`end`] | BYE, and what an end on one side means for the other |
-//! | [`music`] | what is played to those whose calls are parked |
+//! | [`hold`] | one side that holds the other, and music for that one |
+//! | [`music`] | who is called to play it, and what is played to those whose calls are parked |
 //! | [`transfer`] | the place where REFER is looked at before it is carried |
 //! | [`elsewhere`] | calls that meet one of another shard |
 //! | [`replace`] | an INVITE that comes in place of a leg (RFC 3891) |
@@ -57,6 +58,7 @@ mod desk;
 mod dial;
 mod elsewhere;
 mod end;
+mod hold;
 mod in_dialog;
 mod join;
 mod music;
@@ -77,6 +79,7 @@ use deadlines::Wake;
 use description::Described;
 use desk::{Desk, Purpose};
 use dial::Dials;
+use hold::Hold;
 use join::{Task, TaskId};
 use originate::Plan;
 use park::{Lot, Parked};
@@ -179,6 +182,8 @@ struct Leg {
     task: Option<TaskId>,
     /// It waits in a slot for whoever takes it.
     parked: Option<Box<Parked>>,
+    /// Whether it holds the other side, and who plays music to it where the other side holds it.
+    hold: Hold,
     /// How often this call was transferred.
     depth: u16,
     /// The shard where its packets come in, if that is another one.
@@ -413,6 +418,9 @@ impl B2bua {
             self.released.push((home, leg.call_id.clone()));
         }
         self.queues.leave(id);
+        if let Some(held) = leg.hold.plays_to.and_then(|held| self.legs.get_mut(&held)) {
+            held.hold.music = None;
+        }
         if let Some(peer) = leg.peer.and_then(|peer| self.legs.get_mut(&peer)) {
             peer.peer = None;
         }

@@ -128,6 +128,8 @@ numbers! {
         dialled,
         /// Calls that were parked.
         calls_parked,
+        /// Sides of calls, held or parked, that were joined with who plays music.
+        music_played,
         /// Callers who had to wait for a member of a group.
         calls_queued,
         /// Of them, those who have waited in vain.

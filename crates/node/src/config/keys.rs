@@ -290,8 +290,9 @@ tables! {
         transferor_time: Duration = BridgeSettings::default().release_after, ms(100, HOUR), Reload;
         /// A parked call that nobody fetches within this time goes back to who has parked it.
         park_time: Duration = BridgeSettings::default().park_time, ms(SECOND, DAY), Reload;
-        /// Who is called to play music to those whose calls are parked: a user of this server, or whom else the dial plan
-        /// lets the one call who has parked the call. Without it they hear nothing.
+        /// Who is called to play music to those who are held or whose calls are parked: a user of this server, or whom else
+        /// the dial plan lets the one call who holds or has parked. Without it they hear what the phone that holds sends, and
+        /// nothing where a call is parked.
         music: Option<MusicUri> = None, (), Reload;
     }
     /// The timers of transactions (RFC 3261 §17, Table 4). A change counts for those that start later.

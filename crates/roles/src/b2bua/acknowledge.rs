@@ -48,7 +48,10 @@ impl B2bua {
         }
         let Some(peer) = leg.peer else { return };
         match answer {
-            Some(answer) => self.pay_ack(cx, peer, Some(&answer)),
+            Some(answer) => {
+                self.pay_ack(cx, peer, Some(&answer));
+                self.late_offer_answered(cx, id, &answer);
+            }
             // RFC 3261 §13.2.1 wants one: nobody knows what to send where.
             None => self.give_up(cx, id, Status::of(500), None),
         }

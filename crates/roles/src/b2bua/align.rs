@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 /// A description in pieces: what stands before the first stream, and the streams.
-fn pieces(description: &[u8]) -> (&[u8], Vec<&[u8]>) {
+pub(super) fn pieces(description: &[u8]) -> (&[u8], Vec<&[u8]>) {
     let mut starts = Vec::new();
     let mut at = 0;
     for line in description.split_inclusive(|byte| *byte == b'\n') {
@@ -21,7 +21,7 @@ fn pieces(description: &[u8]) -> (&[u8], Vec<&[u8]>) {
 }
 
 /// The kind of a stream: `audio`, `video` …
-fn kind(stream: &[u8]) -> &[u8] {
+pub(super) fn kind(stream: &[u8]) -> &[u8] {
     let rest = stream.strip_prefix(b"m=").unwrap_or(stream);
     rest.split(|byte| *byte == b' ').next().unwrap_or_default()
 }
@@ -30,6 +30,8 @@ fn kind(stream: &[u8]) -> &[u8] {
 pub(super) struct Aligned {
     pub(super) offer: Vec<u8>,
     places: Vec<Option<usize>>,
+    /// Streams of the offer that are not in it, by their places, as the answer refuses them.
+    left: Vec<(usize, Vec<u8>)>,
 }
 
 impl Aligned {
@@ -53,7 +55,32 @@ impl Aligned {
                 places.push(Some(place));
             }
         }
-        Aligned { offer: aligned, places }
+        Aligned { offer: aligned, places, left: Vec::new() }
+    }
+
+    /// The same with those streams only that the session has: one that is to get its own description again afterwards can't
+    /// have fewer streams than before (RFC 3264 §8).
+    pub(super) fn within(offer: &[u8], session: &[u8]) -> Aligned {
+        let Aligned { offer: aligned, mut places, .. } = Aligned::new(offer, session);
+        let held = pieces(session).1.len();
+        let (head, streams) = pieces(&aligned);
+        let mut within = head.to_vec();
+        streams.iter().take(held).for_each(|stream| within.extend_from_slice(stream));
+        let left =
+            places.split_off(held.min(places.len())).into_iter().flatten().zip(streams.iter().skip(held));
+        let refused = |(place, stream): (usize, &&[u8])| {
+            let mut line = Vec::new();
+            push_refused(&mut line, stream);
+            (place, line)
+        };
+        let left = left.map(refused).collect();
+        Aligned { offer: within, places, left }
+    }
+
+    /// Whether any of its streams is not refused.
+    pub(super) fn is_live(&self) -> bool {
+        let port = |stream: &&[u8]| stream.split(|byte| *byte == b' ').nth(1) != Some(b"0");
+        pieces(&self.offer).1.iter().any(port)
     }
 
     /// Puts the answer to it back into the order of the offer.
@@ -61,6 +88,7 @@ impl Aligned {
         let (head, streams) = pieces(answer);
         let mut found: Vec<(usize, &[u8])> =
             self.places.iter().zip(streams).filter_map(|(place, stream)| Some(((*place)?, stream))).collect();
+        found.extend(self.left.iter().map(|(place, line)| (*place, &line[..])));
         found.sort_by_key(|(place, _)| *place);
         let mut restored = head.to_vec();
         found.into_iter().for_each(|(_, stream)| restored.extend_from_slice(stream));
@@ -168,6 +196,23 @@ mod tests {
         let restored =
             format!("{HEAD}m=audio 2 RTP/AVP 0\r\nm=video 1 RTP/AVP 31\r\nm=audio 0 RTP/AVP 8\r\n");
         assert_eq!(text(&aligned.restore(answer.as_bytes())), restored);
+    }
+
+    #[test]
+    fn an_offer_for_a_time_adds_no_stream_to_the_session() {
+        let session = format!("{HEAD}{AUDIO}");
+        let offer = format!("{HEAD}{VIDEO}{AUDIO}");
+        let aligned = Aligned::within(offer.as_bytes(), session.as_bytes());
+        assert_eq!(text(&aligned.offer), session);
+        let answer = format!("{HEAD}m=audio 2 RTP/AVP 0\r\n");
+        let restored = format!("{HEAD}m=video 0 RTP/AVP 31\r\nm=audio 2 RTP/AVP 0\r\n");
+        assert_eq!(text(&aligned.restore(answer.as_bytes())), restored);
+        let fewer = Aligned::within(session.as_bytes(), offer.as_bytes());
+        assert_eq!(text(&fewer.offer), format!("{HEAD}m=video 0 RTP/AVP 31\r\n{AUDIO}"));
+        for broken in ["", "m=", "m=audio", "nonsense\r\nm=\r\n\r\n"] {
+            Aligned::within(broken.as_bytes(), offer.as_bytes()).restore(broken.as_bytes());
+            Aligned::within(offer.as_bytes(), broken.as_bytes()).restore(offer.as_bytes());
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use dialtone_wire::Method;
 
+use super::align::inactive;
 use crate::settings::BridgeSettings;
 use crate::text::push_number;
 
@@ -27,6 +28,8 @@ pub(super) struct Described {
     pub(super) received: Bytes,
     /// That of the early session beside it (RFC 3959).
     early: Option<Box<Described>>,
+    /// What passes next asks for nothing: the peer holds, and somebody else plays to whom it holds.
+    pub(super) hushes: bool,
 }
 
 impl Described {
@@ -41,11 +44,14 @@ impl Described {
             postponed: None,
             received: Bytes::new(),
             early: None,
+            hushes: false,
         }
     }
 
     /// The description that the peer gets for one that came from the other side.
     pub(super) fn pass(&mut self, settings: &BridgeSettings, body: &[u8], ours: IpAddr) -> Bytes {
+        let hushed = std::mem::take(&mut self.hushes).then(|| inactive(body));
+        let body = hushed.as_deref().unwrap_or(body);
         self.write(body, ours, |kind| settings.media.iter().any(|known| known.as_bytes() == kind))
     }
 
@@ -81,6 +87,11 @@ impl Described {
         let offered = Some(self.sent.clone()).filter(|offered| *offered != before);
         self.was_refused(before);
         self.postponed = offered;
+    }
+
+    /// What was sent at some time is to be offered again, as soon as that may be.
+    pub(super) fn postpone(&mut self, body: Bytes) {
+        self.postponed = Some(body);
     }
 
     /// What is to be offered again, once.

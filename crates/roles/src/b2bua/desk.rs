@@ -11,6 +11,7 @@ use smol_str::SmolStr;
 
 use super::bodies;
 use super::deadlines::Wake;
+use super::join::TaskId;
 use super::{Leg, LegId};
 use crate::contact_user::ContactUser;
 use crate::context::{Context, Failure, UaRequest};
@@ -46,7 +47,7 @@ pub(super) enum Why {
     /// It tells a change that a refresh of the other leg has brought about. What was described to the peer before it.
     Tell { before: Bytes },
     /// It joins this leg with another one. What was described to the peer before it.
-    Join { before: Bytes },
+    Join { before: Bytes, task: TaskId },
 }
 
 /// A request of ours until nothing can come for it any more.

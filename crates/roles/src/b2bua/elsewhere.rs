@@ -251,7 +251,12 @@ impl B2bua {
     }
 
     fn give_away_now(&mut self, cx: &mut Context<'_>, wanted: Wanted) {
-        let bridge = match self.to_be_given(&wanted.replaced, &wanted.by) {
+        let ids = self.to_be_given(&wanted.replaced, &wanted.by);
+        for id in ids.into_iter().flatten() {
+            // Who plays to it stays here.
+            self.end_music_and_hold(cx, id);
+        }
+        let bridge = match ids {
             Err(status) => Err(status),
             Ok(ids) if self.is_quiet(ids) => self.take_out(cx, ids, wanted.from).map(Box::new),
             Ok([id, _]) => match self.legs.get_mut(&id) {
@@ -275,12 +280,12 @@ impl B2bua {
         if !leg.strands.iter().any(is_it) {
             return Err(unknown);
         }
-        if !leg.party.is(by) || leg.task.is_some() || self.is_of_parked(leg.id) {
+        if !leg.party.is(by) || self.is_engaged(leg.id) || self.is_of_parked(leg.id) {
             return Err(Status::of(403));
         }
         let peer = leg.peer.and_then(|peer| self.legs.get(&peer));
         match peer.filter(|peer| peer.stage == Stage::Talking && leg.stage == Stage::Talking) {
-            Some(peer) if peer.task.is_none() => Ok([id, peer.id]),
+            Some(peer) if !self.is_engaged(peer.id) => Ok([id, peer.id]),
             _ => Err(Status::of(480)),
         }
     }

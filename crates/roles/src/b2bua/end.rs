@@ -37,6 +37,7 @@ impl B2bua {
             Stage::Setup => self.give_up(cx, id, Status::of(487), reason),
             Stage::Talking => {
                 let peer = leg.peer.take();
+                self.end_music(cx, id);
                 // §15.1.2: "a 487 (Request Terminated) response be generated to those pending requests."
                 self.refuse_pending(cx, id, Status::of(487));
                 self.refuse_offer(cx, id);
@@ -75,8 +76,13 @@ impl B2bua {
         reason: Option<SmolStr>,
     ) {
         self.task_lost(cx, id);
+        self.end_music(cx, id);
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let other = leg.peer.take();
+        if let Some(held) = leg.hold.plays_to.take().and_then(|held| self.legs.get_mut(&held)) {
+            held.hold.music = None;
+        }
+        let Some(leg) = self.legs.get_mut(&id) else { return };
         match (leg.stage, leg.outgoing) {
             (Stage::Over, _) => {}
             (Stage::Setup, false) => {

@@ -170,6 +170,10 @@ impl B2bua {
         if came.request.max_forwards().ok().flatten() == Some(0) {
             return came.refuse(cx, &Refusal::of(483));
         }
+        if self.legs.get(&came.leg).is_some_and(|leg| leg.hold.plays_to.is_some()) {
+            // Who plays talks with nobody; a 481 would end that.
+            return came.refuse(cx, &Refusal::of(403));
+        }
         let tag = self.naming_tag(came.leg, came.strand);
         let (Some((_, far)), Some(tag)) = (self.pair(came.leg), tag) else {
             return came.refuse(cx, &Refusal::of(481));
@@ -272,6 +276,10 @@ impl B2bua {
             self.time_session(far);
         }
         let dialog = DialogId::of_request(&request).ok();
+        let changes = is_update && status.is_success();
+        if changes && let Some(response) = response {
+            self.change_agreed(cx, [from, far], &request, response);
+        }
         if let Some(leg) = self.legs.get_mut(&from) {
             leg.carried = leg.carried.saturating_sub(1);
             let contact = leg.contact(cx);
@@ -325,6 +333,9 @@ impl B2bua {
         }
         if is_update {
             self.time_session(from);
+        }
+        if changes && response.is_some_and(|response| bodies::description(response).is_some()) {
+            self.follow_change(cx, [from, far]);
         }
         if method == Method::Prack
             && let Some(leg) = self.legs.get_mut(&from)

@@ -252,8 +252,17 @@ impl B2bua {
         };
         let plays = self.tasks.get(&id).is_some_and(|task| matches!(task.goal, Goal::Music));
         let offer = if plays { sending_only(&offer).into() } else { offer };
-        let aligned = Aligned::new(&offer, &session);
+        let aligned = if plays { Aligned::within(&offer, &session) } else { Aligned::new(&offer, &session) };
+        if plays && !aligned.is_live() {
+            // Nothing that could be heard.
+            return self.task_failed(cx, id, Status::of(488));
+        }
         let offer = aligned.offer.clone();
+        if plays && let Some(leg) = self.legs.get_mut(&other) {
+            let strand = leg.strands.first().map(|strand| &strand.described);
+            leg.hold.before =
+                strand.map(|described| Box::new([described.sent.clone(), described.received.clone()]));
+        }
         if let Some(task) = self.tasks.get_mut(&id) {
             task.aligned = Some(aligned);
         }
@@ -280,7 +289,8 @@ impl B2bua {
         if let Some(offer) = offer {
             draft = draft.body("application/sdp", strand.described.pass(&cx.settings.bridges, offer, ip));
         }
-        let purpose = Purpose::Invite { acks: Vec::new(), why: Why::Join { before: before.clone() } };
+        let purpose =
+            Purpose::Invite { acks: Vec::new(), why: Why::Join { before: before.clone(), task: id } };
         let leg = &*leg;
         let Some(request) = self.desk.send(cx, leg, draft, purpose) else {
             if let Some(strand) = self.legs.get_mut(&to).and_then(|leg| leg.strands.first_mut()) {
@@ -302,7 +312,7 @@ impl B2bua {
         id: LegId,
         tag: &str,
         response: &Message,
-        before: &Bytes,
+        (before, of): (&Bytes, TaskId),
     ) {
         let offered = self.desk.requests.get(&request).is_some_and(Sent::offers);
         let description = bodies::description(response).map(Bytes::copy_from_slice);
@@ -322,7 +332,8 @@ impl B2bua {
             self.time_session(id);
         }
         self.owe_ack(id, request, tag);
-        let stage = self.task_of(id).and_then(|task| Some((task, self.tasks.get(&task)?)));
+        let stage = self.task_of(id).filter(|task| *task == of);
+        let stage = stage.and_then(|task| Some((task, self.tasks.get(&task)?)));
         let stage = stage
             .filter(|_| is_awaited && !is_over)
             .map(|(id, task)| (id, task.stage, task.offerer, task.other));
@@ -360,8 +371,8 @@ impl B2bua {
     }
 
     /// A re-INVITE of a task was refused: the session of that side is as it was (RFC 3261 §14.1).
-    pub(super) fn join_refused(&mut self, cx: &mut Context<'_>, id: LegId, status: Status) {
-        if let Some(task) = self.task_of(id) {
+    pub(super) fn join_refused(&mut self, cx: &mut Context<'_>, id: LegId, of: TaskId, status: Status) {
+        if let Some(task) = self.task_of(id).filter(|task| *task == of) {
             if status.code() == 491 {
                 // §14.1: who has made the Call-ID waits 2.1 to 4 seconds, the other up to 2.
                 let random = cx.random_u64();
@@ -390,6 +401,13 @@ impl B2bua {
         } else {
             self.pay_ack(cx, offerer, Some(answer));
         }
+        if matches!(task.goal, Goal::Music) {
+            cx.core.counters.music_played += 1;
+            if self.legs.get(&other).is_some_and(|leg| leg.parked.is_none()) {
+                return self.plays_to_held(other, offerer);
+            }
+        }
+        [other, offerer].into_iter().for_each(|id| self.forget_hold(cx, id));
         let left = [self.unpeer(other), self.unpeer(offerer)];
         self.peer(other, offerer);
         cx.core.counters.bridges_joined += 1;
@@ -449,7 +467,7 @@ impl B2bua {
             Goal::Transfer(transfer) => self.transfer_failed(cx, transfer, status),
             Goal::Dial(dial) => self.dial_failed(cx, &task, dial, status),
             Goal::Retrieve | Goal::Return | Goal::PickUp | Goal::Replace => {}
-            Goal::Music => self.music_ended(task.other),
+            Goal::Music => self.music_ended(cx, task.other),
         }
         let legs = [task.offerer, Some(task.other)].into_iter().flatten();
         for leg in legs.filter(|leg| Some(*leg) != gone) {

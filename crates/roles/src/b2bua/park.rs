@@ -126,8 +126,10 @@ impl B2bua {
         cx.core.counters.calls_parked += 1;
         self.begin_renewing(cx, id);
         self.desk.deadlines.start(Wake::Parked(id), cx.now + cx.settings.bridges.park_time);
-        self.hold(cx, id);
-        self.play_music(cx, id);
+        if !self.music_plays_on(id) {
+            self.hold(cx, id);
+            self.play_music(cx, id);
+        }
         Ok(())
     }
 

@@ -277,7 +277,9 @@ impl B2bua {
                 let tells = matches!(why, Why::Refresh { .. });
                 self.refresh_accepted(cx, request, id, &tag, response, tells);
             }
-            Why::Join { before } => self.join_accepted(cx, request, id, &tag, response, &before),
+            Why::Join { before, task } => {
+                self.join_accepted(cx, request, id, &tag, response, (&before, task));
+            }
         }
     }
 
@@ -534,7 +536,7 @@ impl B2bua {
         {
             return self.ask_again(cx, id, sent);
         }
-        if let Why::Carry { before } | Why::Tell { before } | Why::Join { before } = why
+        if let Why::Carry { before } | Why::Tell { before } | Why::Join { before, .. } = why
             && let Some(strand) = leg.strands.first_mut()
         {
             strand.described.was_refused(before.clone());
@@ -559,7 +561,7 @@ impl B2bua {
             // What it could not be told it may be told with the next change.
             Why::Tell { .. } if !outcome::is_end(&Method::Invite, status) => self.sweep(id),
             Why::Tell { .. } => self.refresh_refused(cx, id, response, status),
-            Why::Join { .. } => self.join_refused(cx, id, status),
+            Why::Join { task, .. } => self.join_refused(cx, id, *task, status),
         }
     }
 

@@ -127,6 +127,10 @@ impl B2bua {
         if came.request.max_forwards().ok().flatten() == Some(0) {
             return came.refuse(cx, &Refusal::of(483));
         }
+        if self.legs.get(&came.leg).is_some_and(|leg| leg.hold.plays_to.is_some()) {
+            // Who plays has nobody whose session would change with his.
+            return came.refuse(cx, &Refusal::of(488));
+        }
         let Some((_, far)) = self.pair(came.leg) else {
             // It waits in a slot, or was transferred away and has not hung up.
             let refusal = Refusal::later(cx);
@@ -198,9 +202,16 @@ impl B2bua {
             Some(near) if is_awaited && !is_over => {
                 if !offers {
                     self.pay_ack(cx, id, None);
+                    let offer = self.legs.get(&near).and_then(|near| near.asked.as_ref());
+                    if let Some(offer) = offer.map(|asked| asked.request.clone()) {
+                        self.change_agreed(cx, [near, id], &offer, response);
+                    }
                 }
                 if !self.answer(cx, near, id, response, offers) {
                     self.refuse_offer(cx, id);
+                }
+                if !offers {
+                    self.follow_change(cx, [near, id]);
                 }
             }
             // Its CANCEL came too late: one side has changed the session and the other has not. What held before is
@@ -426,8 +437,13 @@ impl B2bua {
         }
         self.pay_ack(cx, id, None);
         self.time_session(id);
-        if let Some(news) = news.filter(|_| tells) {
-            self.tell_change(cx, id, &news);
+        match news.filter(|_| tells) {
+            // What it has told who plays is not what the other side would have to know.
+            Some(_) if self.legs.get(&id).is_some_and(|leg| leg.hold.music.is_some()) => {
+                self.end_music_and_hold(cx, id);
+            }
+            Some(news) => self.tell_change(cx, id, &news),
+            None => {}
         }
         self.sweep(id);
     }

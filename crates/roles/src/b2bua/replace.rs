@@ -83,7 +83,7 @@ impl B2bua {
         let is_settled = is_early || peer.stage == Stage::Talking;
         let offers = |asked: &super::Asked| bodies::description(&asked.request).is_some();
         let has_offer = !is_early || peer.asked.as_ref().is_some_and(offers);
-        if leg.task.is_some() || peer.task.is_some() || !is_settled || !has_offer {
+        if self.is_engaged(leg.id) || self.is_engaged(peer.id) || !is_settled || !has_offer {
             return Err(Refusal::later(cx));
         }
         // Whoever is joined at once has to begin with something.
@@ -98,6 +98,9 @@ impl B2bua {
         cx.core.counters.calls_replaced += 1;
         if is_early {
             return self.take_ringing(cx, by, leg, peer, &offer);
+        }
+        for id in [leg, peer] {
+            self.drop_music_task(cx, id);
         }
         let task = self.next_task();
         self.begin_task(task, Task::new(Some(by), peer, TaskStage::Offering, Goal::Replace));

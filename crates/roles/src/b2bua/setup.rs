@@ -12,6 +12,7 @@ use super::bodies;
 use super::deadlines::Wake;
 use super::description::Described;
 use super::desk::{Purpose, Why, copy};
+use super::hold::Hold;
 use super::originate::Party;
 use super::park;
 use super::pass::{self, Allowed};
@@ -271,6 +272,7 @@ impl Leg {
             party: Party::default(),
             task: None,
             parked: None,
+            hold: Hold::default(),
             depth: 0,
             home: None,
             moves: 0,

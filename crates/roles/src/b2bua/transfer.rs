@@ -99,8 +99,7 @@ impl B2bua {
             let refusal = Refusal::later(cx);
             return came.refuse(cx, &refusal);
         };
-        let has_task = |id: LegId| self.legs.get(&id).is_some_and(|leg| leg.task.is_some());
-        if has_task(came.leg) || has_task(transferee) || self.is_of_parked(came.leg) {
+        if self.is_engaged(came.leg) || self.is_engaged(transferee) || self.is_of_parked(came.leg) {
             let refusal = Refusal::later(cx);
             return came.refuse(cx, &refusal);
         }
@@ -140,16 +139,19 @@ impl B2bua {
             return came.refuse(cx, &refusal);
         }
         let consult = found.and_then(Result::ok).flatten();
-        let has_task = |id: LegId| self.legs.get(&id).is_some_and(|leg| leg.task.is_some());
         let is_parked = consult.is_some_and(|consult| self.is_of_parked(consult));
         if consult == Some(came.leg)
             || consult == Some(transferee)
-            || consult.is_some_and(has_task)
+            || consult.is_some_and(|consult| self.is_engaged(consult))
             || is_parked
         {
             // The call that he transfers, or one that is being transferred.
             let refusal = Refusal::of(403).because(cx.settings, "That call is being transferred already");
             return came.refuse(cx, &refusal);
+        }
+        let partner = consult.and_then(|consult| self.legs.get(&consult)?.peer);
+        for id in [Some(came.leg), Some(transferee), consult, partner].into_iter().flatten() {
+            self.drop_music_task(cx, id);
         }
         let subscribed = self.accept_refer(cx, came);
         cx.core.counters.transfers += 1;

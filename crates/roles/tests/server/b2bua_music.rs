@@ -46,6 +46,18 @@ fn hearing() -> (Call, Phone) {
 
 /// Bob calls the slot and is joined with alice; his phone, and what was sent at the end.
 fn taken(server: &mut Server) -> (Phone, Vec<(String, Message)>) {
+    let (mut bob, mut all) = taking(server);
+    let asks = taken_by(server, &mut bob);
+    let sent = server.receive(BOB, &response(&asks, "200 OK", "", BOB, "", ANSWER));
+    let reinvite = only(&sent, ALICE).clone();
+    assert!(body(&reinvite).contains("c=IN IP4 127.0.0.3\r\n"), "{}", body(&reinvite));
+    assert!(!body(&reinvite).contains("a=sendonly"), "both ways again: {}", body(&reinvite));
+    all.extend(server.receive(ALICE, &response(&reinvite, "200 OK", "", ALICE, "", OFFER)));
+    (bob, all)
+}
+
+/// Bob calls the slot and is answered; his phone, and what was sent.
+fn taking(server: &mut Server) -> (Phone, Vec<(String, Message)>) {
     let extra = format!("Contact: <sip:bob@{BOB}>\r\n");
     let request = Request {
         uri: "sip:*51@sip.test",
@@ -56,18 +68,16 @@ fn taken(server: &mut Server) -> (Phone, Vec<(String, Message)>) {
         extra,
         ..invite("")
     };
-    let mut all = server.receive(BOB, &text_of(&request, ANSWER));
+    let all = server.receive(BOB, &text_of(&request, ANSWER));
     let answer = to(&all, BOB).into_iter().find(|message| code(message) == 200).expect("a 200").clone();
-    let mut bob = Phone::caller(BOB, &answer);
+    (Phone::caller(BOB, &answer), all)
+}
+
+/// He acknowledges, and is asked for an offer.
+fn taken_by(server: &mut Server, bob: &mut Phone) -> Message {
     let ack = bob.request("ACK", "", "");
     let sent = server.receive(BOB, &ack);
-    let asks = only(&sent, BOB).clone();
-    let sent = server.receive(BOB, &response(&asks, "200 OK", "", BOB, "", ANSWER));
-    let reinvite = only(&sent, ALICE).clone();
-    assert!(body(&reinvite).contains("c=IN IP4 127.0.0.3\r\n"), "{}", body(&reinvite));
-    assert!(!body(&reinvite).contains("a=sendonly"), "both ways again: {}", body(&reinvite));
-    all.extend(server.receive(ALICE, &response(&reinvite, "200 OK", "", ALICE, "", OFFER)));
-    (bob, all)
+    only(&sent, BOB).clone()
 }
 
 /// Bob hangs up, and nothing is left.
@@ -123,6 +133,29 @@ fn music_that_has_not_begun_holds_nobody_up_who_takes_the_call() {
     assert_eq!(method(&cancel), "CANCEL");
     ok(&mut call.server, CAROL, &cancel);
     call.server.receive(CAROL, &response(&asks, "487 Request Terminated", "m", CAROL, "", ""));
+    end_by_bob(call, bob);
+}
+
+#[test]
+fn music_that_is_just_beginning_holds_nobody_up_who_takes_the_call() {
+    let (mut call, asks) = parked();
+    let sent = call.server.receive(CAROL, &response(&asks, "200 OK", "m", CAROL, "", CAROLS));
+    let plays = only(&sent, ALICE).clone();
+    let (mut bob, sent) = taking(&mut call.server);
+    let bye = to(&sent, CAROL).into_iter().find(|message| method(message) == "BYE").expect("a BYE").clone();
+    ok(&mut call.server, CAROL, &bye);
+    let asks = taken_by(&mut call.server, &mut bob);
+    // Alice takes the offer of who is gone: she is held again, and then has that of bob.
+    let sent = call.server.receive(ALICE, &response(&plays, "200 OK", "", ALICE, "", OFFER));
+    assert!(to(&sent, BOB).is_empty(), "{sent:?}");
+    let again = to(&sent, ALICE)[1].clone();
+    assert!(body(&again).ends_with("a=inactive\r\n"), "{}", body(&again));
+    let inactive = format!("{OFFER}a=inactive\r\n");
+    call.server.receive(ALICE, &response(&again, "200 OK", "", ALICE, "", &inactive));
+    let sent = call.server.receive(BOB, &response(&asks, "200 OK", "", BOB, "", ANSWER));
+    let reinvite = only(&sent, ALICE).clone();
+    assert!(body(&reinvite).contains("c=IN IP4 127.0.0.3\r\n"), "{}", body(&reinvite));
+    call.server.receive(ALICE, &response(&reinvite, "200 OK", "", ALICE, "", OFFER));
     end_by_bob(call, bob);
 }
 

@@ -5,6 +5,7 @@ mod b2bua_answers;
 mod b2bua_bodies;
 mod b2bua_dial;
 mod b2bua_dialog;
+mod b2bua_hold;
 mod b2bua_music;
 mod b2bua_park;
 mod b2bua_queue;

@@ -186,6 +186,53 @@ fn calls_that_ring_are_taken_from_any_shard() {
 }
 
 #[test]
+fn who_is_held_hears_music_on_each_shard() {
+    use crate::b2bua_hold as tests;
+    on_all_shards(
+        &[
+            tests::who_is_held_hears_music_until_the_holder_resumes,
+            tests::hold_and_resume_by_update_are_the_same,
+            tests::whoever_of_the_two_hangs_up_ends_the_call_and_the_music,
+            tests::who_hangs_up_before_the_music_has_answered_leaves_nothing,
+            tests::who_plays_and_hangs_up_leaves_the_other_held,
+            tests::who_plays_and_is_there_no_more_leaves_the_other_held,
+            tests::where_nobody_plays_the_other_is_held_and_nobody_is_told,
+            tests::a_phone_that_does_not_want_the_music_is_held,
+            tests::a_holder_who_resumes_before_the_music_answers_waits_for_nothing,
+            tests::a_holder_who_resumes_while_the_music_is_being_joined_is_told_to_try_again,
+            tests::a_phone_that_is_busy_with_its_own_change_hears_music_afterwards,
+            tests::one_who_hears_music_and_changes_her_session_has_it_with_the_holder_and_then_the_same_music,
+            tests::two_who_hold_each_other_hear_nothing_and_the_one_who_resumes_hears_music,
+            tests::a_phone_that_brings_music_itself_is_left_alone,
+            tests::what_the_two_say_to_each_other_passes_while_music_plays,
+            tests::streams_that_who_plays_has_beside_the_sound_are_refused,
+            tests::who_is_transferred_hears_music_until_the_target_is_there,
+            tests::a_transfer_that_fails_leaves_the_music_playing,
+            tests::a_transfer_waits_for_no_music_that_is_only_called,
+            tests::a_transfer_that_comes_while_the_music_is_being_joined_takes_place,
+            tests::an_offer_that_comes_late_brings_the_two_together_again,
+            tests::lost_packets_delay_the_music_and_no_more,
+            tests::a_full_server_holds_without_music,
+        ],
+        false,
+    );
+}
+
+#[test]
+fn who_is_held_and_hears_music_is_joined_with_one_of_another_shard() {
+    use crate::b2bua_hold as tests;
+    on_all_shards(
+        &[
+            tests::one_who_hears_music_is_joined_with_whom_the_holder_has_asked,
+            tests::whom_the_holder_has_asked_hears_music_until_both_are_joined,
+            tests::one_who_hears_music_and_is_parked_hears_the_same_on,
+            tests::another_phone_that_comes_in_place_of_the_holder_ends_the_music,
+        ],
+        true,
+    );
+}
+
+#[test]
 fn callers_of_a_group_wait_in_one_queue() {
     use crate::b2bua_queue as tests;
     on_all_shards(

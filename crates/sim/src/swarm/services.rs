@@ -45,6 +45,12 @@ pub(super) fn bridges(random: &mut Random, domain: &str) -> BridgeSettings {
             bridges.queues.insert(SmolStr::new_static(group), queue);
         }
     }
+    if random.chance(700) {
+        // Who plays music to those who are held or parked may be busy, hold and hang up, and be the one who has called.
+        let players: Vec<&str> = USERS.iter().chain(&GROUPS).chain(&["nobody"]).copied().collect();
+        let player = random.choose(&players).copied().unwrap_or_default();
+        bridges.music = UriBuf::parse(&format!("sip:{player}@{domain}")).ok();
+    }
     bridges
 }
 

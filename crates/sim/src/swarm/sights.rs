@@ -14,7 +14,7 @@ use crate::network::Packet;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sights([u64; NAMES.len()]);
 
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 31] = [
     "an INVITE forked by one server",
     "a branch that lost to another and was told so",
     "a call to a group, answered",
@@ -41,6 +41,7 @@ const NAMES: [&str; 30] = [
     "a transfer by the server, done",
     "a transfer by the server, failed",
     "a call parked",
+    "music for one who is held or parked",
     "a call fetched from its slot",
     "a call picked up",
     "a call with 182, in a queue",
@@ -78,6 +79,7 @@ impl Sights {
             sights.add_to("a transfer by the server, done", host.counters.transfers_done);
             sights.add_to("a transfer by the server, failed", host.counters.transfers_failed);
             sights.add_to("a call parked", host.counters.calls_parked);
+            sights.add_to("music for one who is held or parked", host.counters.music_played);
             sights.add_to("a call picked up", host.counters.calls_picked_up);
         }
         sights
