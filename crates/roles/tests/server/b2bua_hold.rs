@@ -464,6 +464,34 @@ pub(crate) fn streams_that_who_plays_has_beside_the_sound_are_refused() {
     call.end();
 }
 
+#[test]
+pub(crate) fn each_of_the_three_is_refreshed_and_a_session_that_is_new_then_is_the_holders_again() {
+    let (mut call, _) = hearing();
+    let sent = call.server.pass(900);
+    for (phone, place, session) in [
+        (BOB, "127.0.0.2", format!("{ANSWER}{SENDS}")),
+        // His new port is told to nobody, since nothing is sent to him.
+        (MUSIC, "127.0.0.2", PLAYED.replace("8000", "8002")),
+    ] {
+        let refresh = to(&sent, phone)[0].clone();
+        assert!(method(&refresh) == "INVITE" && body(&refresh).contains(place), "{}", body(&refresh));
+        let sent = accept(&mut call, phone, &refresh, &session);
+        assert_eq!((sent.len(), method(only(&sent, phone))), (1, "ACK"));
+    }
+    let refresh = to(&sent, ALICE)[0].clone();
+    assert!(body(&refresh).contains("c=IN IP4 127.0.0.6\r\n"), "{}", body(&refresh));
+    let moved = format!("{}{HEARS}", OFFER.replace("4000", "4444"));
+    let sent = accept(&mut call, ALICE, &refresh, &moved);
+    music_ends(&mut call, &sent);
+    let held = to(&sent, ALICE).into_iter().find(|message| method(message) == "INVITE").expect("one").clone();
+    assert!(body(&held).contains("c=IN IP4 127.0.0.3\r\n") && body(&held).ends_with(SENDS));
+    let sent = accept(&mut call, ALICE, &held, &moved);
+    let told = only(&sent, BOB).clone();
+    assert!(body(&told).contains("m=audio 4444 "), "{}", body(&told));
+    accept(&mut call, BOB, &told, &format!("{ANSWER}{SENDS}"));
+    call.end();
+}
+
 /// Bob refers alice to carol.
 fn referred(call: &mut Call) -> Message {
     let refer = call.bob.request("REFER", "Refer-To: <sip:carol@sip.test>\r\n", "");
