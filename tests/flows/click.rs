@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dialtone_sim::roles::io::{Command, Event};
+use dialtone_sim::roles::io::{Command, Event, Play};
 use dialtone_sim::roles::settings::ReferPolicy;
 use dialtone_sim::{Habits, Mute, World, phone_settings};
 
@@ -52,7 +52,7 @@ pub(crate) const CLICK: Flow = Flow {
             _ => None,
         });
         let referral = asked.expect("Bob is asked");
-        world.command(bob, Command::AnswerTransfer { referral, accept: true });
+        world.command(bob, Command::AnswerTransfer { referral, accept: true, play: Play::Silence });
         world.run_for(Duration::from_secs(1));
         answer(&mut world, carol);
         assert!(world.events(bob).any(|event| matches!(event, Event::Answered { .. })));

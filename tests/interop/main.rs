@@ -28,6 +28,7 @@ mod kamailio;
 mod lab;
 mod life;
 mod manage;
+mod music;
 mod nonsense;
 mod ours;
 mod parking;

@@ -16,7 +16,7 @@ use crate::services::{B2BUA, CALL, SPEED, bob_and_carol, now, serve, switch_off,
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Our phone, which is given the lines of its script one by one.
-struct Ours {
+pub(crate) struct Ours {
     process: Process,
     events: Vec<Value>,
     /// How many of them the waits for each kind have passed over.
@@ -25,10 +25,15 @@ struct Ours {
 
 impl Ours {
     fn register(server: &Server, name: &str) -> Ours {
+        Ours::register_with(server, name, &[])
+    }
+
+    /// One with these options besides.
+    pub(crate) fn register_with(server: &Server, name: &str, more: &[&str]) -> Ours {
         let (user, proxy) = (server.user(name), format!("sip:{}", server.address));
         let mut command = Command::new(dialtone());
         command.args(["phone", "--user", name, "--password", &user.password, "--domain", DOMAIN]);
-        command.args(["--proxy", &proxy, "--script", "-", "--json"]);
+        command.args(["--proxy", &proxy, "--script", "-", "--json"]).args(more);
         let process = Process::start_with_input(&mut command);
         let mut ours = Ours { process, events: Vec::new(), read: BTreeMap::new() };
         ours.wait("registered");
@@ -36,12 +41,12 @@ impl Ours {
     }
 
     /// A line of the script.
-    fn act(&mut self, line: &str) {
+    pub(crate) fn act(&mut self, line: &str) {
         self.process.say(line);
     }
 
     /// Waits for an event of this kind that no wait has passed over yet.
-    fn wait(&mut self, kind: &'static str) -> Value {
+    pub(crate) fn wait(&mut self, kind: &'static str) -> Value {
         let end = Instant::now() + PATIENCE;
         loop {
             let read = self.read.entry(kind).or_default();
@@ -58,7 +63,7 @@ impl Ours {
         }
     }
 
-    fn switch_off(mut self) {
+    pub(crate) fn switch_off(mut self) {
         self.act("quit");
         let status = self.process.finish(PATIENCE);
         assert!(status.success(), "our phone ended with {status}\n{}", self.process.output());

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::Args;
 use dialtone_node::config::{LogFormat, LogLevel};
 use dialtone_node::softphone::{
-    News, PhoneEnd, ReferPolicy, Reply, Ringback, SoftphoneConfig, Sound, answer,
+    News, PhoneEnd, ReferPolicy, Reply, Ringback, SoftphoneConfig, Sound, answer, parse_target,
 };
 
 use crate::Outcome;
@@ -65,6 +65,14 @@ pub(crate) struct Phone {
     /// phone that answers by itself refuses, and any other asks.
     #[arg(long, value_name = "ask|accept|refuse", value_parser = transfers)]
     transfers: Option<ReferPolicy>,
+    /// What it does when anybody else asks for that. By default it refuses. One that accepts is a music server: it calls
+    /// whomever anybody names who reaches it.
+    #[arg(long, value_name = "ask|accept|refuse", default_value = "refuse", value_parser = transfers)]
+    strangers: ReferPolicy,
+    /// Whom the far end hears that is put on hold: a music server, which takes the call, and gives it back for resume
+    /// (RFC 5359 section 2.3). A SIP URI, or a user of --domain.
+    #[arg(long, value_name = "URI")]
+    music: Option<String>,
     /// Everybody reaches this phone at its address, and its Contact says so (GRUU): then it is transferred, and called in
     /// place of another call, from outside of the call too.
     #[arg(long)]
@@ -120,6 +128,7 @@ impl Phone {
             true => Sound::Echo,
             false => softphone::sound_of(self.play.as_deref(), self.tone)?,
         };
+        let domain = self.who.domain.as_deref();
         let config = SoftphoneConfig {
             identity: self.who.identity(Some(&self.user))?,
             registers: !self.no_register,
@@ -128,6 +137,8 @@ impl Phone {
                 Some(_) => ReferPolicy::Refuse,
                 None => ReferPolicy::Ask,
             }),
+            strangers: self.strangers,
+            music: self.music.as_deref().map(|music| parse_target(music, domain)).transpose()?,
             own_gruu: self.own_gruu,
             sound,
             codecs: self.codec.0.clone(),

@@ -379,6 +379,8 @@ pub enum Command {
         referral: u64,
         /// Whether the new call is made.
         accept: bool,
+        /// What the media plane plays into it.
+        play: Play,
     },
     /// Send an INFO in a call (RFC 6086); answered by [`Event::InfoAnswered`].
     SendInfo {

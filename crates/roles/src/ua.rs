@@ -118,7 +118,9 @@ impl Ua {
             Command::Options { token, to } => self.ask_options(cx, token, to),
             Command::Transfer { call, to } => self.transfer(cx, call, to),
             Command::Music { call, source } => self.play_music(cx, call, source),
-            Command::AnswerTransfer { referral, accept } => self.answer_transfer(cx, referral, accept),
+            Command::AnswerTransfer { referral, accept, play } => {
+                self.answer_transfer(cx, referral, accept, play);
+            }
             Command::SendInfo { call, package, content_type, body } => {
                 self.send_info(cx, call, package, &content_type, body);
             }

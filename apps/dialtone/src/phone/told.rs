@@ -1,7 +1,7 @@
 //! What a phone tells, as lines for people and as JSON objects for programs (docs/manual/phone.md).
 
 use dialtone_node::softphone::{News, ended_words};
-use dialtone_node::{Status, TransferOutcome};
+use dialtone_node::{EndReason, Status, TransferOutcome};
 use serde_json::{Value, json};
 
 use crate::softphone::{self, audio_json, audio_text};
@@ -28,10 +28,15 @@ pub(super) fn json(news: &News) -> Value {
         }),
         News::TransferBegun { new, to, .. } => json!({"new_call": new, "to": to.as_str()}),
         News::TransferProgress { status, .. } => json!({"status": status.code()}),
-        News::TransferFailed { outcome, .. } => {
+        News::TransferFailed { outcome, .. } | News::NoMusic { outcome, .. } => {
             let (reason, status) = failed_transfer(*outcome);
             json!({"reason": reason, "status": status.map(|status| status.code())})
         }
+        News::NotBack { reason, is_gone, .. } => json!({
+            "reason": ended_words(*reason).0,
+            "status": status_of(*reason).map(|status| status.code()),
+            "gone": is_gone,
+        }),
         News::Replaced { by, .. } => json!({"new_call": by}),
         News::JoinAsked { joins, .. } => json!({"joins": joins}),
         News::Dtmf { digit, duration_ms, .. } => {
@@ -125,10 +130,15 @@ fn words(news: &News) -> String {
             format!("its transfer goes on: {} {}", status.code(), status.reason())
         }
         News::Transferred { .. } => "transferred".to_owned(),
-        News::TransferFailed { outcome, .. } => {
-            let (reason, status) = failed_transfer(*outcome);
-            let status = status.map(|status| format!(" ({} {})", status.code(), status.reason()));
-            format!("not transferred: {}{}", reason.replace('-', " "), status.unwrap_or_default())
+        News::TransferFailed { outcome, .. } => format!("not transferred: {}", failed_words(*outcome)),
+        News::Music { .. } => "hears music".to_owned(),
+        News::NoMusic { outcome, .. } => format!("is held without music: {}", failed_words(*outcome)),
+        News::NotBack { is_gone: true, reason, .. } => {
+            format!("the far end has hung up while it heard music{}", in_brackets(status_of(*reason)))
+        }
+        News::NotBack { reason, .. } => {
+            let (words, status) = (ended_words(*reason).1, in_brackets(status_of(*reason)));
+            format!("not taken back, and still hears music: {words}{status}")
         }
         News::Replaced { by, .. } => format!("goes on as call {by}"),
         News::JoinAsked { joins, .. } => format!("asks to join call {joins}"),
@@ -171,6 +181,23 @@ fn refused(status: Option<Status>) -> String {
     match status {
         Some(status) => format!("the far end says {} {}", status.code(), status.reason()),
         None => "nothing could be sent".to_owned(),
+    }
+}
+
+/// Why a transfer has failed, in words.
+fn failed_words(outcome: TransferOutcome) -> String {
+    let (reason, status) = failed_transfer(outcome);
+    format!("{}{}", reason.replace('-', " "), in_brackets(status))
+}
+
+fn in_brackets(status: Option<Status>) -> String {
+    status.map(|status| format!(" ({} {})", status.code(), status.reason())).unwrap_or_default()
+}
+
+fn status_of(reason: EndReason) -> Option<Status> {
+    match reason {
+        EndReason::Refused(status) => Some(status),
+        _ => None,
     }
 }
 

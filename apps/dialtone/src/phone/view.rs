@@ -109,6 +109,7 @@ fn state_words(line: &Line) -> String {
         (LineState::EarlyMedia, ..) => "the far end is heard before it answers",
         (LineState::RingsHere, ..) => "rings here",
         (LineState::Answering, ..) => "answering",
+        (LineState::Talking, ..) if line.hears_music() => "on hold, with music",
         (LineState::Talking, false, false) => "talking",
         (LineState::Talking, true, false) => "on hold",
         (LineState::Talking, false, true) => "the far end holds it",

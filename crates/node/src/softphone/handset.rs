@@ -24,6 +24,10 @@ use super::news::News;
 use super::verdict::Verdict;
 use crate::media::{MediaReport, Meter};
 
+mod music;
+
+pub(super) use music::Music;
+
 /// Calls at a time; whoever calls then finds the phone busy.
 const CALLS_MAX: usize = 1_000;
 /// Questions (OPTIONS) that wait for their answer at a time.
@@ -86,6 +90,9 @@ pub enum CannotDo {
     /// The call is not answered.
     #[error("call {0} is not answered")]
     NotTalking(u64),
+    /// The far end hears a music server: its call is not here.
+    #[error("the far end of call {0} hears music: resume takes it back")]
+    HearsMusic(u64),
     /// The other call of a transfer is not there.
     #[error("there is no other call {0}")]
     NoOtherCall(u64),
@@ -113,6 +120,12 @@ pub struct Handset {
     last_number: u64,
     /// Calls that ended while their transfer is still under way, or were given away a while ago.
     given_away: BTreeMap<CallHandle, u64>,
+    /// The music server for those who are held.
+    music: Option<UriBuf>,
+    /// Calls for which it was asked, and has not answered.
+    music_of: BTreeMap<CallHandle, u64>,
+    /// Whether it calls whom those ask for who are in no call with it.
+    obeys_strangers: bool,
     /// Transfers that far ends ask for, the oldest first.
     referrals: VecDeque<u64>,
     questions: BTreeMap<u64, UriBuf>,
@@ -135,12 +148,23 @@ impl Handset {
             selected: None,
             last_number: 0,
             given_away: BTreeMap::new(),
+            music: None,
+            music_of: BTreeMap::new(),
+            obeys_strangers: false,
             referrals: VecDeque::new(),
             questions: BTreeMap::new(),
             last_question: 0,
             commands: VecDeque::new(),
             news: VecDeque::new(),
         }
+    }
+
+    /// Calls whom those ask for who are in no call with it (REFER), without asking its owner, and plays to them what it plays
+    /// into all its calls: a music server.
+    #[must_use]
+    pub fn obeying_strangers(mut self, obeys: bool) -> Handset {
+        self.obeys_strangers = obeys;
+        self
     }
 
     /// How its registration stands.
@@ -209,7 +233,10 @@ impl Handset {
                 let (call, on, by) = (self.talking_handle()?, *on, *by);
                 self.commands.push_back(Command::Video { call, on, by });
             }
-            Action::Hold(by) => self.hold(true, *by)?,
+            Action::Hold(by) => {
+                self.hold(true, *by)?;
+                self.want_music();
+            }
             Action::Resume(by) => {
                 self.hold(false, *by)?;
                 self.hold_others();
@@ -319,6 +346,9 @@ impl Handset {
     fn talking_handle(&self) -> Result<CallHandle, CannotDo> {
         let number = self.talking()?;
         let line = self.lines.get(&number);
+        if line.is_some_and(Line::hears_music) {
+            return Err(CannotDo::HearsMusic(number));
+        }
         line.and_then(|line| line.handle).ok_or(CannotDo::NotTalking(number))
     }
 
@@ -363,7 +393,8 @@ impl Handset {
 
     fn answer_transfer(&mut self, accept: bool) -> Result<(), CannotDo> {
         let referral = self.referrals.pop_front().ok_or(CannotDo::NothingAsked)?;
-        self.commands.push_back(Command::AnswerTransfer { referral, accept });
+        let play = self.play.clone();
+        self.commands.push_back(Command::AnswerTransfer { referral, accept, play });
         Ok(())
     }
 
@@ -400,7 +431,12 @@ impl Handset {
 
     fn hold(&mut self, hold: bool, by: ChangeBy) -> Result<(), CannotDo> {
         let number = self.talking()?;
-        self.ask_hold(number, hold, by);
+        let hears_music = self.lines.get(&number).is_some_and(Line::hears_music);
+        match hold {
+            true if hears_music => self.news.push_back(News::Held { number }),
+            false if self.take_back(number) => {}
+            hold => self.ask_hold(number, hold, by),
+        }
         Ok(())
     }
 
@@ -441,10 +477,12 @@ impl Handset {
             return;
         };
         match line.handle {
+            _ if line.hears_music() || line.word_is_due().is_some() => self.hang_up_music(number),
             Some(call) => self.commands.push_back(Command::Hangup { call }),
             None => line.hangs_up = true,
         }
         self.close_line(now, number);
+        self.tell_ended(now);
     }
 
     /// The call is over, or will be as soon as the far end knows.
@@ -495,6 +533,12 @@ impl Handset {
             }
             Event::Incoming { call, from } => self.incoming(now, call, from),
             Event::CallStarted { token, call } => self.started(token, call),
+            Event::MusicBegan { call, back } => self.music_began(now, call, back),
+            Event::NoMusic { call, outcome } => self.no_music(now, call, outcome),
+            Event::TransferAsked { referral, call: None, .. } if self.obeys_strangers => {
+                let play = self.play.clone();
+                self.commands.push_back(Command::AnswerTransfer { referral, accept: true, play });
+            }
             Event::TransferAsked { referral, call, to, replaces, referred_by } => {
                 let number = call.and_then(|call| self.by_handle.get(&call).copied());
                 self.referrals.push_back(referral);
@@ -636,6 +680,9 @@ impl Handset {
     }
 
     fn handle_of_call(&mut self, now: Instant, number: u64, event: &Event) {
+        if self.is_about_music(now, number, event) {
+            return;
+        }
         let Some(line) = self.lines.get_mut(&number) else { return };
         let is_over = line.state == LineState::Over;
         if !is_over {
@@ -712,7 +759,8 @@ impl Handset {
                 self.news.push_back(News::RefreshFailed { number, status: *status });
             }
             Event::Ended { reason, .. } => {
-                line.ended = Some((*reason, now));
+                let reason = if line.releases { EndReason::LocalHangup } else { *reason };
+                line.ended = Some((reason, now));
                 self.close_line(now, number);
                 self.tell_ended(now);
             }
@@ -733,6 +781,9 @@ impl Handset {
             (Side::Remote, true) => News::HeldByPeer { number },
             (Side::Remote, false) => News::ResumedByPeer { number },
         });
+        if (by, is) == (Side::Local, true) {
+            self.ask_music(number);
+        }
     }
 
     /// Takes in what the audio of the calls is like now.
@@ -762,6 +813,7 @@ impl Handset {
             // A robot talks with all of them at once.
             self.pick_up(now, number);
         }
+        self.end_unheard(now);
         self.tell_ended(now);
     }
 
@@ -769,7 +821,8 @@ impl Handset {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let answers = self.lines.values().filter_map(|line| line.answer_at);
         let ends = self.lines.values().filter_map(|line| line.ended.map(|(_, at)| at + END_TIME));
-        answers.chain(ends).min()
+        let words = self.lines.values().filter_map(Line::word_is_due);
+        answers.chain(ends).chain(words).min()
     }
 
     /// The next command for the engine; ask until there is none, after each input.
@@ -797,7 +850,7 @@ impl Handset {
                     self.given_away.insert(handle, number);
                 }
             }
-            let Some((reason, _)) = line.ended else { continue };
+            let Some((reason, _)) = line.ended.filter(|_| !line.is_untold) else { continue };
             let is_verdict = line.outgoing && !line.accepted && reason != EndReason::LocalHangup;
             let unanswered = is_verdict.then(|| Verdict::of_end(reason, line.rang));
             let audio = line.audio;

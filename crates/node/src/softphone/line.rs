@@ -9,6 +9,7 @@ use dialtone_wire::uri::UriBuf;
 use smol_str::SmolStr;
 
 use super::ear::Ear;
+use super::handset::Music;
 use crate::media::{MediaReport, Meter};
 
 /// Where a call stands.
@@ -62,6 +63,12 @@ pub struct Line {
     pub(super) asked_hold: Option<bool>,
     /// Whether the far end was asked to call somebody else.
     pub(super) transfers: bool,
+    /// Whether it hears a music server, or is about to.
+    pub(super) music: Music,
+    /// It is called only to be hung up on: it would hear music for ever.
+    pub(super) releases: bool,
+    /// Nobody knows of it, and nothing is told.
+    pub(super) is_untold: bool,
     /// What goes out as INFO, one after the other; the first one is on its way.
     pub(super) infos: VecDeque<Info>,
     /// When it is answered by itself.
@@ -101,6 +108,9 @@ impl Line {
             handle: None,
             asked_hold: None,
             transfers: false,
+            music: Music::None,
+            releases: false,
+            is_untold: false,
             infos: VecDeque::new(),
             answer_at: None,
             hangs_up: false,

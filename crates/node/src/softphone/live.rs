@@ -29,8 +29,12 @@ pub struct SoftphoneConfig {
     pub registers: bool,
     /// What it does with calls by itself; without it they ring until its owner does something.
     pub reply: Option<Reply>,
-    /// What it does when the far end of a call asks it to call somebody else (REFER). Nobody else may ask for that.
+    /// What it does when the far end of a call asks it to call somebody else (REFER).
     pub transfers: ReferPolicy,
+    /// What it does when anybody else asks for that: a music server accepts.
+    pub strangers: ReferPolicy,
+    /// The music server that the far end of a call hears whom its owner holds (RFC 5359 §2.3).
+    pub music: Option<UriBuf>,
     /// Whether its Contact is a GRUU of its own making (RFC 5627 §4.3): everybody reaches it at its address.
     pub own_gruu: bool,
     /// What it plays into them.
@@ -102,12 +106,19 @@ impl Softphone {
         let joins = if config.reply.is_some() { JoinPolicy::Refuse } else { JoinPolicy::Ask };
         let transfer = TransferSettings {
             referred: config.transfers,
+            // Who does it unasked says to the engine what is heard in such calls.
+            strangers: match config.strangers {
+                ReferPolicy::Accept => ReferPolicy::Ask,
+                policy => policy,
+            },
             joins,
             self_made_gruu: config.own_gruu,
             ..TransferSettings::default()
         };
         let phone = config.identity.start(None, config.codecs.clone(), transfer, config.video, media)?;
-        let handset = Handset::new(config.sound.play(), config.reply, config.ringback);
+        let handset = Handset::new(config.sound.play(), config.reply, config.ringback)
+            .with_music(config.music.clone())
+            .obeying_strangers(config.strangers == ReferPolicy::Accept);
         let mut phone = Softphone { phone, handset, record: config.record.clone(), domain, aor };
         if config.registers {
             // Registering is always possible.

@@ -40,6 +40,9 @@ pub const AWAITABLE: &[&str] = &[
     "transfer-progress",
     "transferred",
     "transfer-failed",
+    "music",
+    "no-music",
+    "not-back",
     "replaced",
     "join-asked",
     "joined",
@@ -228,6 +231,27 @@ pub enum News {
         /// Why.
         outcome: TransferOutcome,
     },
+    /// The far end, which we hold, hears the music server.
+    Music {
+        /// The call.
+        number: u64,
+    },
+    /// It does not, and is held without music.
+    NoMusic {
+        /// The call.
+        number: u64,
+        /// Why.
+        outcome: TransferOutcome,
+    },
+    /// The far end could not be taken back from the music server.
+    NotBack {
+        /// The call.
+        number: u64,
+        /// Why.
+        reason: EndReason,
+        /// Whether it has hung up while it heard music; else it is still there.
+        is_gone: bool,
+    },
     /// Another call has taken the place of this one, which ends.
     Replaced {
         /// The call.
@@ -340,6 +364,9 @@ impl News {
             News::TransferProgress { .. } => "transfer-progress",
             News::Transferred { .. } => "transferred",
             News::TransferFailed { .. } => "transfer-failed",
+            News::Music { .. } => "music",
+            News::NoMusic { .. } => "no-music",
+            News::NotBack { .. } => "not-back",
             News::Replaced { .. } => "replaced",
             News::JoinAsked { .. } => "join-asked",
             News::Joined { .. } => "joined",
@@ -379,6 +406,9 @@ impl News {
             | News::TransferProgress { number, .. }
             | News::Transferred { number }
             | News::TransferFailed { number, .. }
+            | News::Music { number }
+            | News::NoMusic { number, .. }
+            | News::NotBack { number, .. }
             | News::Replaced { number, .. }
             | News::JoinAsked { number, .. }
             | News::Joined { number }

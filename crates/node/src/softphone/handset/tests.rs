@@ -1,5 +1,7 @@
 //! Actions and events go in, lines of text come out: `> command`, `event`.
 
+mod music;
+
 use super::super::action::Step;
 use super::*;
 
@@ -35,7 +37,8 @@ fn command_words(command: &Command) -> String {
             to => format!("> transfer {} {to:?}", call.slot),
         },
         Command::Join { call, with } => format!("> join {} with {}", call.slot, with.slot),
-        Command::AnswerTransfer { referral, accept } => format!("> answer transfer {referral} {accept}"),
+        Command::AnswerTransfer { referral, accept, .. } => format!("> answer transfer {referral} {accept}"),
+        Command::Music { call, source } => format!("> music {} {source}", call.slot),
         other => format!("> {other:?}"),
     }
 }

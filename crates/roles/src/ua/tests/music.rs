@@ -367,3 +367,20 @@ fn a_music_server_that_asks_who_we_are_is_told() {
     assert_eq!(bench.take_all(), "200/NOTIFY");
     hang_up(bench, call);
 }
+
+#[test]
+fn a_music_server_plays_what_its_owner_says() {
+    let mut net = Net::with(|settings| settings.transfer.strangers = ReferPolicy::Ask);
+    let (of_bob, _) = held(&mut net);
+    play(&mut net, of_bob);
+    let asked = net.phones[C].events.iter().find_map(|event| match event {
+        Event::TransferAsked { referral, call: None, replaces: true, .. } => Some(*referral),
+        _ => None,
+    });
+    let (referral, accept) = (asked.expect("the owner is asked"), true);
+    net.command(C, Command::AnswerTransfer { referral, accept, play: Play::Tone { hz: 620.0 } });
+    back(&net);
+    let call = net.calls(C)[0];
+    assert_eq!(net.phones[C].plays.get(&call), Some(&Play::Tone { hz: 620.0 }));
+    net.assert_at_rest();
+}

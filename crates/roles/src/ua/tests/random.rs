@@ -108,7 +108,7 @@ impl Run {
             (22, _) => {
                 let accept = self.random.below(3) > 0;
                 let Some(referral) = self.asked[side].pop() else { return };
-                Command::AnswerTransfer { referral, accept }
+                Command::AnswerTransfer { referral, accept, play: Play::Silence }
             }
             (23, Some(call)) => {
                 Command::SendDigit { call, digit: '5', duration_ms: 100, form: DigitForm::Relay }

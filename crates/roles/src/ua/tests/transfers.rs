@@ -159,7 +159,7 @@ fn the_owner_is_asked_and_says_yes_or_no() {
         });
         let (referral, to, by) = asked.unwrap();
         assert_eq!((to.as_str(), by), (&*address_of(C), address_of(A)));
-        net.command(B, Command::AnswerTransfer { referral, accept });
+        net.command(B, Command::AnswerTransfer { referral, accept, play: Play::Silence });
         if accept {
             assert_eq!(net.calls(B).len(), 2);
             assert_eq!(net.told()[..2], ["pending: SIP/2.0 100 Trying", "active: SIP/2.0 100 Trying"]);
@@ -169,7 +169,7 @@ fn the_owner_is_asked_and_says_yes_or_no() {
             assert_eq!(net.calls(A), [of_alice]);
         }
         // Answered once, it is answered.
-        net.command(B, Command::AnswerTransfer { referral, accept: true });
+        net.command(B, Command::AnswerTransfer { referral, accept: true, play: Play::Silence });
         assert_eq!(net.calls(B).len(), if accept { 2 } else { 1 });
         net.assert_at_rest();
     }

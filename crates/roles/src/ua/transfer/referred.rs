@@ -236,7 +236,7 @@ impl Ua {
     }
 
     /// The owner has been asked and answers.
-    pub(in crate::ua) fn answer_transfer(&mut self, cx: &mut Context<'_>, id: u64, accept: bool) {
+    pub(in crate::ua) fn answer_transfer(&mut self, cx: &mut Context<'_>, id: u64, accept: bool, play: Play) {
         let Some(referral) = self.desk.transfers.referrals.get_mut(&id) else { return };
         if referral.stage != Stage::Pending {
             return;
@@ -248,6 +248,7 @@ impl Ua {
             return self.tell(cx, id);
         }
         referral.stage = Stage::Active;
+        referral.play = play;
         self.tell(cx, id);
         self.make_call(cx, id);
     }
