@@ -1,10 +1,12 @@
-//! Transfers through a proxy that asks for passwords: every single packet of a blind and of an attended one is lost once,
-//! and comes twice once.
+//! Transfers, and music for whom a phone holds, through a proxy that asks for passwords: every single packet of each is lost
+//! once, and comes twice once.
 
 use std::time::Duration;
 
-use dialtone_sim::roles::io::{CallHandle, Command, EndReason, Event, Play, TransferOutcome, TransferTo};
-use dialtone_sim::roles::settings::{Limits, Mode};
+use dialtone_sim::roles::io::{
+    CallHandle, Command, EndReason, Event, Play, Side, TransferOutcome, TransferTo,
+};
+use dialtone_sim::roles::settings::{Limits, Mode, ReferPolicy};
 use dialtone_sim::scene::{Scene, address, findings};
 use dialtone_sim::{Habits, History, HostId, Planned, phone_settings};
 use dialtone_wire::Status;
@@ -39,7 +41,9 @@ impl Three {
         scene.world.network.plan.extend(faults.iter().copied());
         scene.world.store.add_user("example.com", "carol", "secret");
         let proxy = format!("sip:{};lr", address(1));
-        let settings = phone_settings("sip:carol@example.com", "secret", address(13), Some(&proxy));
+        let mut settings = phone_settings("sip:carol@example.com", "secret", address(13), Some(&proxy));
+        // Hers is the music server, too.
+        settings.transfer.strangers = ReferPolicy::Accept;
         let carol = scene.world.add_host("carol", settings, Some(Habits::NONE));
         for phone in [scene.alice, scene.bob, carol] {
             assert!(scene.register(phone));
@@ -206,6 +210,45 @@ fn failing(shards: u16, faults: &[(usize, Planned)]) -> History {
     assert_eq!(three.scene.world.calls(bob), [of_bob], "{faults:?}");
     three.scene.world.run_for(Duration::from_secs(1));
     three.finish()
+}
+
+/// alice holds bob, who hears carol, takes him back, and hangs up.
+fn with_music(shards: u16, faults: &[(usize, Planned)]) -> History {
+    let mut three = Three::new(shards, faults);
+    let (alice, bob, carol) = (three.scene.alice, three.scene.bob, three.carol);
+    let (of_alice, of_bob) = three.call(alice, (bob, "bob"));
+    let world = &mut three.scene.world;
+    world.command(alice, Command::Reoffer { call: of_alice, hold: true });
+    let held = |event: &Event| matches!(event, Event::Held { by: Side::Local, .. });
+    assert!(world.run_until(PATIENCE, |world| world.events(alice).any(held)), "{faults:?}");
+    world.command(alice, Command::Music { call: of_alice, source: uri("sip:carol@example.com") });
+    let back = |event: &Event| match event {
+        Event::MusicBegan { call, back } if *call == of_alice => Some(back.clone()),
+        _ => None,
+    };
+    let is_told = |world: &dialtone_sim::World| world.events(alice).any(|event| back(event).is_some());
+    assert!(world.run_until(PATIENCE, is_told), "{faults:?}");
+    let gone =
+        |world: &dialtone_sim::World| world.calls(alice).is_empty() && !world.calls(bob).contains(&of_bob);
+    assert!(world.run_until(PATIENCE, gone), "{faults:?}");
+    assert_eq!((world.calls(bob).len(), world.calls(carol).len()), (1, 1), "{faults:?}");
+    let links: Vec<UriBuf> = world.events(alice).filter_map(back).collect();
+    assert_eq!(links.len(), 1, "{faults:?}");
+    world.command(alice, Command::Call { token: 99, to: links[0].clone(), play: Play::Silence });
+    assert!(world.run_until(PATIENCE, |world| world.calls(carol).is_empty()), "{faults:?}");
+    let taken = world.calls(alice)[0];
+    three.talks(alice, taken);
+    let world = &mut three.scene.world;
+    assert!(world.run_until(PATIENCE, |world| world.calls(bob).len() == 1), "{faults:?}");
+    assert_eq!(world.calls(alice), [taken], "{faults:?}");
+    world.command(alice, Command::Hangup { call: taken });
+    assert!(world.run_until(PATIENCE, |world| world.calls(bob).is_empty()), "{faults:?}");
+    three.finish()
+}
+
+#[test]
+fn music_on_hold_is_the_same_whichever_packet_is_lost_or_comes_twice() {
+    check("music on hold", with_music);
 }
 
 #[test]
