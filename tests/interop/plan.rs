@@ -165,6 +165,7 @@ fn a_phone_follows_the_redirection_of_a_rule() {
 fn a_phone_is_told_by_code_why_a_call_goes_nowhere() {
     lab(|lab| {
         let rules = "[[rule]]\nname = \"gone\"\nnumber = \"9\"\nto = \"refuse\"\ncode = 410\n\
+                     error_info = \"sip:gone@ann.test\"\n\
                      [[rule]]\nname = \"barred\"\nnumber = \"0900*\"\nto = \"refuse\"\ncode = 603\n\
                      [[rule]]\nname = \"office\"\nnumber = \"21xx\"\nto = \"user:bob\"\n\
                      [[alias]]\nname = \"sales\"\nuser = [\"alice\", \"bob\"]\n";
@@ -184,6 +185,19 @@ fn a_phone_is_told_by_code_why_a_call_goes_nowhere() {
         }
         let reason = phone.call_in_vain("sip:carol@elsewhere.test");
         assert!(reason.contains("403"), "{reason}");
+        // Our own phone says besides who tells more.
+        let password = lab.path("alice.txt");
+        std::fs::write(&password, &alice.password).expect("a file of the lab can be written");
+        let mut call = Command::new(dialtone());
+        call.args(["call", "9", "--user", "alice", "--domain", DOMAIN, "--json", "--proxy"]);
+        call.arg(format!("{ADDRESS}:{PORT}")).arg("--password-file").arg(&password);
+        let output = call.output().expect("the program runs");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(
+            (&report["status"], &report["error_info"]),
+            (&json!(410), &json!("sip:gone@ann.test")),
+            "{report}"
+        );
         server.stop();
     });
 }

@@ -125,6 +125,7 @@ impl Call {
             "ringback_s": seconds(report.ringback_time),
             "redirected": report.redirected.iter().map(|uri| uri.as_str()).collect::<Vec<_>>(),
             "password_kept": report.password_kept.iter().map(|realm| realm.as_str()).collect::<Vec<_>>(),
+            "error_info": report.error_info.as_ref().map(|uri| uri.as_str()),
             "answered_after_s": report.answered_after.map(seconds),
             "talk_s": report.talk.map(seconds),
             "ended": report.ended_words().map(|(word, _)| word),
@@ -173,6 +174,9 @@ fn report_text(config: &CallConfig, report: &CallReport) -> String {
     }
     for realm in &report.password_kept {
         out.push_str(&format!("  {}\n", softphone::password_kept(realm)));
+    }
+    if let Some(uri) = &report.error_info {
+        out.push_str(&format!("  more about it: {uri}\n"));
     }
     if let (Some(after), Some(talk)) = (report.answered_after, report.talk) {
         let ended = report.ended_words().map_or("its end was not confirmed", |(_, words)| words);

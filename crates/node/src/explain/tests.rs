@@ -177,6 +177,19 @@ fn a_number_that_is_too_short_and_one_that_has_gone_say_so() {
 }
 
 #[test]
+fn a_refusal_names_its_announcement() {
+    check_in(
+        "[[domain]]\nname = \"a.test\"\n\n[[rule]]\nname = \"gone\"\nnumber = \"9\"\nto = \"refuse\"\ncode = 410\n\
+         error_info = \"sip:gone@ann.test\"\n",
+        "9",
+        Some("alice"),
+        "2026-11-20T12:00",
+        "9 in a.test, called by alice@a.test, fri 2026-11-20 12:00 (UTC)\n\n  gone  line 5     matches `9`\n\n\
+         410: it is refused, and told more by sip:gone@ann.test.\n",
+    );
+}
+
+#[test]
 fn a_foreign_domain_is_refused_and_says_why() {
     check(
         "sip:carol@Other.test.",

@@ -73,6 +73,8 @@ pub struct CallReport {
     pub redirected: Vec<UriBuf>,
     /// The realms of those who asked for the password and are not our own server: they got nothing.
     pub password_kept: Vec<SmolStr>,
+    /// Where a refusal says that more can be heard or read of it (Error-Info, RFC 3261 §20.18).
+    pub error_info: Option<UriBuf>,
     /// From the call to the answer.
     pub answered_after: Option<Duration>,
     /// From the answer to the end.
@@ -137,6 +139,7 @@ struct Course {
     call: Option<CallHandle>,
     redirected: Vec<UriBuf>,
     password_kept: Vec<SmolStr>,
+    error_info: Option<UriBuf>,
     rang_at: Option<Instant>,
     ear: Ear,
     answered_at: Option<Instant>,
@@ -155,6 +158,7 @@ impl Course {
             call: None,
             redirected: Vec::new(),
             password_kept: Vec::new(),
+            error_info: None,
             rang_at: None,
             ear,
             answered_at: None,
@@ -208,6 +212,7 @@ impl Course {
             Event::PasswordKept { realm } if self.password_kept.len() < REALMS_MAX => {
                 self.password_kept.push(realm.clone());
             }
+            Event::ErrorInfo { uri, .. } => self.error_info = Some(uri.clone()),
             Event::Answered { .. } => {
                 self.answered_at.get_or_insert(now);
             }
@@ -270,6 +275,7 @@ impl Course {
             ringback,
             redirected: self.redirected,
             password_kept: self.password_kept,
+            error_info: self.error_info,
             answered_after: self.answered_at.map(|at| at.since(self.begun)),
             talk: self.answered_at.zip(ended_at).map(|(from, to)| to.since(from)),
             ended,

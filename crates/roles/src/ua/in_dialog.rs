@@ -7,7 +7,7 @@ use dialtone_wire::headers::NameAddr;
 use dialtone_wire::net::Flow;
 use dialtone_wire::{HeaderName, Message, Method, Status};
 
-use super::call::{Call, Early, Stage, Step, Unacked};
+use super::call::{Call, Stage, Step, Unacked};
 use super::desk::{Desk, NotRetried, Purpose, Sent, end_reason};
 use super::incoming::answer_headers;
 use super::refusal::{
@@ -145,14 +145,8 @@ impl Call {
     ) -> Step {
         incoming.accept(cx);
         match &mut self.stage {
-            Stage::Calling(calling) => {
-                // One branch of the fork leaves; the INVITE goes on.
-                let is_it = |early: &Early| early.dialog.id().remote_tag == remote_tag;
-                if let Some(place) = calling.early.iter().position(is_it) {
-                    desk.forget_dialog(&calling.early.swap_remove(place).dialog);
-                }
-                Step::Stay
-            }
+            // One branch of the fork leaves; the INVITE goes on.
+            Stage::Calling(_) => self.lose_branch(desk, cx, remote_tag),
             Stage::Cancelling { .. } => Step::Stay,
             // "it is RECOMMENDED that a 487 (Request Terminated) response be generated to those pending requests."
             Stage::Ringing(_) => self.refuse(cx, Status::of(487), EndReason::Cancelled),

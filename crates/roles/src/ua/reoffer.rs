@@ -7,6 +7,7 @@ use dialtone_dialog::ends_call;
 use dialtone_dialog::reliable::{Came, ReliableReceiver};
 use dialtone_wire::headers::RSeq;
 use dialtone_wire::{HeaderName, Message, Method, Status};
+use smol_str::SmolStr;
 
 use super::Ua;
 use super::call::{Call, Stage, Step};
@@ -230,7 +231,7 @@ impl Ua {
             // RFC 3261 §14.1: no response at all ends the dialog. §8.1.3.1 makes a transport error a 503, which does
             // not.
             match failure {
-                Failure::TimedOut => call.terminate(desk, cx, EndReason::DialogLost),
+                Failure::TimedOut => call.dialog_lost(desk, cx, asked.wanted),
                 Failure::BadResponse | Failure::Transport | Failure::Unresolvable | Failure::Overload => {
                     call.keep_session(cx, asked);
                     call.not_changed(cx, asked.wanted.what, None);
@@ -262,6 +263,36 @@ impl Call {
         for change in asked.into_iter().chain(self.changes.early.take()) {
             self.changes.want_again(change);
         }
+    }
+
+    /// An early dialog is over, and the INVITE goes on: its peer has hung up (RFC 3261 §15), or has no such dialog (RFC 5057
+    /// §5.1: that one is "terminated", no other). If it was heard, another branch may be now.
+    pub(super) fn lose_branch(&mut self, desk: &mut Desk, cx: &mut Context<'_>, tag: &str) -> Step {
+        let Stage::Calling(calling) = &mut self.stage else { return Step::Stay };
+        if let Some(place) = calling.early.iter().position(|early| early.dialog.id().remote_tag == tag) {
+            desk.forget_dialog(&calling.early.swap_remove(place).dialog);
+        }
+        if calling.answered_by.take_if(|heard| heard == tag).is_none() {
+            return Step::Stay;
+        }
+        self.leave_branch(desk);
+        if let Some(session) = &mut self.session {
+            session.rewind();
+        }
+        self.apply(cx);
+        let status = Status::of(183);
+        cx.event(Event::Progress { call: self.handle, status, has_media: false, queue: SmolStr::default() });
+        Step::Stay
+    }
+
+    /// The dialog of a change is gone: the call with it, or where it is not answered yet one branch.
+    fn dialog_lost(&mut self, desk: &mut Desk, cx: &mut Context<'_>, wanted: Wanted) -> Step {
+        let Stage::Calling(calling) = &self.stage else {
+            return self.terminate(desk, cx, EndReason::DialogLost);
+        };
+        let Some(tag) = calling.answered_by.clone() else { return Step::Stay };
+        self.changes.want_again(wanted);
+        self.lose_branch(desk, cx, &tag)
     }
 
     /// The owner wants the other side held, or not.
@@ -513,7 +544,7 @@ impl Call {
             return self.answer_that_waits(desk, cx);
         }
         match status.code() {
-            _ if ends_call(status) => return self.terminate(desk, cx, EndReason::DialogLost),
+            _ if ends_call(status) => return self.dialog_lost(desk, cx, asked.wanted),
             // Its Allow said otherwise; a re-INVITE can do the same once the call is answered.
             405 | 501 if asked.method == Carrier::Update => {
                 self.takes_update = false;

@@ -232,3 +232,67 @@ fn a_call_that_was_to_be_joined_is_joined_whichever_branch_answers() {
         bench.assert_at_rest();
     }
 }
+
+/// How the branch that is heard is lost.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    Bye,
+    Refused(u16),
+    Silent,
+}
+
+#[test]
+fn a_branch_that_is_lost_takes_no_other_with_it() {
+    for loss in [Loss::Bye, Loss::Refused(481), Loss::Refused(408), Loss::Silent] {
+        let (mut bench, call, [invite, update]) = holding_early();
+        bench.respond(&invite, 180, "b", &format!("Contact: <sip:b@192.0.2.9>\n{ALLOW}"), "");
+        bench.events.clear();
+        match loss {
+            Loss::Bye => {
+                let bye = format!(
+                    "BYE sip:alice@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKbye\r\n\
+                     Max-Forwards: 70\r\nFrom: {};tag=a\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: 1 BYE\r\n\
+                     Content-Length: 0\r\n\r\n",
+                    header(&invite, HeaderName::To),
+                    header(&invite, HeaderName::From),
+                    header(&invite, HeaderName::CallId),
+                );
+                bench.receive(&bye);
+                assert_eq!(bench.take_all(), "200/BYE");
+                // The hold was on its way when he hung up.
+                bench.respond(&update, 481, "a", "", "");
+            }
+            Loss::Refused(status) => {
+                bench.respond(&update, status, "a", "", "");
+            }
+            Loss::Silent => bench.wait(Duration::from_secs(33)),
+        }
+        bench.take_all();
+        assert!(
+            !bench.events.iter().any(|event| matches!(event, Event::Ended { .. })),
+            "{loss:?}: it rings on"
+        );
+        let last = bench.media_of_call().last().cloned().unwrap_or_default();
+        assert!(last.ends_with("inactive"), "{loss:?}: nobody is heard: {last}");
+        let told = bench.events.iter().any(|event| matches!(event, Event::Progress { has_media: false, .. }));
+        assert!(told, "{loss:?}: so that we ring ourselves");
+        bench.respond(
+            &invite,
+            183,
+            "b",
+            &format!("Contact: <sip:b@192.0.2.9>\n{ALLOW}"),
+            &sdp(4002, "sendrecv"),
+        );
+        let last = bench.media_of_call().last().cloned().unwrap_or_default();
+        assert_eq!(last, "192.0.2.9:4002 sendrecv", "{loss:?}: now another one is");
+        bench.respond(
+            &invite,
+            200,
+            "b",
+            &format!("Contact: <sip:b@192.0.2.9>\n{ALLOW}"),
+            &sdp(4002, "sendrecv"),
+        );
+        assert_eq!(brief(&bench.take()), "ACK", "{loss:?}");
+        held_in_the_end(&mut bench, call);
+    }
+}
