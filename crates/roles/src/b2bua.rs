@@ -178,6 +178,8 @@ struct Leg {
     plan: Option<Box<Plan>>,
     /// Who is at its other end.
     party: Party,
+    /// Who has sent him there in his own place, which he may take back (RFC 5359 §2.3).
+    sent_by: Option<Box<Party>>,
     /// What is being done with it.
     task: Option<TaskId>,
     /// It waits in a slot for whoever takes it.

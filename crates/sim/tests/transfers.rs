@@ -251,6 +251,36 @@ fn music_on_hold_is_the_same_whichever_packet_is_lost_or_comes_twice() {
     check("music on hold", with_music);
 }
 
+/// The server is an end of each call: the one who is held stays in his, and only who talks with him changes.
+#[test]
+fn whom_a_phone_holds_in_a_bridged_call_hears_music_and_comes_back() {
+    for shards in [1, 2] {
+        let mut three = Three::bridged(shards);
+        let (alice, bob, carol) = (three.scene.alice, three.scene.bob, three.carol);
+        let (of_alice, of_bob) = three.call(alice, (bob, "bob"));
+        let world = &mut three.scene.world;
+        world.command(alice, Command::Reoffer { call: of_alice, hold: true });
+        let held = |event: &Event| matches!(event, Event::Held { by: Side::Local, .. });
+        assert!(world.run_until(PATIENCE, |world| world.events(alice).any(held)));
+        world.command(alice, Command::Music { call: of_alice, source: uri("sip:carol@example.com") });
+        let back = |event: &Event| match event {
+            Event::MusicBegan { back, .. } => Some(back.clone()),
+            _ => None,
+        };
+        let is_told = |world: &dialtone_sim::World| world.events(alice).any(|event| back(event).is_some());
+        assert!(world.run_until(PATIENCE, is_told), "{shards}");
+        assert!(world.run_until(PATIENCE, |world| world.calls(alice).is_empty()));
+        assert_eq!((world.calls(bob), world.calls(carol).len()), (vec![of_bob], 1));
+        let to = world.events(alice).find_map(back).expect("a way back");
+        world.command(alice, Command::Call { token: 99, to, play: Play::Silence });
+        assert!(world.run_until(PATIENCE, |world| world.calls(carol).is_empty()), "{shards}");
+        let taken = world.calls(alice)[0];
+        three.talks(alice, taken);
+        assert_eq!(three.scene.world.calls(bob), [of_bob]);
+        assert_eq!(findings(&three.finish()), Vec::<String>::new());
+    }
+}
+
 #[test]
 fn a_blind_transfer_is_the_same_whichever_packet_is_lost_or_comes_twice() {
     check("blind", blind);

@@ -9,8 +9,9 @@
 //! An early dialog can be taken at the side only that we have called: then it is a pick-up. Who may: the user whose own
 //! leg it is, from another phone of his; for a call that rings, whoever may dial the code of pick-up,
 //! a user of the domain in which it rings; for one that was
-//! answered, who was referred by the user whose leg it is (Referred-By, RFC 3892), and is no stranger. The tags that he
-//! must know are told to the ends of the dialog only.
+//! answered, who was referred by the user whose leg it is (Referred-By, RFC 3892), and is no stranger; and that user, from
+//! whom he has sent there in his own place (RFC 5359 §2.3). The tags that he must know are told to the ends of the dialog
+//! only.
 
 use bytes::Bytes;
 use dialtone_wire::headers::{ReferredBy, Replaces, TypedHeader as _};
@@ -40,6 +41,8 @@ pub(super) struct Place {
     /// It rings, and nobody has answered.
     is_early: bool,
     offer: Bytes,
+    /// The party whose place it is, if the new one says that he was sent by it.
+    sent_by: Option<Box<Party>>,
 }
 
 impl B2bua {
@@ -71,7 +74,7 @@ impl B2bua {
             Stage::Talking => false,
         };
         let takes_ringing = is_early && rings_in(cx.settings, leg).is_some_and(|domain| by.is_of(&domain));
-        if !may_replace(cx, &leg.party, by, request, takes_ringing) {
+        if !may_replace(cx, leg, by, request, takes_ringing) {
             return Err(Refusal::of(403).because(cx.settings, "That call is somebody else's"));
         }
         if replaces.early_only && !is_early {
@@ -89,13 +92,19 @@ impl B2bua {
         // Whoever is joined at once has to begin with something.
         let offer =
             bodies::description(request).ok_or_else(|| Refusal::of(488).because(cx.settings, NEEDS_OFFER))?;
-        Ok(Some(Place { leg: leg.id, peer: peer.id, is_early, offer: Bytes::copy_from_slice(offer) }))
+        let offer = Bytes::copy_from_slice(offer);
+        let is_sent = !leg.party.is(by) && is_referred(&leg.party, request);
+        let sent_by = is_sent.then(|| Box::new(leg.party.clone()));
+        Ok(Some(Place { leg: leg.id, peer: peer.id, is_early, offer, sent_by }))
     }
 
     /// Takes the place.
     pub(super) fn replace(&mut self, cx: &mut Context<'_>, by: LegId, place: Place) {
-        let Place { leg, peer, is_early, offer } = place;
+        let Place { leg, peer, is_early, offer, sent_by } = place;
         cx.core.counters.calls_replaced += 1;
+        if let Some(new) = self.legs.get_mut(&by) {
+            new.sent_by = sent_by;
+        }
         if is_early {
             return self.take_ringing(cx, by, leg, peer, &offer);
         }
@@ -129,14 +138,23 @@ fn rings_in(settings: &Settings, leg: &super::Leg) -> Option<SmolStr> {
     }
 }
 
-/// Whether somebody may take the place of a party.
-fn may_replace(cx: &Context<'_>, party: &Party, by: &Party, request: &Message, takes_ringing: bool) -> bool {
+/// Whether somebody may take the place of a leg.
+fn may_replace(
+    cx: &Context<'_>,
+    leg: &super::Leg,
+    by: &Party,
+    request: &Message,
+    takes_ringing: bool,
+) -> bool {
     // A password is asked for wherever there is one; what needs none reaches phones only.
     let is_known = !by.outside && (by.user.is_some() || !cx.settings.authenticate);
-    let is_referred = || {
-        let referred_by = request.header::<ReferredBy<'_>>();
-        let own = UriBuf::parse(party.uri());
-        matches!((referred_by, own), (Some(Ok(ReferredBy(by))), Ok(own)) if by.uri.equivalent(&own.uri()))
-    };
-    is_known && (party.is(by) || takes_ringing || is_referred())
+    let has_sent = || leg.sent_by.as_ref().is_some_and(|sender| sender.is(by));
+    is_known && (leg.party.is(by) || takes_ringing || is_referred(&leg.party, request) || has_sent())
+}
+
+/// Whether an INVITE says that a party has sent him who calls.
+fn is_referred(party: &Party, request: &Message) -> bool {
+    let referred_by = request.header::<ReferredBy<'_>>();
+    let own = UriBuf::parse(party.uri());
+    matches!((referred_by, own), (Some(Ok(ReferredBy(by))), Ok(own)) if by.uri.equivalent(&own.uri()))
 }

@@ -271,6 +271,7 @@ impl Leg {
             plan: None,
             party: Party::default(),
             task: None,
+            sent_by: None,
             parked: None,
             hold: Hold::default(),
             depth: 0,
