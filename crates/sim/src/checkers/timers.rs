@@ -26,6 +26,10 @@ pub(super) fn requests_stop(history: &History, traffic: &Traffic, verdict: &mut 
         let limit = if spans.0.method == Method::Ack { 2 * TIMEOUT + 2 * T4 } else { TIMEOUT };
         // A proxy without state passes on what comes, the first copy sooner and the last one later.
         let passes_on = spans.0.sender.is_some_and(|(host, _)| history.hosts[host.0].is_stateless);
+        if passes_on && spans.0.tampered {
+            // Somebody else may send the same at any time.
+            continue;
+        }
         judge(spans, if passes_on { limit + 2 * T4 } else { limit }, verdict);
     }
 }
