@@ -361,20 +361,58 @@ fn an_attended_transfer_goes_to_the_address_first_and_to_the_contact_where_that_
     peer.over();
 }
 
+/// Alice refers bob, whose Contact is a GRUU, to carol: her phone, her INVITE and the REFER.
+fn begun_outside() -> (Bench, CallHandle, [Message; 2]) {
+    let mut settings = settings("alice", "192.0.2.1:5060");
+    settings.transfer.referred = ReferPolicy::Accept;
+    let mut bench = Bench::new(settings);
+    let (call, invite) = bench.call_bob();
+    let contact = "Contact: <sip:bob@192.0.2.9;gr=urn:x>\nSupported: replaces, tdialog";
+    bench.respond(&invite, 200, "b", contact, &sdp(4000, "sendrecv"));
+    assert_eq!(bench.take_all(), "ACK");
+    let to = TransferTo::Address(uri("sip:carol@192.0.2.9"));
+    bench.command(Command::Transfer { call, to });
+    let refer = bench.take();
+    (bench, call, [invite, refer])
+}
+
+/// What bob tells of a REFER that came to him outside of the call.
+fn news(refer: &Message, cseq: u32, call_id: &str, state: &str, body: &str) -> String {
+    format!(
+        "NOTIFY sip:alice@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKg{cseq}{}\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:bob@192.0.2.9>;tag=g\r\nTo: <sip:alice@192.0.2.9>;tag={}\r\n\
+         Call-ID: {call_id}\r\nCSeq: {cseq} NOTIFY\r\n{CONTACT}\r\nEvent: refer\r\n\
+         Subscription-State: {state}\r\n{TAKES}\r\nContent-Length: {}\r\n\r\n{body}",
+        call_id.len(),
+        refer.from_tag().unwrap().unwrap(),
+        body.len(),
+    )
+}
+
+#[test]
+fn a_refer_outside_of_the_call_that_is_refused_with_481_ends_no_call() {
+    for news_first in [true, false] {
+        let (mut bench, call, [_, refer]) = begun_outside();
+        if news_first {
+            bench.receive(&news(&refer, 1, refer.call_id().unwrap(), "active", "SIP/2.0 100 Trying"));
+            assert_eq!(bench.take_all(), "200/NOTIFY");
+        }
+        bench.respond(&refer, 481, "g", "", "");
+        assert_eq!(bench.take_all(), "", "the dialog of the call is another one");
+        let events = bench.events().join(" ");
+        assert!(events.contains("outcome: Refused(481") && !events.contains(" Ended {"), "{events}");
+        bench.command(Command::Hangup { call });
+        let bye = bench.take();
+        bench.respond(&bye, 200, "b", "", "");
+        bench.assert_at_rest();
+    }
+}
+
 #[test]
 fn a_refer_to_a_contact_that_is_a_gruu_goes_in_a_dialog_of_its_own() {
     // RFC 7647 §4, RFC 5589 §6.1. The first news may come before the answer to the REFER, or after it.
     for news_first in [true, false] {
-        let mut settings = settings("alice", "192.0.2.1:5060");
-        settings.transfer.referred = ReferPolicy::Accept;
-        let mut bench = Bench::new(settings);
-        let (call, invite) = bench.call_bob();
-        let contact = "Contact: <sip:bob@192.0.2.9;gr=urn:x>\nSupported: replaces, tdialog";
-        bench.respond(&invite, 200, "b", contact, &sdp(4000, "sendrecv"));
-        assert_eq!(bench.take_all(), "ACK");
-        let to = TransferTo::Address(uri("sip:carol@192.0.2.9"));
-        bench.command(Command::Transfer { call, to });
-        let refused = bench.take();
+        let (mut bench, _, [invite, refused]) = begun_outside();
         // A challenge is answered in the same new dialog.
         let challenge = "Proxy-Authenticate: Digest realm=\"example.com\", nonce=\"n1\", qop=\"auth\"";
         bench.respond(&refused, 407, "p", challenge, "");
@@ -387,17 +425,7 @@ fn a_refer_to_a_contact_that_is_a_gruu_goes_in_a_dialog_of_its_own() {
         let (call_id, tag) = (invite.call_id().unwrap(), invite.from_tag().unwrap().unwrap());
         let named = format!("{call_id};local-tag=b;remote-tag={tag}");
         assert_eq!(refer.value_by_text("Target-Dialog"), Some(named.as_bytes()));
-        let notify = |cseq: u32, call_id: &str, state: &str, body: &str| {
-            format!(
-                "NOTIFY sip:alice@192.0.2.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKg{cseq}{}\r\n\
-                 Max-Forwards: 70\r\nFrom: <sip:bob@192.0.2.9>;tag=g\r\nTo: <sip:alice@192.0.2.9>;tag={}\r\n\
-                 Call-ID: {call_id}\r\nCSeq: {cseq} NOTIFY\r\n{CONTACT}\r\nEvent: refer\r\n\
-                 Subscription-State: {state}\r\n{TAKES}\r\nContent-Length: {}\r\n\r\n{body}",
-                call_id.len(),
-                refer.from_tag().unwrap().unwrap(),
-                body.len(),
-            )
-        };
+        let notify = |cseq, call_id: &str, state: &str, body: &str| news(&refer, cseq, call_id, state, body);
         let own = refer.call_id().unwrap();
         bench.receive(&notify(1, "elsewhere", "active", "SIP/2.0 100 Trying"));
         assert_eq!(bench.take_all(), "481/NOTIFY");

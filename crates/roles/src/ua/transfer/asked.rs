@@ -249,6 +249,9 @@ impl Ua {
         let (through, way) = (asked.through.clone(), asked.way.clone());
         // The dialog of a call that has ended meanwhile goes on, and so do its CSeq numbers.
         let is_outside = matches!(&way, Way::Own(id) if id.remote_tag.is_empty());
+        // The first NOTIFY may have made the dialog of a REFER that went outside of the call.
+        let in_call = || sent.message().is_some_and(|refer| matches!(refer.to_tag(), Ok(Some(_))));
+        let is_unknown = status.code() == 481 && in_call();
         let made = sent.message().filter(|_| is_outside && status.is_success());
         if let Some(dialog) = made.and_then(|refer| Dialog::uac(&refer, response).ok()) {
             self.settle_outside(dialog);
@@ -278,8 +281,7 @@ impl Ua {
         }
         self.finish(cx, transfer, TransferOutcome::Refused(status));
         if let Through::Call(through) = through
-            && status.code() == 481
-            && !is_outside
+            && is_unknown
         {
             // RFC 5057 §5.1: the peer does not know the dialog any more.
             self.with_call(cx, through, |call, desk, cx| call.say_bye_now(desk, cx, EndReason::DialogLost));
